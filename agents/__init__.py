@@ -1,0 +1,1 @@
+"""Device side of Torchfarm: agents, drivers, meters and the harness that runs on devices."""

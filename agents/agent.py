@@ -1,0 +1,201 @@
+"""The process on a machine that devices are attached to: takes leases, runs them, reports through its journal.
+
+The head is in charge, level-triggered: ``start`` and ``reconcile`` are idempotent, a lease that is not
+renewed runs out here too, and the agent then ends the harness itself, so that a partition never leaves two
+attempts on one device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import platform
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.cache import ArtifactCache
+from agents.drivers.base import Driver
+from agents.drivers.host import HostDriver
+from agents.journal import Journal
+from farm.config import Settings
+from farm.errors import FarmError, InfrastructureError, InternalError
+from farm.types import AgentEvent, AgentInfo, Failure, Lease
+
+log = logging.getLogger(__name__)
+
+_LEASE_CHECK_SECONDS = 0.5
+
+
+@dataclass
+class _Attempt:
+    lease: Lease
+    driver: Driver
+    expires_at_seconds: float  # monotonic
+    process: tuple[int, float] | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Agent:
+    """``clock``: monotonic seconds. Create inside a running event loop; ``close`` leaves harnesses running."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._folder = settings.state_dir / "agents" / settings.agent_name
+        self._journal = Journal(self._folder / "journal.db")
+        self._cache = ArtifactCache(settings, self._folder / "cache")
+        self._drivers: list[Driver] = [HostDriver(settings.agent_name)]
+        self._attempts: dict[int, _Attempt] = {}
+        self._news = asyncio.Event()
+        self._watchdog = asyncio.create_task(self._end_expired_leases())
+        self._adopt()
+
+    async def close(self) -> None:
+        tasks = [self._watchdog, *(attempt.task for attempt in self._attempts.values() if attempt.task)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._journal.close()
+
+    def info(self) -> AgentInfo:
+        return AgentInfo(
+            name=self._settings.agent_name,
+            host=socket.gethostname(),
+            journal_id=self._journal.id,
+            python_version=platform.python_version(),
+            devices=tuple(device for driver in self._drivers for device in driver.discover()),
+        )
+
+    def start(self, lease: Lease) -> None:
+        """Begin an attempt and return at once. A repeated call does nothing.
+
+        Raises InfrastructureError when the device is not here or is in use by another attempt.
+        """
+        if lease.attempt_id in self._attempts:
+            return
+        driver = self._driver_of(lease.device_id)
+        holder = next((a.lease for a in self._attempts.values() if a.lease.device_id == lease.device_id), None)
+        if holder is not None:
+            raise InfrastructureError(
+                f"{lease.device_id} still runs attempt {holder.attempt_id}.", remedy="The job is queued again."
+            )
+        if self._journal.begin(lease):
+            self._run(_Attempt(lease, driver, self._clock() + lease.ttl_seconds), adopted=False)
+
+    def reconcile(self, held: dict[int, float]) -> list[int]:
+        """Renew what the head still holds ({attempt id: seconds}), end what it does not; what runs now."""
+        for attempt_id, attempt in list(self._attempts.items()):
+            if attempt_id in held:
+                attempt.expires_at_seconds = self._clock() + held[attempt_id]
+            else:
+                self._end(attempt, "the head withdrew its lease")
+        return list(self._attempts)
+
+    async def events(self, after_seq: int, timeout_seconds: float) -> list[AgentEvent]:
+        """Events past ``after_seq``; waits for one up to ``timeout_seconds``."""
+        self._news.clear()
+        events = self._journal.events_after(after_seq)
+        if not events:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), timeout_seconds)
+            events = self._journal.events_after(after_seq)
+        return events
+
+    def acknowledge(self, seq: int) -> None:
+        self._journal.acknowledge(seq)
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _driver_of(self, device_id: str) -> Driver:
+        for driver in self._drivers:
+            if any(device.id == device_id for device in driver.discover()):
+                return driver
+        raise InfrastructureError(
+            f"{device_id} is not attached to {self._settings.agent_name}.", remedy="Plug it in again."
+        )
+
+    def _folder_of(self, lease: Lease) -> Path:
+        return self._folder / "attempts" / str(lease.attempt_id)
+
+    def _adopt(self) -> None:
+        """Take over what a previous process of this agent left running."""
+        for lease, pid, process_started in self._journal.running():
+            attempt = _Attempt(lease, self._drivers[0], self._clock() + lease.ttl_seconds)
+            if pid is None or process_started is None:
+                self._finish(attempt, _interrupted("before the harness was started"))
+                continue
+            attempt.process = pid, process_started
+            self._run(attempt, adopted=True)
+
+    def _run(self, attempt: _Attempt, *, adopted: bool) -> None:
+        self._attempts[attempt.lease.attempt_id] = attempt
+        attempt.task = asyncio.create_task(self._measure(attempt, adopted=adopted))
+
+    async def _measure(self, attempt: _Attempt, *, adopted: bool) -> None:
+        lease, folder = attempt.lease, self._folder_of(attempt.lease)
+        try:
+            if attempt.process is None:
+                attempt.process = await self._launch(attempt, folder)
+            measurement = await attempt.driver.collect(lease, *attempt.process, folder, adopted=adopted)
+        except FarmError as error:
+            self._finish(attempt, Failure.of(error, log_tail=_tail(folder / "log.txt")))
+        except OSError as error:
+            problem = InfrastructureError(f"The agent failed: {error}.", remedy="Check its disk and its log.")
+            self._finish(attempt, Failure.of(problem))
+        except Exception as error:  # a bug must end the attempt, not leave the device leased
+            log.exception("attempt %d", lease.attempt_id)
+            self._finish(attempt, Failure.of(InternalError(f"The agent failed: {error!r}.", remedy="Report this bug.")))
+        else:
+            self._journal.end(lease, measurement=measurement)
+            self._forget(attempt)
+
+    async def _launch(self, attempt: _Attempt, folder: Path) -> tuple[int, float]:
+        lease = attempt.lease
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        blobs = (*lease.files, lease.example_inputs, lease.parity_inputs, lease.reference_outputs)
+        files = {blob.sha256: await self._cache.obtain(blob) for blob in blobs}
+        process = attempt.driver.launch(lease, files, folder)
+        self._journal.set_process(lease.attempt_id, *process)
+        self._journal.note(lease, "started")
+        self._news.set()
+        return process
+
+    def _finish(self, attempt: _Attempt, failure: Failure) -> None:
+        self._journal.end(attempt.lease, failure=failure)
+        self._forget(attempt)
+
+    def _forget(self, attempt: _Attempt) -> None:
+        self._attempts.pop(attempt.lease.attempt_id, None)
+        shutil.rmtree(self._folder_of(attempt.lease), ignore_errors=True)
+        self._news.set()
+
+    def _end(self, attempt: _Attempt, reason: str) -> None:
+        if attempt.task:
+            attempt.task.cancel()
+        if attempt.process:
+            attempt.driver.kill(*attempt.process)
+        self._finish(attempt, _interrupted(reason))
+
+    async def _end_expired_leases(self) -> None:
+        while True:
+            await asyncio.sleep(_LEASE_CHECK_SECONDS)
+            for attempt in list(self._attempts.values()):
+                if attempt.expires_at_seconds < self._clock():
+                    self._end(attempt, "its lease ran out because the head did not renew it")
+
+
+def _interrupted(reason: str) -> Failure:
+    return Failure.of(InfrastructureError(f"The attempt was ended: {reason}.", remedy="The job is tried again."))
+
+
+def _tail(path: Path, limit_bytes: int = 4000) -> str:
+    try:
+        return path.read_bytes()[-limit_bytes:].decode(errors="replace")
+    except OSError:
+        return ""

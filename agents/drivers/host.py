@@ -1,0 +1,237 @@
+"""The machine the agent runs on, as a device: its CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from agents.harness import records
+from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry
+from farm.errors import DeviceError, FarmError, InfrastructureError, ModelError, RecipeError
+from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, Telemetry
+
+# What a runtime needs to be installed on the device. The harness itself needs numpy only.
+_RUNTIME_DISTRIBUTIONS = {
+    "pytorch": ("torch",),
+    "torchscript": ("torch",),
+    "pytorch-mobile": ("torch",),
+    "executorch": ("executorch", "torch"),
+    "onnxruntime": ("onnxruntime",),
+    "litert": ("ai-edge-litert",),
+}
+_KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
+
+
+class HostDriver:
+    """``agent``: the agent's name, which makes the device's id stable."""
+
+    def __init__(self, agent: str) -> None:
+        self._agent = agent
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._device = Device(
+            id=f"{agent}-cpu", agent=agent, host=socket.gethostname(), facts=host_facts(), state=DeviceState.ONLINE
+        )
+
+    def discover(self) -> list[Device]:
+        return [self._device]
+
+    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> tuple[int, float]:
+        job = {
+            "runtime": lease.runtime,
+            "options": lease.options,
+            "files": {file.name: str(files[file.sha256]) for file in lease.files},
+            "example_inputs": str(files[lease.example_inputs.sha256]),
+            "parity_inputs": str(files[lease.parity_inputs.sha256]),
+            "reference_outputs": str(files[lease.reference_outputs.sha256]),
+            "threads": lease.scenario.threads,
+            "cpus": pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads),
+            "protocol": lease.protocol.model_dump(),
+            "records": str(folder / "records.jsonl"),
+        }
+        (folder / "job.json").write_text(json.dumps(job))
+        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        environment |= {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
+        try:
+            with (folder / "log.txt").open("wb") as log:
+                # Its own session: it outlives this process, and is killed with all its children.
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "agents.harness", str(folder / "job.json")],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=folder,
+                    env=environment,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise InfrastructureError(
+                f"The harness could not be started: {error}.", remedy="Check memory and process limits of the agent."
+            ) from error
+        self._children[process.pid] = process
+        return process.pid, psutil.Process(process.pid).create_time()
+
+    async def collect(
+        self, lease: Lease, pid: int, process_started: float, folder: Path, *, adopted: bool
+    ) -> Measurement:
+        cpus = pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads)
+        telemetry = HostTelemetry(pid, cpus, os.cpu_count() or 1)
+        try:
+            async with asyncio.timeout(lease.protocol.timeout_seconds):
+                await self._sample_until_exit(pid, process_started, telemetry)
+        except TimeoutError:
+            self.kill(pid, process_started)
+            raise DeviceError(
+                f"The harness was killed after {lease.protocol.timeout_seconds:g} s.{_reached(folder)}",
+                remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
+            ) from None
+        finally:
+            exit_code = self._reap(pid)
+        readings = telemetry.summary()
+        if adopted:
+            reason = "the agent was restarted during the measurement"
+            readings = Telemetry(
+                absent=dict.fromkeys(("background_cpu_ratio", "steal_ratio"), reason) | readings.absent
+            )
+        return _read_measurement(lease, folder, exit_code, readings)
+
+    async def _sample_until_exit(self, pid: int, process_started: float, telemetry: HostTelemetry) -> None:
+        exited = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        try:
+            if psutil.Process(pid).create_time() != process_started:
+                return
+            pidfd = os.pidfd_open(pid)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            return
+        loop.add_reader(pidfd, exited.set)
+        try:
+            while not exited.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(exited.wait(), PERIOD_SECONDS)
+                telemetry.sample()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+
+    def _reap(self, pid: int) -> int | None:
+        """The exit code where the harness is our own child, else None."""
+        process = self._children.pop(pid, None)
+        if process is None:
+            return None
+        try:
+            return process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # cancelled in mid-flight: kill() follows
+            self._children[pid] = process
+            return None
+
+    def kill(self, pid: int, process_started: float) -> None:
+        try:
+            process = psutil.Process(pid)
+            if process.create_time() != process_started:
+                return
+            family = [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        self._reap(pid)
+
+
+def pinned_cpus(available: list[int], threads: int) -> list[int]:
+    """The CPUs a measurement is pinned to: the highest ones, because interrupts tend to land on CPU 0."""
+    return available[-threads:]
+
+
+def _read_measurement(lease: Lease, folder: Path, exit_code: int | None, readings: Telemetry) -> Measurement:
+    try:
+        facts = records.summarize(records.read(folder / "records.jsonl"))
+    except records.HarnessError as error:
+        kinds: dict[str, type[FarmError]] = {"user": ModelError, "recipe": RecipeError, "device": DeviceError}
+        raise kinds.get(error.fault, DeviceError)(error.message, remedy=error.remedy) from error
+    except records.RecordsCut as error:
+        raise _crash(exit_code, folder) from error
+    return Measurement(
+        attempt_id=lease.attempt_id,
+        job_id=lease.job_id,
+        epoch=lease.epoch,
+        telemetry=readings,
+        started_at=datetime.fromtimestamp((folder / "job.json").stat().st_mtime, UTC),
+        **facts,
+    )
+
+
+def _crash(exit_code: int | None, folder: Path) -> FarmError:
+    if exit_code == -signal.SIGKILL or exit_code is None:
+        return InfrastructureError(
+            f"The harness was killed from outside (not by the farm).{_reached(folder)}",
+            remedy="The job is tried again. If it happens often, look for the out-of-memory killer (`dmesg`).",
+        )
+    how = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
+    return DeviceError(
+        f"The runtime crashed the harness ({how}).{_reached(folder)}",
+        remedy="The log's end is kept with this failure; the artifact or the runtime is at fault.",
+    )
+
+
+def _reached(folder: Path) -> str:
+    """How far it came, for messages."""
+    try:
+        kinds = [str(record.get("name", record["kind"])) for record in records.read(folder / "records.jsonl")]
+    except (OSError, records.RecordsCut):
+        kinds = []
+    return f" Last record: {kinds[-1]}." if kinds else " It had written no record."
+
+
+def host_facts() -> DeviceFacts:
+    model = _cpu_model()
+    return DeviceFacts(
+        platform="linux",
+        device_model=model,
+        soc=model,
+        abi=platform.machine(),
+        os_version=f"{platform.system()} {platform.release()}",
+        memory_bytes=psutil.virtual_memory().total,
+        cpu_count=len(os.sched_getaffinity(0)),
+        runtimes=tuple(name for name, needs in _RUNTIME_DISTRIBUTIONS.items() if all(map(_installed, needs))),
+        hypervisor=_hypervisor(),
+    )
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    found = re.search(r"^(?:model name|Hardware|Model)\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _hypervisor(cpuinfo: Path = Path("/proc/cpuinfo"), dmi: Path = Path("/sys/class/dmi/id/sys_vendor")) -> str | None:
+    """The vendor of the virtual machine this host is, or None on bare metal (CPUID's hypervisor bit)."""
+    if not re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo.read_text(), re.MULTILINE):
+        return None
+    try:
+        return dmi.read_text().strip() or "unknown"
+    except OSError:
+        return "unknown"

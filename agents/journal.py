@@ -1,0 +1,108 @@
+"""The agent's own memory: what it runs, and which events the head has not acknowledged yet.
+
+A SQLite file that survives the agent's process. Every event has a sequence number; the head commits it
+under (agent, journal id, sequence number) and acknowledges it afterwards, so a crash on either side
+repeats an event but never loses or double-counts one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from farm.types import AgentEvent, Failure, Lease, Measurement
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS identity (journal_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS attempts (
+    attempt_id INTEGER PRIMARY KEY, lease TEXT NOT NULL, pid INTEGER, process_started REAL
+);
+CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, attempt_id INTEGER NOT NULL, event TEXT NOT NULL);
+"""
+
+
+class Journal:
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+        row = self._db.execute("SELECT journal_id FROM identity").fetchone()
+        if row is None:
+            row = (uuid.uuid4().hex,)
+            self._db.execute("INSERT INTO identity VALUES (?)", row)
+        self.id: str = row[0]
+
+    def close(self) -> None:
+        self._db.close()
+
+    def begin(self, lease: Lease) -> bool:
+        """Note an attempt. False: it was begun before (running, or its end is still unacknowledged)."""
+        known = self._db.execute(
+            "SELECT 1 FROM attempts WHERE attempt_id=?1 UNION SELECT 1 FROM events WHERE attempt_id=?1",
+            (lease.attempt_id,),
+        ).fetchone()
+        if known:
+            return False
+        self._db.execute("INSERT INTO attempts VALUES (?, ?, NULL, NULL)", (lease.attempt_id, lease.model_dump_json()))
+        return True
+
+    def set_process(self, attempt_id: int, pid: int, process_started: float) -> None:
+        """The harness's process; its start time tells it from a later process with the same number."""
+        self._db.execute(
+            "UPDATE attempts SET pid=?, process_started=? WHERE attempt_id=?", (pid, process_started, attempt_id)
+        )
+
+    def running(self) -> list[tuple[Lease, int | None, float | None]]:
+        """Attempts without an end: (lease, pid, process start time)."""
+        rows = self._db.execute("SELECT lease, pid, process_started FROM attempts ORDER BY attempt_id").fetchall()
+        return [(Lease.model_validate_json(lease), pid, started) for lease, pid, started in rows]
+
+    def note(self, lease: Lease, kind: Literal["started"]) -> AgentEvent:
+        return self._append(lease, kind, None, None)
+
+    def end(self, lease: Lease, measurement: Measurement | None = None, failure: Failure | None = None) -> AgentEvent:
+        """Record how an attempt ended and take it off the running ones, in one transaction."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("DELETE FROM attempts WHERE attempt_id=?", (lease.attempt_id,))
+            event = self._append(lease, "measured" if measurement else "failed", measurement, failure)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+        return event
+
+    def _append(
+        self,
+        lease: Lease,
+        kind: Literal["started", "measured", "failed"],
+        measurement: Measurement | None,
+        failure: Failure | None,
+    ) -> AgentEvent:
+        event = AgentEvent(
+            seq=0,
+            attempt_id=lease.attempt_id,
+            epoch=lease.epoch,
+            kind=kind,
+            at=datetime.now(UTC),
+            measurement=measurement,
+            failure=failure,
+        )
+        cursor = self._db.execute(
+            "INSERT INTO events (attempt_id, event) VALUES (?, ?)", (lease.attempt_id, event.model_dump_json())
+        )
+        return event.model_copy(update={"seq": cursor.lastrowid})
+
+    def events_after(self, seq: int, limit: int = 100) -> list[AgentEvent]:
+        rows = self._db.execute(
+            "SELECT seq, event FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)
+        ).fetchall()
+        return [AgentEvent.model_validate_json(text).model_copy(update={"seq": number}) for number, text in rows]
+
+    def acknowledge(self, seq: int) -> None:
+        self._db.execute("DELETE FROM events WHERE seq <= ?", (seq,))

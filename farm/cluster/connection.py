@@ -1,0 +1,133 @@
+"""The coordinator's line to the Ray cluster: agents (actors) and builds (tasks). No Ray retries anywhere:
+Ray runs a retried task twice without a word, so the coordinator alone decides what is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
+
+from agents.actor import AgentActor
+from farm.cluster.node import AGENT_LABEL, BUILD_LABEL, check_reachable
+from farm.errors import FarmError, InfrastructureError
+from farm.recipes.build import run_build
+from farm.types import AgentEvent, AgentInfo, Artifact, BuildRequest, Failure, Lease
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_CALL_TIMEOUT_SECONDS = 10.0
+_BUILD_GRACE_SECONDS = 60.0  # beyond the build's own time-out, for its transfers
+
+
+class BuildFailed(Exception):
+    """A build ended without an artifact."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+class AgentConnection:
+    """One agent. Every call raises InfrastructureError when it does not answer in time."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        actor = ray.remote(AgentActor)
+        self._actor: Any = actor.options(
+            name=f"agent-{name}",
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            max_task_retries=0,
+            num_cpus=0,
+            max_concurrency=100,
+            label_selector={AGENT_LABEL: name},
+        ).remote()
+
+    async def info(self) -> AgentInfo:
+        return AgentInfo.model_validate_json(await self._call(self._actor.info.remote()))
+
+    async def start(self, lease: Lease) -> Failure | None:
+        failure = await self._call(self._actor.start.remote(lease.model_dump_json()))
+        return Failure.model_validate_json(failure) if failure else None
+
+    async def reconcile(self, held: dict[int, float]) -> list[int]:
+        answer: list[int] = await self._call(self._actor.reconcile.remote(json.dumps(held)))
+        return answer
+
+    async def events(self, after_seq: int, timeout_seconds: float) -> list[AgentEvent]:
+        call = self._actor.events.remote(after_seq, timeout_seconds)
+        texts = await self._call(call, timeout_seconds + _CALL_TIMEOUT_SECONDS)
+        return [AgentEvent.model_validate_json(text) for text in texts]
+
+    async def acknowledge(self, seq: int) -> None:
+        await self._call(self._actor.acknowledge.remote(seq))
+
+    async def _call(self, reference: Awaitable[T], timeout_seconds: float = _CALL_TIMEOUT_SECONDS) -> T:
+        try:
+            return await asyncio.wait_for(reference, timeout_seconds)
+        except (RayError, TimeoutError) as error:
+            raise InfrastructureError(
+                f"Agent {self.name} does not answer ({type(error).__name__}: {str(error)[:300]}).",
+                remedy="The farm keeps trying; see the agent's log.",
+            ) from error
+
+
+class Cluster:
+    """A driver of the cluster at ``address``. Raises ConfigError when nobody listens there."""
+
+    def __init__(self, address: str) -> None:
+        check_reachable(address)
+        ray.init(address=address, namespace="torchfarm", log_to_driver=False, logging_level=logging.WARNING)
+
+    def close(self) -> None:
+        ray.shutdown()
+
+    def agent_names(self) -> set[str]:
+        """Agents whose node is alive, by its label: node ids change at every rejoin.
+
+        Raises InfrastructureError while the cluster is away.
+        """
+        try:
+            nodes = ray.nodes()
+        except (RayError, OSError) as error:
+            raise InfrastructureError(
+                f"The Ray cluster does not answer: {error}.", remedy="The coordinator reconnects by itself."
+            ) from error
+        return {node["Labels"][AGENT_LABEL] for node in nodes if node["Alive"] and AGENT_LABEL in node["Labels"]}
+
+    async def build(self, request: BuildRequest) -> Artifact:
+        """Build in a Ray task on a build node. Raises BuildFailed."""
+        task = ray.remote(_build).options(num_cpus=1, max_retries=0, label_selector={BUILD_LABEL: "true"})
+        reference = task.remote(request.model_dump_json())
+        try:
+            # No time-out while it waits for a slot: the coordinator starts no more builds than there are.
+            artifact, failure = await asyncio.wait_for(reference, request.timeout_seconds + _BUILD_GRACE_SECONDS)
+        except TimeoutError:
+            ray.cancel(reference, force=True)
+            raise BuildFailed(_worker_failure("did not answer in time and was killed")) from None
+        except (WorkerCrashedError, TaskCancelledError) as error:
+            raise BuildFailed(_worker_failure("was killed")) from error
+        except RayError as error:
+            raise BuildFailed(_worker_failure(f"failed: {str(error)[:500]}")) from error
+        if failure:
+            raise BuildFailed(Failure.model_validate_json(failure))
+        return Artifact.model_validate_json(artifact)
+
+
+def _build(request: str) -> tuple[str, str]:
+    """Runs in a Ray worker: (artifact, "") or ("", failure), as JSON."""
+    try:
+        return run_build(BuildRequest.model_validate_json(request)).model_dump_json(), ""
+    except FarmError as error:
+        return "", Failure.of(error, log_tail=str(error.details.get("log_tail", ""))).model_dump_json()
+
+
+def _worker_failure(what: str) -> Failure:
+    return Failure.of(InfrastructureError(f"The build's Ray worker {what}.", remedy="The build is tried again."))

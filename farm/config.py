@@ -1,0 +1,101 @@
+"""One typed settings object: defaults < farm.toml < environment (``FARM_*``) < flags."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from farm.errors import ConfigError
+
+
+def _default_state_dir() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "torchfarm"
+
+
+class Settings(BaseSettings):
+    """Settings of client, head and agent. ``farm.toml`` is looked for in the working directory, then in
+    ``~/.config/torchfarm``; ``FARM_CONFIG`` names another file."""
+
+    model_config = SettingsConfigDict(env_prefix="FARM_", extra="forbid")
+
+    # client
+    url: str = "http://127.0.0.1:7070"
+    token: SecretStr | None = None
+    timeout_seconds: float = Field(default=30.0, gt=0)
+
+    # head
+    host: str = "127.0.0.1"
+    port: int = Field(default=7070, ge=0, le=65535)
+    state_dir: Path = Field(default_factory=_default_state_dir)
+    database_url: str | None = None  # default: SQLite in state_dir
+    store_url: str | None = None  # default: a folder in state_dir
+    max_upload_bytes: int = Field(default=4 * 2**30, gt=0)
+    build_timeout_seconds: float = Field(default=900.0, gt=0)
+    build_memory_bytes: int = Field(default=8 * 2**30, gt=0)
+    build_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=1)
+    lease_ttl_seconds: float = Field(default=30.0, gt=0)
+
+    # Ray
+    ray_address: str | None = None  # default: an embedded local cluster
+    ray_host: str = "127.0.0.1"
+
+    # agent
+    agent_name: str = "local"
+    agent_cache_bytes: int = Field(default=20 * 2**30, gt=0)
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.state_dir / 'farm.db'}"
+
+    @property
+    def resolved_store_url(self) -> str:
+        return self.store_url or (self.state_dir / "store").resolve().as_uri()
+
+    def as_environment(self) -> dict[str, str]:
+        """These settings as ``FARM_*`` variables for a child process; never the token."""
+        values = self.model_dump(exclude_none=True, exclude={"token"})
+        return {f"FARM_{name.upper()}": str(value) for name, value in values.items()}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+
+
+def config_file() -> Path | None:
+    """The ``farm.toml`` in force, if there is one."""
+    named = os.environ.get("FARM_CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigError(f"FARM_CONFIG names {named}, which is no file.", remedy="Correct or unset FARM_CONFIG.")
+        return Path(named)
+    for folder in (Path.cwd(), Path.home() / ".config" / "torchfarm"):
+        if (folder / "farm.toml").is_file():
+            return folder / "farm.toml"
+    return None
+
+
+def load(**flags: Any) -> Settings:
+    """Settings in force; flags that are None do not count.
+
+    Raises ConfigError naming the key, the value's source and what is wrong with it.
+    """
+    try:
+        return Settings(**{key: value for key, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"Setting {key!r} cannot be used: {first['msg']}.",
+            remedy=f"Correct it in farm.toml, in FARM_{key.upper()} or in the flag.",
+        ) from error

@@ -1,0 +1,235 @@
+"""Applies the state machine: feeds it what happened, writes its instructions to the store in one
+transaction, and acts on them only after the commit.
+
+Crash-only: everything is rebuilt from the store at start, so an error that is not an answer to one job
+(the database away, a bug) ends this process and its supervisor starts a new one. Turns are synchronous
+and there is one event loop, so no locks are needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from functools import partial
+
+from farm.cluster.connection import BuildFailed, Cluster
+from farm.config import Settings
+from farm.coordinator import state as st
+from farm.coordinator.follower import AgentFollower
+from farm.coordinator.leases import Leases, OpenLease
+from farm.coordinator.nudge import Nudge
+from farm.errors import InfrastructureError
+from farm.recipes.keys import tool_versions
+from farm.store.artifacts import ArtifactStore
+from farm.store.database import Store
+from farm.store.reading import Reading
+from farm.store.transaction import Transaction
+from farm.types import Artifact, BuildRequest, DeviceState, Failure, Lease
+
+log = logging.getLogger(__name__)
+
+PROCESS = "coordinator"  # its name in the heartbeat table
+_TICK_SECONDS = 1.0
+_DISCOVERY_SECONDS = 2.0
+
+
+class Coordinator:
+    def __init__(self, settings: Settings, store: Store, artifacts: ArtifactStore, cluster: Cluster) -> None:
+        self.settings = settings
+        self.store = store
+        self.artifacts = artifacts
+        self.leases = Leases(settings.lease_ttl_seconds)
+        self.state = st.FarmState(socket.gethostname(), settings.build_slots)
+        self._cluster = cluster
+        self._followers: dict[str, AgentFollower] = {}
+        self._newest_run = 0
+        self._tasks: asyncio.TaskGroup
+
+    async def run(self) -> None:
+        """Until cancelled, or until something fails that only a new start can mend."""
+        self._resume()
+        async with asyncio.TaskGroup() as self._tasks:
+            self.spawn(self._watch_inbox())
+            self.spawn(self._discover_agents())
+
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        return self._tasks.create_task(work)
+
+    # --- one turn -------------------------------------------------------------------------------------
+
+    def turn(self, *events: st.Event, writing: Callable[[Transaction], object] | None = None) -> None:
+        """Commit ``writing`` and what follows from the events together; act afterwards."""
+        actions: list[Callable[[], Coroutine[None, None, None]]] = []
+        with self.store.transaction() as tx:
+            if writing is not None:
+                writing(tx)
+            for event in events:
+                for instruction in self.state.apply(event):
+                    action = self._carry_out(instruction, tx)
+                    if action is not None:
+                        actions.append(action)
+        for action in actions:
+            self.spawn(action())
+
+    def end_attempt(self, lease: OpenLease, failure: Failure) -> None:
+        """For attempts whose agent did not say itself how they ended."""
+        self.leases.close(lease.attempt_id)
+        self.turn(
+            st.AttemptEnded(lease.job_id, lease.epoch, failure),
+            writing=lambda tx: tx.end_attempt(lease.attempt_id, "failed", _now(), failure),
+        )
+
+    def _carry_out(
+        self, instruction: st.Instruction, tx: Transaction
+    ) -> Callable[[], Coroutine[None, None, None]] | None:
+        """Write it down; what is to be done about it after the commit."""
+        match instruction:
+            case st.SetJob(job_id, state, epoch, reason, failure):
+                tx.set_job(job_id, state, reason, failure, epoch)
+                tx.append_event(tx.job(job_id).run_id, "job", str(job_id), state, reason, _now())
+            case st.SetBuild(key, state, runs, failure):
+                build = tx.build(key)
+                tx.set_build(key, state, build.artifact, failure)
+                text = failure.message if failure else ""
+                for run_id in sorted(runs):
+                    tx.append_event(run_id, "build", build.recipe.name, state, text, _now())
+            case st.SetDevice(id, online, leased):
+                free = DeviceState.ONLINE if online else DeviceState.OFFLINE
+                tx.set_device_state(id, DeviceState.LEASED if leased else free)
+            case st.EndRun(run_id, state):
+                tx.set_run(run_id, state, _now())
+                tx.append_event(run_id, "run", str(run_id), state, "", _now())
+            case st.StartBuild(key):
+                return partial(self._build, self._build_request(key, tx))
+                
+            case st.StartAttempt(job_id, device_id, epoch):
+                agent = self.state.devices[device_id].agent
+                lease = self._lease(tx.add_attempt(job_id, epoch, device_id, agent, _now()), job_id, tx)
+                self.leases.open(lease.attempt_id, job_id, epoch, agent)
+                return partial(self._followers[agent].start, lease)
+            case st.WithdrawAttempt(job_id, epoch):
+                if withdrawn := self.leases.find(job_id, epoch):
+                    self.leases.close(withdrawn.attempt_id)
+                    tx.end_attempt(withdrawn.attempt_id, "cancelled", _now())
+                    if follower := self._followers.get(withdrawn.agent):
+                        return follower.reconcile_soon
+        return None
+
+    # --- what the API wrote ---------------------------------------------------------------------------
+
+    def _resume(self) -> None:
+        """Hold again what was held when the last coordinator ended; the agents' journals tell the rest."""
+        with self.store.transaction() as tx:
+            for attempt in tx.open_attempts():
+                self.leases.open(attempt.id, attempt.job_id, attempt.epoch, attempt.agent)
+            for device in tx.devices():
+                tx.set_device_state(device.id, DeviceState.OFFLINE)  # until its agent is heard of
+
+    async def _watch_inbox(self) -> None:
+        woken = asyncio.Event()
+        with Nudge(self.settings.state_dir).listen(woken):
+            while True:
+                self._take_submissions()
+                self._expire_leases()
+                self.turn(writing=lambda tx: tx.heartbeat(PROCESS, _now()))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), _TICK_SECONDS)
+                woken.clear()
+
+    def _take_submissions(self) -> None:
+        with self.store.reading() as reading:
+            added = [_run_added(run.id, reading) for run in reading.runs_after(self._newest_run)]
+            cancelled = [st.CancelRequested(run_id) for run_id in reading.cancel_requests()]
+        if added or cancelled:
+            self._newest_run = max([self._newest_run, *(event.run_id for event in added)])
+            self.turn(*added, *cancelled)
+
+    def _expire_leases(self) -> None:
+        for lease in self.leases.expired():
+            error = InfrastructureError(
+                f"Agent {lease.agent} was lost: it did not renew the lease of attempt {lease.attempt_id}.",
+                remedy="The job is tried again when its device is back.",
+            )
+            self.end_attempt(lease, Failure.of(error))
+
+    # --- builds ---------------------------------------------------------------------------------------
+
+    def _build_request(self, key: str, reading: Reading) -> BuildRequest:
+        build = reading.build(key)
+        return BuildRequest(
+            key=key,
+            model=reading.model(build.model_id).spec,
+            recipe=build.recipe,
+            tool_versions=tool_versions(build.recipe),
+            store_url=self.settings.resolved_store_url,
+            timeout_seconds=self.settings.build_timeout_seconds,
+            memory_bytes=self.settings.build_memory_bytes,
+        )
+
+    async def _build(self, request: BuildRequest) -> None:
+        artifact: Artifact | None = None
+        failure: Failure | None = None
+        try:
+            artifact = await self._cluster.build(request)
+        except BuildFailed as error:
+            failure = error.failure
+
+        def write(tx: Transaction) -> None:
+            build = tx.build(request.key)
+            tx.set_build(request.key, build.state, artifact, failure, build.attempts + 1)
+
+        self.turn(st.BuildEnded(request.key, failure), writing=write)
+
+    # --- agents ---------------------------------------------------------------------------------------
+
+    async def _discover_agents(self) -> None:
+        """One follower per agent that has a live node. Raises InfrastructureError when the cluster is gone."""
+        tasks: dict[str, asyncio.Task[None]] = {}
+        while True:
+            names = await asyncio.to_thread(self._cluster.agent_names)
+            for name in names - tasks.keys():
+                self._followers[name] = AgentFollower(name, self)
+                tasks[name] = self.spawn(self._followers[name].follow())
+            for name in tasks.keys() - names:
+                tasks.pop(name).cancel()
+                self.turn(st.AgentLost(name))
+            await asyncio.sleep(_DISCOVERY_SECONDS)
+
+    def _lease(self, attempt_id: int, job_id: int, reading: Reading) -> Lease:
+        job = reading.job(job_id)
+        run = reading.run(job.run_id)
+        model = reading.model(run.model_id).spec
+        return Lease(
+            attempt_id=attempt_id,
+            job_id=job_id,
+            epoch=job.epoch,
+            device_id=job.device_id,
+            runtime=job.recipe.runtime,
+            options=job.recipe.options,
+            files=reading.build(job.build_key).built.files,
+            example_inputs=model.example_inputs,
+            parity_inputs=model.parity_inputs,
+            reference_outputs=model.reference_outputs or reading.build(job.reference_key or "").built.files[0],
+            scenario=job.scenario,
+            protocol=run.spec.protocol,
+            ttl_seconds=self.leases.ttl_seconds,
+        )
+
+
+def _run_added(run_id: int, reading: Reading) -> st.RunAdded:
+    jobs = reading.jobs(run_id)
+    needs = {job.id: frozenset(key for key in (job.build_key, job.reference_key) if key) for job in jobs}
+    builds = reading.builds(sorted(frozenset().union(*needs.values())))
+    return st.RunAdded(
+        run_id,
+        tuple(st.JobView(job.id, run_id, job.device_id, needs[job.id], job.state, job.epoch) for job in jobs),
+        tuple(st.BuildView(build.key, build.state) for build in builds),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,157 @@
+"""Stays connected to one agent: renews its leases, starts attempts on it, takes in what it reports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from farm.analysis.conclusion import conclude
+from farm.cluster.connection import AgentConnection
+from farm.coordinator import state as st
+from farm.errors import InfrastructureError
+from farm.store.samples import write as write_samples
+from farm.store.transaction import Transaction
+from farm.types import AgentEvent, AgentInfo, Blob, DeviceState, Lease, Measurement, Result
+
+if TYPE_CHECKING:
+    from farm.coordinator.coordinator import Coordinator
+
+log = logging.getLogger(__name__)
+
+_EVENTS_POLL_SECONDS = 10.0
+_RETRY_SECONDS = 0.5
+_LOST_AFTER_SECONDS = 15.0
+
+
+class AgentFollower:
+    def __init__(self, name: str, coordinator: Coordinator) -> None:
+        self._name = name
+        self._farm = coordinator
+        self._agent: AgentConnection | None = None  # None while it does not answer
+
+    async def follow(self) -> None:
+        """Until cancelled. An agent that does not answer for a while is lost until it does again."""
+        silent_since_seconds: float | None = None
+        while True:
+            try:
+                agent = AgentConnection(self._name)
+                info = await agent.info()
+                self._agent, silent_since_seconds = agent, None
+                self._see(info)
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._renew(agent))
+                    both.create_task(self._read_events(agent, info.journal_id))
+            except* InfrastructureError as group:
+                log.warning("%s", group.exceptions[0])
+            self._agent = None
+            silent_since_seconds = silent_since_seconds or time.monotonic()
+            if time.monotonic() - silent_since_seconds > _LOST_AFTER_SECONDS:
+                self._farm.turn(st.AgentLost(self._name))
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def start(self, lease: Lease) -> None:
+        """Until the agent has it: its ``start`` is idempotent. The lease's end stops the trying."""
+        while (held := self._farm.leases.get(lease.attempt_id)) is not None:
+            try:
+                if self._agent is not None:
+                    failure = await self._agent.start(lease)
+                    if failure:
+                        self._farm.end_attempt(held, failure)
+                    return
+            except InfrastructureError as error:
+                log.warning("attempt %d: %s", lease.attempt_id, error)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def reconcile_soon(self) -> None:
+        """Now if the agent is there; if it is not, its next renewal does it."""
+        try:
+            if self._agent is not None:
+                await self._reconcile(self._agent)
+        except InfrastructureError as error:
+            log.warning("%s", error)
+
+    async def _reconcile(self, agent: AgentConnection) -> None:
+        """Tell the agent what it should run; renew what it does run, and only that."""
+        running = await agent.reconcile(self._farm.leases.held_by(self._name))
+        self._farm.leases.renew(running)
+
+    async def _renew(self, agent: AgentConnection) -> None:
+        while True:
+            await self._reconcile(agent)
+            await asyncio.sleep(self._farm.leases.ttl_seconds / 4)
+            self._see(await agent.info())
+
+    def _see(self, info: AgentInfo) -> None:
+        def write(tx: Transaction) -> None:
+            at = datetime.now(UTC)
+            for device in info.devices:
+                known = self._farm.state.devices.get(device.id)
+                leased = known is not None and known.holder is not None
+                state = DeviceState.LEASED if leased else DeviceState.ONLINE
+                tx.upsert_device(device.model_copy(update={"state": state}), at)
+
+        self._farm.turn(*(st.DeviceSeen(d.id, d.agent, d.host) for d in info.devices), writing=write)
+
+    # --- what it reports ------------------------------------------------------------------------------
+
+    async def _read_events(self, agent: AgentConnection, journal_id: str) -> None:
+        with self._farm.store.reading() as reading:
+            seen = reading.agent_cursor(self._name, journal_id)
+        while True:
+            for event in await agent.events(seen, _EVENTS_POLL_SECONDS):
+                await self._take(journal_id, event)
+                seen = event.seq
+                await agent.acknowledge(seen)
+
+    async def _take(self, journal_id: str, event: AgentEvent) -> None:
+        """Commit one event, once. The device goes on with its next job while a result is worked out."""
+        lease = self._farm.leases.get(event.attempt_id)
+        if lease is None or not self._farm.state.attempt_is_current(lease.job_id, event.epoch):
+            # Superseded, cancelled, or reported once more: never counted.
+            log.info("late event %s of attempt %d (epoch %d)", event.kind, event.attempt_id, event.epoch)
+            self._farm.turn(writing=lambda tx: tx.record_agent_event(self._name, journal_id, event.seq))
+        elif event.kind == "started":
+            self._farm.turn(
+                st.AttemptStarted(lease.job_id, event.epoch),
+                writing=lambda tx: self._record(tx, journal_id, event),
+            )
+        elif event.measurement is None:
+            self._farm.leases.close(event.attempt_id)
+            self._farm.turn(
+                st.AttemptEnded(lease.job_id, event.epoch, event.failure),
+                writing=lambda tx: self._record(tx, journal_id, event),
+            )
+        else:
+            self._farm.leases.close(event.attempt_id)
+            self._farm.turn(st.DeviceReleased(lease.job_id, event.epoch))
+            result, samples, record = await asyncio.to_thread(self._conclude, lease.job_id, event.measurement)
+
+            def write(tx: Transaction) -> None:
+                self._record(tx, journal_id, event, record)
+                tx.add_result(result, samples)
+
+            self._farm.turn(st.AttemptEnded(lease.job_id, event.epoch), writing=write)
+
+    def _record(self, tx: Transaction, journal_id: str, event: AgentEvent, measurement: Blob | None = None) -> None:
+        if not tx.record_agent_event(self._name, journal_id, event.seq):
+            return
+        if event.kind == "started":
+            tx.start_attempt(event.attempt_id, event.at)
+        else:
+            tx.end_attempt(
+                event.attempt_id, "failed" if event.failure else "finished", event.at, event.failure, measurement
+            )
+
+    def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Result, Blob, Blob]:
+        with self._farm.store.reading() as reading:
+            job = reading.job(job_id)
+            protocol = reading.run(job.run_id).spec.protocol
+            artifact = reading.build(job.build_key).built
+        result = conclude(job, artifact, measurement, protocol)
+        parquet = write_samples(measurement.warmup_samples_seconds, measurement.latency_samples_seconds)
+        samples = self._farm.artifacts.put([parquet], f"samples-{job_id}.parquet")
+        record = self._farm.artifacts.put([measurement.model_dump_json().encode()], f"measurement-{job_id}.json")
+        return result, samples, record

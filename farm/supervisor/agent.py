@@ -1,0 +1,81 @@
+"""``farm agent``: this machine's devices join the farm of a head on another machine."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+from farm.cluster import node
+from farm.config import Settings
+from farm.connection import Connection
+from farm.errors import AuthError, ConflictError, InfrastructureError
+from farm.supervisor.child import Child
+from farm.supervisor.ground import state_folder, stop_signals
+from farm.types import ClusterJoin
+
+_POLL_SECONDS = 0.5
+
+
+def agent(settings: Settings, head_url: str, announce: Callable[[str], None] = print) -> int:
+    """Run until SIGINT or SIGTERM; rejoin when the head was restarted.
+
+    Raises AuthError, ConfigError, ConflictError (another Ray or Python version than the head's), InfrastructureError.
+    """
+    settings = settings.model_copy(update={"url": head_url.rstrip("/")})
+    with state_folder(settings.state_dir, f"agent-{settings.agent_name}") as folder, stop_signals() as stopping:
+        settings = settings.model_copy(update={"state_dir": folder})
+        join = _ask(settings)
+        ray = _ray_node(settings, join)
+        try:
+            ray.start()
+            announce(f"Agent {settings.agent_name} joins {settings.url}. Ctrl-C stops it.")
+            while not stopping():
+                if not ray.running:
+                    try:
+                        current = _ask(settings)
+                    except InfrastructureError:  # the head is away: it is asked again
+                        time.sleep(_POLL_SECONDS)
+                        continue
+                    if current != join:
+                        join, ray = current, _ray_node(settings, current)
+                    ray.keep_running()
+                time.sleep(_POLL_SECONDS)
+        finally:
+            ray.stop()
+    return 0
+
+
+def _ask(settings: Settings) -> ClusterJoin:
+    """How to join. Raises AuthError, ConflictError, InfrastructureError."""
+    if settings.token is None:
+        raise AuthError("This agent has no token.", remedy="On the head: `farm token create NAME --role agent`.")
+    join = asyncio.run(_fetch_join(settings))
+    for what, theirs, ours in (
+        ("Ray", join.ray_version, version("ray")),
+        ("Python", join.python_version, platform.python_version()),
+    ):
+        if theirs != ours:
+            raise ConflictError(
+                f"The head runs {what} {theirs}, this machine {ours}.", remedy=f"Install {what} {theirs} here."
+            )
+    return join
+
+
+async def _fetch_join(settings: Settings) -> ClusterJoin:
+    token = settings.token.get_secret_value() if settings.token else None
+    connection = Connection(settings.url, token, settings.timeout_seconds)
+    try:
+        return await connection.get("/cluster/join", ClusterJoin)
+    finally:
+        await connection.aclose()
+
+
+def _ray_node(settings: Settings, join: ClusterJoin) -> Child:
+    environment = settings.as_environment() | node.environment(settings, join.ray_token)
+    if settings.token:
+        environment["FARM_TOKEN"] = settings.token.get_secret_value()
+    command = node.agent_command(settings, join.ray_address)
+    return Child("ray-agent", command, environment, settings.state_dir / "logs")

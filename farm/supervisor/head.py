@@ -1,0 +1,125 @@
+"""``farm up``: the head of a farm.
+
+Three processes beside this one: the API answers from the store whatever happens to the others, the
+coordinator is the Ray driver, and ``ray start`` holds the embedded cluster with its agent (docs/adr/0001).
+This process imports neither ray nor the server.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import httpx
+
+from farm.cluster import node
+from farm.config import Settings
+from farm.server.auth import new_token
+from farm.store.database import Store
+from farm.supervisor.child import Child
+from farm.supervisor.ground import free_port, state_folder, stop_signals, wait_for
+from farm.types import Role
+
+_POLL_SECONDS = 0.2
+
+
+def up(settings: Settings, announce: Callable[[str], None] = print) -> int:
+    """Run a head until SIGINT or SIGTERM. ``announce`` gets the lines a person needs.
+
+    Raises ConflictError (another head on this state folder), ConfigError (port taken, folder unusable,
+    no Ray at ``ray_address``), InfrastructureError (a process does not start).
+    """
+    with state_folder(settings.state_dir, "head") as folder, stop_signals() as stopping:
+        port = free_port(settings.host, settings.port)
+        url = f"http://{settings.host}:{port}"
+        settings = settings.model_copy(update={"state_dir": folder, "port": port, "url": url})
+        token = _prepare_store(settings)
+        with _Head(settings).started(stopping) as head:
+            announce(f"Torchfarm head at {url}   state in {folder}")
+            announce(
+                f"Admin token, shown this once:\n  export FARM_URL={url}\n  export FARM_TOKEN={token}"
+                if token
+                else "Token: as printed at the first start; `farm token create NAME` makes another."
+            )
+            announce("Ready. Ctrl-C stops it.")
+            while not stopping():
+                head.keep_running(stopping)
+                time.sleep(_POLL_SECONDS)
+    return 0
+
+
+def _prepare_store(settings: Settings) -> str | None:
+    """Migrate the database; a new admin token where there is no token yet."""
+    store = Store(settings.resolved_database_url)
+    try:
+        store.migrate()
+        with store.transaction() as tx:
+            if tx.tokens():
+                return None
+            token, sha256 = new_token()
+            tx.add_token("admin", Role.ADMIN, sha256, datetime.now(UTC))
+            return token
+    finally:
+        store.close()
+
+
+class _Head:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._environment = settings.as_environment()
+        logs = settings.state_dir / "logs"
+        self._api = Child("api", [sys.executable, "-m", "farm.server"], self._environment, logs)
+        self._coordinator = Child("coordinator", [sys.executable, "-m", "farm.coordinator"], self._environment, logs)
+        self._ray: Child | None = None
+        if settings.ray_address is None:
+            self._environment |= node.environment(settings, node.cluster_token(settings))
+            self._ray = Child("ray", node.head_command(settings), self._environment, logs)
+
+    @contextmanager
+    def started(self, stopping: Callable[[], bool]) -> Iterator[_Head]:
+        try:
+            self._clear_ray()
+            self._api.start()
+            if self._ray:
+                self._ray.start()
+                self._await_ray(self._ray, stopping)
+            else:
+                node.check_reachable(self._settings.ray_address or "")
+            self._coordinator.start()
+            wait_for(self._api, self._api_answers, stopping)
+            yield self
+        finally:
+            for child in (self._coordinator, self._ray, self._api):
+                if child:
+                    child.stop()
+            self._clear_ray()
+
+    def keep_running(self, stopping: Callable[[], bool]) -> None:
+        self._api.keep_running()
+        if self._ray and not self._ray.running:
+            # A driver does not survive its cluster: the coordinator starts anew with the new one.
+            self._coordinator.stop()
+            self._clear_ray()
+            if not self._ray.keep_running():
+                return
+            self._await_ray(self._ray, stopping)
+        self._coordinator.keep_running()
+
+    def _await_ray(self, ray: Child, stopping: Callable[[], bool]) -> None:
+        wait_for(ray, lambda: node.head_address(self._settings) is not None, stopping)
+        self._environment["FARM_RAY_ADDRESS"] = node.head_address(self._settings) or ""
+
+    def _clear_ray(self) -> None:
+        """A cluster that is gone leaves its address behind, which would make the next driver hang."""
+        if self._ray and not self._ray.running:
+            shutil.rmtree(node.temporary_folder(self._settings), ignore_errors=True)
+
+    def _api_answers(self) -> bool:
+        try:
+            return httpx.get(f"{self._settings.url}/api/v1/health", timeout=2).is_success
+        except httpx.TransportError:
+            return False

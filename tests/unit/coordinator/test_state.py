@@ -1,0 +1,264 @@
+"""The state machine under arbitrary interleavings of what can happen to a farm."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from farm.coordinator.state import (
+    MAX_ATTEMPTS,
+    AgentLost,
+    AttemptEnded,
+    AttemptStarted,
+    BuildEnded,
+    BuildView,
+    CancelRequested,
+    DeviceReleased,
+    DeviceSeen,
+    EndRun,
+    FarmState,
+    Instruction,
+    JobView,
+    RunAdded,
+    SetBuild,
+    SetDevice,
+    SetJob,
+    StartAttempt,
+    StartBuild,
+    WithdrawAttempt,
+)
+from farm.errors import InfrastructureError, RecipeError
+from farm.types import BuildState, Failure, JobState, RunState
+
+LOST = Failure.of(InfrastructureError("The worker died.", remedy="Tried again."))
+BROKEN = Failure.of(RecipeError("The converter refuses aten::foo.", remedy="Choose another recipe."))
+DEVICES = ("a-cpu", "b-cpu")
+
+
+def kinds(instructions: list[Instruction], kind: type) -> list:
+    return [instruction for instruction in instructions if isinstance(instruction, kind)]
+
+
+def farm_with(jobs: list[JobView], *, host: str = "bench", devices: tuple[str, ...] = ("a-cpu",)) -> tuple[FarmState, list]:
+    state = FarmState(build_host="head", build_slots=2)
+    out = [instruction for device in devices for instruction in state.apply(DeviceSeen(device, device[0], host))]
+    keys = sorted({key for job in jobs for key in job.needs})
+    out += state.apply(RunAdded(1, tuple(jobs), tuple(BuildView(key) for key in keys)))
+    return state, out
+
+
+def job(number: int, *needs: str, device: str = "a-cpu", run: int = 1) -> JobView:
+    return JobView(number, run, device, frozenset(needs or ("k1",)))
+
+
+def test_a_job_goes_from_submission_to_the_end_of_its_run() -> None:
+    state, out = farm_with([job(1)])
+    assert kinds(out, StartBuild) == [StartBuild("k1")]
+    out = state.apply(BuildEnded("k1"))
+    assert kinds(out, StartAttempt) == [StartAttempt(1, "a-cpu", 1)]
+    state.apply(AttemptStarted(1, 1))
+    assert SetDevice("a-cpu", online=True, leased=False) in state.apply(DeviceReleased(1, 1))
+    out = state.apply(AttemptEnded(1, 1))
+    assert out == [SetJob(1, JobState.FINISHED, 1), EndRun(1, RunState.FINISHED)]
+
+
+def test_a_build_is_shared_by_all_jobs_that_need_it() -> None:
+    _, out = farm_with([job(1, "k1"), job(2, "k1"), job(3, "k1", device="b-cpu")])
+    assert kinds(out, StartBuild) == [StartBuild("k1")]
+
+
+def test_a_failed_build_fails_its_jobs_with_the_reason_and_leaves_the_others_alone() -> None:
+    state, _ = farm_with([job(1, "k1"), job(2, "k2")])
+    out = state.apply(BuildEnded("k1", BROKEN))
+    assert kinds(out, SetJob) == [SetJob(1, JobState.FAILED, 0, "its artifact could not be built", BROKEN)]
+    assert not kinds(out, EndRun)
+    assert kinds(state.apply(BuildEnded("k2")), StartAttempt) == [StartAttempt(2, "a-cpu", 1)]
+
+
+def test_a_build_whose_worker_died_is_tried_again_but_not_for_ever() -> None:
+    state, _ = farm_with([job(1)])
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert kinds(state.apply(BuildEnded("k1", LOST)), StartBuild) == [StartBuild("k1")]
+    assert kinds(state.apply(BuildEnded("k1", LOST)), EndRun) == [EndRun(1, RunState.FINISHED)]
+
+
+def test_a_machine_does_not_measure_while_it_builds_but_others_do() -> None:
+    state, _ = farm_with([job(1, "k1"), job(2, "k2"), job(3, "k2", device="b-cpu")], host="head")
+    state.apply(DeviceSeen("b-cpu", "b", "elsewhere"))
+    out = state.apply(BuildEnded("k2"))
+    assert kinds(out, StartAttempt) == [StartAttempt(3, "b-cpu", 1)]
+    assert kinds(state.apply(BuildEnded("k1")), StartAttempt) == [StartAttempt(1, "a-cpu", 1)]
+
+
+def test_a_machine_does_not_build_while_it_measures() -> None:
+    state, _ = farm_with([job(1)], host="head")
+    state.apply(BuildEnded("k1"))
+    out = state.apply(RunAdded(2, (job(2, "k9", run=2),), (BuildView("k9"),)))
+    assert not kinds(out, StartBuild)
+    assert kinds(state.apply(AttemptEnded(1, 1)), StartBuild) == [StartBuild("k9")]
+
+
+def test_a_late_result_of_a_superseded_attempt_is_not_counted() -> None:
+    state, _ = farm_with([job(1)])
+    state.apply(BuildEnded("k1"))
+    assert kinds(state.apply(AttemptEnded(1, 1, LOST)), StartAttempt) == [StartAttempt(1, "a-cpu", 2)]
+    assert not state.attempt_is_current(1, 1)
+    assert state.apply(AttemptEnded(1, 1)) == []
+    assert kinds(state.apply(AttemptEnded(1, 2)), SetJob) == [SetJob(1, JobState.FINISHED, 2)]
+
+
+def test_a_lost_agent_keeps_its_lease_until_that_ends() -> None:
+    state, _ = farm_with([job(1), job(2)])
+    state.apply(BuildEnded("k1"))
+    assert state.apply(AgentLost("a")) == [SetDevice("a-cpu", online=False, leased=True)]
+    assert not kinds(state.apply(AttemptEnded(1, 1, LOST)), StartAttempt)
+    assert kinds(state.apply(DeviceSeen("a-cpu", "a", "bench")), StartAttempt) == [StartAttempt(1, "a-cpu", 2)]
+
+
+def test_cancel_withdraws_what_runs_and_the_device_goes_on_with_another_run() -> None:
+    state, _ = farm_with([job(1), job(2)])
+    state.apply(BuildEnded("k1"))
+    state.apply(RunAdded(2, (job(3, run=2),), (BuildView("k1", BuildState.BUILT),)))
+    out = state.apply(CancelRequested(1))
+    assert kinds(out, WithdrawAttempt) == [WithdrawAttempt(1, 1)]
+    assert kinds(out, EndRun) == [EndRun(1, RunState.CANCELLED)]
+    assert kinds(out, StartAttempt) == [StartAttempt(3, "a-cpu", 1)]
+    assert state.apply(AttemptEnded(1, 1)) == []
+
+
+def test_a_new_coordinator_takes_up_what_the_last_one_left() -> None:
+    held = JobView(1, 1, "a-cpu", frozenset({"k1"}), JobState.RUNNING, epoch=2)
+    waiting = JobView(2, 1, "a-cpu", frozenset({"k2"}), JobState.WAITING)
+    state = FarmState("head", 2)
+    out = state.apply(
+        RunAdded(1, (held, waiting), (BuildView("k1", BuildState.BUILT), BuildView("k2", BuildState.BUILDING)))
+    )
+    assert kinds(out, SetBuild)[0].state is BuildState.PENDING, "a build of a former life has died with it"
+    assert kinds(out, StartBuild) == [StartBuild("k2")]
+    assert state.apply(DeviceSeen("a-cpu", "a", "bench")) == [SetDevice("a-cpu", online=True, leased=True)]
+    state.apply(BuildEnded("k2"))
+    assert kinds(state.apply(AttemptEnded(1, 2)), StartAttempt) == [StartAttempt(2, "a-cpu", 1)]
+
+
+class Farm(RuleBasedStateMachine):
+    """Random events, among them repeated and outdated ones, against what must always hold."""
+
+    attempts: Bundle[tuple[int, int]] = Bundle("attempts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = FarmState(build_host="a", build_slots=2)
+        self.next_job = self.next_run = 1
+        self.job_states: dict[int, JobState] = {}
+        self.ends: Counter[int] = Counter()
+        self.run_ends: Counter[int] = Counter()
+        self.open: dict[str, tuple[int, int]] = {}  # device -> attempt that agents may believe to hold it
+        self.building: set[str] = set()
+        self.jobs_of: dict[int, set[int]] = {}
+
+    def feed(self, event: object) -> tuple[tuple[int, int], ...]:
+        started = []
+        for instruction in self.state.apply(event):  # type: ignore[arg-type]
+            match instruction:
+                case SetJob(job_id, job_state, _):
+                    assert not self.job_states[job_id].terminal, "a job ends once"
+                    self.job_states[job_id] = job_state
+                    self.ends[job_id] += job_state.terminal
+                    if job_state.terminal or job_state is JobState.QUEUED:
+                        self.open = {d: held for d, held in self.open.items() if held[0] != job_id}
+                case StartAttempt(job_id, device_id, epoch):
+                    assert device_id not in self.open, "a device is leased once"
+                    assert not (device_id == "a-cpu" and self.building), "a building machine does not measure"
+                    self.open[device_id] = (job_id, epoch)
+                    started.append((job_id, epoch))
+                case StartBuild(key):
+                    assert key not in self.building, "nothing is built twice at a time"
+                    assert "a-cpu" not in self.open, "a measuring machine does not build"
+                    self.building.add(key)
+                case SetDevice(device_id, _, leased):
+                    if not leased:
+                        self.open.pop(device_id, None)
+                case EndRun(run_id, _):
+                    self.run_ends[run_id] += 1
+        return tuple(started)
+
+    @rule(target=attempts, needs=st.lists(st.sampled_from(("k1", "k2", "k3")), min_size=1, max_size=4), data=st.data())
+    def submit(self, needs: list[str], data: st.DataObject) -> object:
+        jobs = []
+        for key in needs:
+            device = data.draw(st.sampled_from(DEVICES))
+            jobs.append(JobView(self.next_job, self.next_run, device, frozenset({key})))
+            self.job_states[self.next_job] = JobState.WAITING
+            self.next_job += 1
+        self.jobs_of[self.next_run] = {one.id for one in jobs}
+        event = RunAdded(self.next_run, tuple(jobs), tuple(BuildView(key) for key in sorted(set(needs))))
+        self.next_run += 1
+        return _several(self.feed(event))
+
+    @rule(target=attempts, key=st.sampled_from(("k1", "k2", "k3")), failure=st.sampled_from((None, LOST, BROKEN)))
+    def end_build(self, key: str, failure: Failure | None) -> object:
+        self.building.discard(key)
+        return _several(self.feed(BuildEnded(key, failure)))
+
+    @rule(target=attempts, device=st.sampled_from(DEVICES))
+    def see(self, device: str) -> object:
+        return _several(self.feed(DeviceSeen(device, device[0], device[0])))
+
+    @rule(target=attempts, agent=st.sampled_from("ab"))
+    def lose(self, agent: str) -> object:
+        return _several(self.feed(AgentLost(agent)))
+
+    @rule(attempt=attempts)
+    def start(self, attempt: tuple[int, int]) -> None:
+        self.feed(AttemptStarted(*attempt))
+
+    @rule(target=attempts, attempt=attempts)
+    def release(self, attempt: tuple[int, int]) -> object:
+        return _several(self.feed(DeviceReleased(*attempt)))
+
+    @rule(target=attempts, attempt=attempts, failure=st.sampled_from((None, LOST, BROKEN)))
+    def end(self, attempt: tuple[int, int], failure: Failure | None) -> object:
+        return _several(self.feed(AttemptEnded(*attempt, failure)))
+
+    @rule(target=attempts, run=st.integers(1, 8))
+    def cancel(self, run: int) -> object:
+        return _several(self.feed(CancelRequested(run)))
+
+    @invariant()
+    def every_job_ends_at_most_once_and_runs_end_with_their_last_job(self) -> None:
+        assert all(count == 1 for count in self.ends.values() if count)
+        for run, jobs in self.jobs_of.items():
+            ended = all(self.job_states[one].terminal for one in jobs)
+            assert self.run_ends[run] == ended
+
+    @invariant()
+    def nothing_is_remembered_of_what_has_ended(self) -> None:
+        assert all(not self.job_states[one].terminal for one in self.state.jobs)
+        assert all(build.jobs or build.state is BuildState.BUILDING for build in self.state.builds.values())
+
+    def teardown(self) -> None:
+        """Whatever happened: with devices back and builds answered, every job comes to an end."""
+        for device in DEVICES:
+            self.feed(DeviceSeen(device, device[0], device[0]))
+        for _ in range(10 * self.next_job + 30):
+            for key in sorted(self.building):
+                self.end_build(key, None)
+            for held in list(self.open.values()):
+                self.feed(AttemptEnded(*held))
+            for one in [j for j in self.state.jobs.values() if j.state in (JobState.LEASED, JobState.RUNNING)]:
+                self.feed(AttemptEnded(one.id, one.epoch))
+        assert all(job_state.terminal for job_state in self.job_states.values())
+        assert not self.state.jobs
+        assert not self.state.runs
+
+
+def _several(started: tuple[tuple[int, int], ...]) -> object:
+    from hypothesis.stateful import multiple
+
+    return multiple(*started)
+
+
+TestFarm = Farm.TestCase
+TestFarm.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
