@@ -572,6 +572,14 @@ class AgentEvent(Frozen):
     failure: Failure | None = None
 
 
+class HeadStarted(Frozen):
+    """What ``farm up`` says once it is ready. ``token``: of a new admin, on the first start on a state folder."""
+
+    url: str
+    state_dir: str
+    token: str | None = None
+
+
 class ClusterJoin(Frozen):
     """What ``farm agent`` needs to join the Ray cluster of a head. Given to agents and admins only."""
 

@@ -98,8 +98,7 @@ class HostDriver:
                 f"The harness was killed after {lease.protocol.timeout_seconds:g} s.{_reached(folder)}",
                 remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
             ) from None
-        finally:
-            exit_code = self._reap(pid)
+        exit_code = self._reap(pid)
         readings = telemetry.summary()
         if adopted:
             reason = "the agent was restarted during the measurement"
@@ -128,15 +127,9 @@ class HostDriver:
             os.close(pidfd)
 
     def _reap(self, pid: int) -> int | None:
-        """The exit code where the harness is our own child, else None."""
+        """The exit code of an ended harness where it is our own child, else None."""
         process = self._children.pop(pid, None)
-        if process is None:
-            return None
-        try:
-            return process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # cancelled in mid-flight: kill() follows
-            self._children[pid] = process
-            return None
+        return process.wait(timeout=5) if process else None
 
     def kill(self, pid: int, process_started: float) -> None:
         try:

@@ -19,7 +19,7 @@ from farm.types import ClusterJoin
 _POLL_SECONDS = 0.5
 
 
-def agent(settings: Settings, head_url: str, announce: Callable[[str], None] = print) -> int:
+def agent(settings: Settings, head_url: str, announce: Callable[[str], None]) -> int:
     """Run until SIGINT or SIGTERM; rejoin when the head was restarted.
 
     Raises AuthError, ConfigError, ConflictError (another Ray or Python version than the head's), InfrastructureError.

@@ -12,23 +12,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 import httpx
 
 from farm.cluster import node
 from farm.config import Settings
-from farm.server.auth import new_token
+from farm.server.tokens import issue_token
 from farm.store.database import Store
 from farm.supervisor.child import Child
 from farm.supervisor.ground import free_port, state_folder, stop_signals, wait_for
-from farm.types import Role
+from farm.types import HeadStarted, Role
 
 _POLL_SECONDS = 0.2
 
 
-def up(settings: Settings, announce: Callable[[str], None] = print) -> int:
-    """Run a head until SIGINT or SIGTERM. ``announce`` gets the lines a person needs.
+def up(settings: Settings, announce: Callable[[HeadStarted], None]) -> int:
+    """Run a head until SIGINT or SIGTERM. ``announce`` is called once it takes submissions.
 
     Raises ConflictError (another head on this state folder), ConfigError (port taken, folder unusable,
     no Ray at ``ray_address``), InfrastructureError (a process does not start).
@@ -39,13 +38,7 @@ def up(settings: Settings, announce: Callable[[str], None] = print) -> int:
         settings = settings.model_copy(update={"state_dir": folder, "port": port, "url": url})
         token = _prepare_store(settings)
         with _Head(settings).started(stopping) as head:
-            announce(f"Torchfarm head at {url}   state in {folder}")
-            announce(
-                f"Admin token, shown this once:\n  export FARM_URL={url}\n  export FARM_TOKEN={token}"
-                if token
-                else "Token: as printed at the first start; `farm token create NAME` makes another."
-            )
-            announce("Ready. Ctrl-C stops it.")
+            announce(HeadStarted(url=url, state_dir=str(folder), token=token))
             while not stopping():
                 head.keep_running(stopping)
                 time.sleep(_POLL_SECONDS)
@@ -57,12 +50,9 @@ def _prepare_store(settings: Settings) -> str | None:
     store = Store(settings.resolved_database_url)
     try:
         store.migrate()
-        with store.transaction() as tx:
-            if tx.tokens():
-                return None
-            token, sha256 = new_token()
-            tx.add_token("admin", Role.ADMIN, sha256, datetime.now(UTC))
-            return token
+        with store.reading() as reading:
+            known = reading.tokens()
+        return None if known else issue_token(store, "admin", Role.ADMIN)
     finally:
         store.close()
 

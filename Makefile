@@ -1,0 +1,53 @@
+# The two commands of a new user: `make demo`, then `make test`.
+# PyTorch's default Linux wheel carries CUDA; TORCH_PIP_ARGS can point pip at another index for it.
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_PIP_ARGS ?=
+BIN := $(VENV)/bin
+SOURCES := farm agents examples tests
+
+.PHONY: demo test lint types format bench bench-table lock clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m examples.demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+# `make bench NAME=harness` runs one.
+BENCHES := $(if $(NAME),$(NAME),startup harness dispatch)
+bench: $(VENV)/.installed
+	@for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name || exit 1; done
+
+bench-table: $(VENV)/.installed
+	@$(BIN)/python -m tests.bench.report
+
+# torch comes first and alone: it alone may need another index.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(TORCH_PIP_ARGS) torch==2.13.0
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+# What an environment made from pyproject.toml alone resolves to.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet $(TORCH_PIP_ARGS) torch==2.13.0
+	build/lock/bin/pip install --quiet --editable ".[head,postgres,pandas,runtimes,demo,dev]"
+	( echo "# Made by 'make lock': the whole environment, for Python 3.11 on Linux x86-64."; \
+	  build/lock/bin/pip freeze --exclude-editable | sed 's/^\(torch==[0-9.]*\)+cpu/\1/' ) > requirements.lock
+
+clean:
+	rm -rf $(VENV) build report .demo

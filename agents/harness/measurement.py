@@ -1,0 +1,185 @@
+"""One measurement from beginning to end, phase by phase."""
+
+from __future__ import annotations
+
+import gc
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.harness import affinity, loop, memory, parity, tensors
+from agents.harness.failure import Failure
+from agents.harness.job import Job
+from agents.harness.loop import Samples
+from agents.harness.phase import Phase, Step
+from agents.harness.records import Writer
+from agents.harness.runtimes import Program, Runtime, find
+from agents.harness.stopping import median_interval, steady
+from agents.harness.tensors import Array, Sample
+
+
+def measure(job: Job, writer: Writer) -> None:
+    """Write all records of ``job`` but ``start``, ``error`` and ``end``. Raises Failure.
+
+    The process must be fresh, pinned to its CPUs, and must not have imported a runtime.
+    """
+    kind = find(job.runtime)
+    path = _artifact(job, kind)
+    example = tensors.load(job.example_inputs)[0]
+    parity_inputs, references = _parity_samples(job)
+    baseline_bytes = memory.resident("VmRSS")
+
+    with Phase("import", f"importing {job.runtime}", writer):
+        runtime = _imported(kind, job)
+    writer.write("runtime_versions", versions=_versions(kind))
+    with Phase("load", f"loading {path.name} with {job.runtime}", writer):
+        program = runtime.load(path, job.options)
+    tensors.check(program.inputs, example, "Example input")
+    for number, sample in enumerate(parity_inputs):
+        tensors.check(program.inputs, sample, f"Parity input {number}")
+
+    with Step("first_inference", "handing the example input to the runtime"):
+        run = program.bind(example)
+    with Phase("first_inference", f"running {path.name} for the first time", writer):
+        _first(run, program, example)
+    writer.write("cpus_allowed", cpus=affinity.allowed(job.cpus))
+    _latency(run, job, writer)
+    writer.write("memory", **memory.record(baseline_bytes, memory.resident("VmHWM")))
+
+    with Step("parity", "comparing with PyTorch's outputs"):
+        distance, non_finite = parity.compare(_answers(program, parity_inputs, references))
+    if distance is None:
+        writer.write("parity", absent="no output element is finite both here and in PyTorch")
+    else:
+        writer.write("parity", **asdict(distance))
+    writer.write("outputs", non_finite=non_finite)
+
+
+def _artifact(job: Job, kind: type[Runtime]) -> Path:
+    if kind.file not in job.files:
+        raise Failure(
+            "missing-file",
+            f"{job.runtime} needs {kind.file}; the job came with {', '.join(job.files) or 'no files'}.",
+            remedy="Build the artifact again; if it persists, the recipe's runtime and the artifact disagree.",
+            fault="recipe",
+        )
+    tensors.require(job.files.values())
+    return job.files[kind.file]
+
+
+def _parity_samples(job: Job) -> tuple[list[Sample], list[Sample]]:
+    inputs, references = tensors.load(job.parity_inputs), tensors.load(job.reference_outputs)
+    if len(inputs) != len(references):
+        raise Failure(
+            "wrong-reference-count",
+            f"There are {len(inputs)} parity inputs and {len(references)} reference outputs.",
+            remedy="Submit the model again, with reference outputs for the same parity inputs or without any.",
+            fault="user",
+        )
+    return inputs, references
+
+
+def _imported(kind: type[Runtime], job: Job) -> Runtime:
+    try:
+        return kind(job.threads)
+    except ModuleNotFoundError as error:
+        raise Failure(
+            "runtime-missing",
+            f"The runtime {job.runtime} is not installed here: {error}.",
+            remedy=f"On the device's machine: pip install 'torchfarm[{kind.extra}]'.",
+            fault="device",
+        ) from error
+
+
+def _versions(kind: type[Runtime]) -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in (*kind.distributions, "numpy"):
+        with suppress(metadata.PackageNotFoundError):  # copied to the device without its metadata
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def _first(run: Callable[[], Any], program: Program, example: Sample) -> None:
+    try:
+        run()
+    except Exception:
+        tensors.check(program.inputs, example, "Example input", exactly=True)
+        raise
+
+
+def _latency(run: Callable[[], Any], job: Job, writer: Writer) -> None:
+    """Warm-up and measured phase. The garbage collector rests: its pauses are Python's, not the model's."""
+    gc.collect()
+    gc.disable()
+    try:
+        with Step("warmup", "warming up"):
+            warm = _warmup(run, job, writer)
+        with Step("measured", "measuring"):
+            stopped_by = _measured(run, job, writer)
+    finally:
+        gc.enable()
+    writer.write("stop", by=stopped_by, warmup_steady=warm)
+
+
+def _warmup(run: Callable[[], Any], job: Job, writer: Writer) -> bool:
+    """Run until the minima are met and the series is steady (``stopping.steady``), at most as long as a measurement
+    may take. Returns whether it became steady."""
+    protocol = job.protocol
+    written = 0
+
+    def reached(samples: Samples) -> bool:
+        nonlocal written
+        writer.write_samples("warmup", samples[written:].tolist())
+        written = len(samples)
+        return float(samples.sum()) >= protocol.min_warmup_seconds * 1e9 and steady(
+            samples, protocol.confidence, protocol.target_half_width_ratio
+        )
+
+    stopped_by = loop.collect(
+        run,
+        first_check=protocol.min_warmup_runs,
+        max_samples=None,
+        max_seconds=max(protocol.max_seconds, protocol.min_warmup_seconds),
+        reached=reached,
+    )
+    return stopped_by == "interval"
+
+
+def _measured(run: Callable[[], Any], job: Job, writer: Writer) -> loop.StoppedBy:
+    """Run until the confidence interval of the median is narrow enough and there are ``min_samples``, or the time or
+    the number of samples is used up: ``max_seconds`` wins over ``min_samples``."""
+    protocol = job.protocol
+    written = 0
+
+    def reached(samples: Samples) -> bool:
+        nonlocal written
+        writer.write_samples("samples", samples[written:].tolist())
+        written = len(samples)
+        interval = median_interval(samples, protocol.confidence)
+        return (
+            len(samples) >= protocol.min_samples
+            and interval is not None
+            and interval.half_width_ratio <= protocol.target_half_width_ratio
+        )
+
+    return loop.collect(
+        run,
+        first_check=protocol.min_samples,
+        max_samples=protocol.max_samples,
+        max_seconds=protocol.max_seconds,
+        reached=reached,
+    )
+
+
+def _answers(
+    program: Program, inputs: list[Sample], references: list[Sample]
+) -> Iterator[tuple[list[Array], list[Array]]]:
+    for sample, reference in zip(inputs, references, strict=True):
+        returned = program.bind(sample)()
+        yield [np.asarray(output) for output in program.outputs(returned)], reference

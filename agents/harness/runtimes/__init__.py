@@ -1,0 +1,69 @@
+"""The runtimes the harness can drive, one module each, and what it expects of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, cast
+
+from agents.harness.failure import Failure
+from agents.harness.tensors import Array, Input
+
+NAMES = ("pytorch", "torchscript", "pytorch-mobile", "executorch", "onnxruntime", "litert")
+
+Options = Mapping[str, str | int | float | bool]
+
+
+class Program(Protocol):
+    """A loaded model, ready to take inputs."""
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """In positional order."""
+
+    def bind(self, sample: Sequence[Array]) -> Callable[[], Any]:
+        """Bring a sample into the runtime's own form. The callable returned is one inference: it is what is timed.
+        Binding another sample ends the validity of the callable and of what it returned."""
+
+    def outputs(self, returned: Any) -> list[Array]:
+        """Copies of what an inference returned, flattened in PyTorch's pytree order. Not timed."""
+
+
+class Runtime(Protocol):
+    """One inference engine. Creating it imports the engine's package: the ``import`` phase."""
+
+    file: ClassVar[str]  # the artifact's file
+    distributions: ClassVar[tuple[str, ...]]  # pip distributions whose versions are recorded
+    extra: ClassVar[str]  # the extra of torchfarm that installs them
+
+    def __init__(self, threads: int) -> None:
+        """Import and restrict the runtime to ``threads``. Raises ImportError, Failure ``threads-not-pinned``."""
+
+    def load(self, path: Path, options: Options) -> Program:
+        """The ``load`` phase. ``options`` are the recipe's; those that matter only to its build are passed over.
+        Raises what the runtime raises; the harness turns it into Failure ``load-failed``."""
+
+
+def find(name: str) -> type[Runtime]:
+    """Raises Failure ``unknown-runtime``."""
+    if name not in NAMES:
+        raise Failure(
+            "unknown-runtime",
+            f"This harness has no runtime {name!r}; it has {', '.join(NAMES)}.",
+            remedy="Choose a recipe for one of these, or update the agent.",
+            fault="device",
+        )
+    module = import_module(f"{__name__}.{name.replace('-', '_')}")
+    return cast(type[Runtime], module.Runtime)
+
+
+def check_threads(granted: int, asked: int) -> None:
+    """Raises Failure ``threads-not-pinned`` when what was read back is not what was asked for."""
+    if granted != asked:
+        raise Failure(
+            "threads-not-pinned",
+            f"The runtime was told to use {asked} threads and uses {granted}.",
+            remedy="Ask for another number of threads; this build of the runtime does not support that one.",
+            fault="device",
+        )

@@ -1,0 +1,45 @@
+"""PyTorch, eager: a ``torch.export`` program (``.pt2``) run operator by operator.
+
+Inside a measured inference: the exported graph's Python code calling one ATen operator after the other on CPU tensors,
+in inference mode, as an eager ``nn.Module`` does; until the output tensors are returned. The guards that torch.export
+puts before it are left out: the harness has checked the inputs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from agents.harness.runtimes import Options
+from agents.harness.runtimes.torch_program import TorchProgram, restrict_threads
+from agents.harness.tensors import Input
+
+
+class Runtime:
+    file = "model.pt2"
+    distributions = ("torch",)
+    extra = "torch"
+
+    def __init__(self, threads: int) -> None:
+        # Without it torch.export.load falls back to unpickling, and a .pt2 could run any code here.
+        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+        import torch
+
+        self._torch = torch
+        restrict_threads(threads)
+
+    def load(self, path: Path, options: Options) -> TorchProgram:
+        exported = self._torch.export.load(path)
+        return TorchProgram(exported.module(check_guards=False), self._inputs(exported))
+
+    def _inputs(self, exported: Any) -> list[Input]:
+        users = set(exported.graph_signature.user_inputs)
+        placeholders = [node for node in exported.graph.nodes if node.op == "placeholder" and node.name in users]
+        return [self._input(node.name, node.meta["val"]) for node in placeholders]
+
+    def _input(self, name: str, example: Any) -> Input:
+        if not isinstance(example, self._torch.Tensor):
+            return Input(name)
+        shape = tuple(size if isinstance(size, int) else None for size in example.shape)
+        return Input(name, shape, str(example.dtype).removeprefix("torch."))

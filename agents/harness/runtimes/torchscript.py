@@ -1,0 +1,31 @@
+"""TorchScript: the program that ``torch.jit`` saved, on its own interpreter.
+
+Inside a measured inference: the call of the loaded ScriptModule with CPU tensors, in inference mode, until the output
+tensors are returned. The profiling executor specializes the graph during the first calls: that is warm-up. The format
+keeps no shapes and dtypes of inputs, only how many there are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agents.harness.runtimes import Options
+from agents.harness.runtimes.torch_program import TorchProgram, restrict_threads
+from agents.harness.tensors import Input
+
+
+class Runtime:
+    file = "model.ts"
+    distributions = ("torch",)
+    extra = "torch"
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        self._torch = torch
+        restrict_threads(threads)
+
+    def load(self, path: Path, options: Options) -> TorchProgram:
+        module = self._torch.jit.load(path, map_location="cpu")
+        arguments = module.forward.schema.arguments[1:]  # the first is self
+        return TorchProgram(module, [Input(argument.name) for argument in arguments])

@@ -1,0 +1,74 @@
+"""When to stop: confidence interval of the median, and whether a series is steady. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+EXACT_UP_TO = 70  # Le Boudec's table is exact up to here; the normal approximation holds beyond
+
+
+class Interval(NamedTuple):
+    low: float
+    median: float
+    high: float
+
+    @property
+    def half_width_ratio(self) -> float:
+        return (self.high - self.low) / 2 / self.median if self.median else math.inf
+
+
+@lru_cache(maxsize=256)
+def median_ranks(count: int, confidence: float) -> tuple[int, int] | None:
+    """1-based ranks (j, k) of the order statistics that enclose the median with at least ``confidence``.
+
+    Source: J.-Y. Le Boudec, Performance Evaluation of Computer and Communication Systems (EPFL Press, 2010), ch. 2,
+    "Confidence interval for quantiles"; W. J. Conover, Practical Nonparametric Statistics, 3rd ed., sec. 3.2. It holds
+    for any distribution of independent samples. None where there are too few samples for this confidence.
+    """
+    if count <= EXACT_UP_TO:
+        tail, below = (1 - confidence) / 2 * 2**count, 0
+        for rank in range(count // 2 + 1):  # largest j with P(Binomial(count, 1/2) <= j - 1) <= (1 - confidence) / 2
+            below += math.comb(count, rank)
+            if below > tail:
+                return (rank, count + 1 - rank) if rank else None
+        return None
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(count) / 2
+    low = math.floor(count / 2 - reach)
+    return low, count + 1 - low
+
+
+def median_interval(samples: NDArray[Any], confidence: float) -> Interval | None:
+    """Distribution-free confidence interval of the median (``median_ranks``); None when there are too few samples.
+
+    Consecutive latencies are not quite independent and the stop rule looks repeatedly, so the true coverage is
+    somewhat below ``confidence``; ``farm.analysis`` judges the final series.
+    """
+    ranks = median_ranks(len(samples), confidence)
+    if ranks is None:
+        return None
+    ordered = np.sort(samples)
+    return Interval(float(ordered[ranks[0] - 1]), float(np.median(ordered)), float(ordered[ranks[1] - 1]))
+
+
+def steady(samples: NDArray[Any], confidence: float, tolerance_ratio: float) -> bool:
+    """Whether the last third of a warm-up series is on the level of the third before it.
+
+    Two windows are level when the confidence intervals of their medians overlap, or when their medians differ by no
+    more than ``tolerance_ratio``, which is what the measurement resolves. After A. Georges, D. Buytaert, L. Eeckhout,
+    "Statistically Rigorous Java Performance Evaluation", OOPSLA 2007: steady state is found at run time over a window
+    of the latest iterations, and two series differ when their intervals do not overlap. Medians stand for their means
+    because one interruption by the operating system must not prolong the warm-up.
+    """
+    third = len(samples) // 3
+    before = median_interval(samples[len(samples) - 2 * third : len(samples) - third], confidence)
+    last = median_interval(samples[len(samples) - third :], confidence)
+    if before is None or last is None:
+        return False
+    overlap = before.low <= last.high and last.low <= before.high
+    return overlap or abs(before.median - last.median) <= tolerance_ratio * last.median

@@ -1,0 +1,129 @@
+"""Arrays from ``.npz`` files, and whether they are what the program takes."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.harness.failure import Failure
+
+Array = NDArray[Any]
+Sample = list[Array]
+
+DTYPES = frozenset(map(np.dtype, ("float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")))
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a program says of one input.
+
+    ``shape`` and ``dtype`` are None where its format does not tell; a None in ``shape`` is a dimension of any size.
+    ``at_most``: ``shape`` may be the largest instead of the only one. ``narrows``: dtypes that the program's ``bind``
+    converts as long as the values fit.
+    """
+
+    name: str
+    shape: tuple[int | None, ...] | None = None
+    dtype: str | None = None
+    at_most: bool = False
+    narrows: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shape = "..." if self.shape is None else ", ".join("*" if size is None else str(size) for size in self.shape)
+        return f"{self.dtype or 'tensor'}[{shape}]"
+
+    def takes_shape(self, shape: tuple[int, ...], *, exactly: bool) -> bool:
+        if self.shape is None:
+            return True
+        return len(shape) == len(self.shape) and all(
+            limit is None or size == limit or (self.at_most and not exactly and size < limit)
+            for size, limit in zip(shape, self.shape, strict=True)
+        )
+
+    def takes_dtype(self, dtype: str) -> bool:
+        return self.dtype is None or dtype == self.dtype or dtype in self.narrows
+
+
+def load(path: Path) -> list[Sample]:
+    """Samples of an ``.npz`` file whose arrays are named ``"{sample}.{index}"``, in order, each C-contiguous.
+
+    Raises Failure ``missing-file`` or ``bad-tensors``. Never unpickles.
+    """
+    require([path])
+    if not zipfile.is_zipfile(path):
+        raise _bad(path, "is no .npz file, or is cut")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name], order="C") for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise _bad(path, f"cannot be read as plain arrays: {error}") from error
+    samples: list[Sample] = []
+    while f"{len(samples)}.0" in arrays:
+        number, sample = len(samples), Sample()
+        while (name := f"{number}.{len(sample)}") in arrays:
+            sample.append(arrays.pop(name))
+        samples.append(sample)
+    if arrays or not samples:
+        names = ", ".join(sorted(arrays)[:5]) or "nothing"
+        raise _bad(path, f'should hold arrays named "0.0", "0.1", "1.0" and so on without gaps; it has {names}')
+    for number, sample in enumerate(samples):
+        for index, array in enumerate(sample):
+            if array.dtype not in DTYPES:
+                raise _bad(path, f"holds {array.dtype} in {number}.{index}; the farm knows {_known()}")
+    return samples
+
+
+def check(inputs: Sequence[Input], sample: Sample, what: str, *, exactly: bool = False) -> None:
+    """Raise Failure ``wrong-input-count``, ``-shape`` or ``-dtype`` naming the difference when ``sample`` (said to be
+    ``what``) is not what the program takes. ``exactly``: take ``Input.at_most`` shapes for the only ones."""
+    if len(sample) != len(inputs):
+        names = ", ".join(each.name for each in inputs) or "none"
+        given = f"{what}: {len(sample)} inputs given, the program takes {len(inputs)} ({names})."
+        raise _wrong("wrong-input-count", given)
+    for index, (expected, array) in enumerate(zip(inputs, sample, strict=True)):
+        given = f"{what}: input {index} ({expected.name}) is {describe(array)}, the program takes {expected}."
+        if not expected.takes_shape(array.shape, exactly=exactly):
+            raise _wrong("wrong-input-shape", given)
+        if not expected.takes_dtype(str(array.dtype)):
+            raise _wrong("wrong-input-dtype", given)
+
+
+def describe(array: Array) -> str:
+    return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+
+
+def require(paths: Iterable[Path]) -> None:
+    """Raise Failure ``missing-file`` naming the first file that is not there."""
+    for path in paths:
+        if not path.is_file():
+            raise _missing(path)
+
+
+def _missing(path: Path) -> Failure:
+    return Failure(
+        "missing-file",
+        f"{path} does not exist on the device.",
+        remedy="Check that the device has space, then run the job again: the agent sends the files anew.",
+        fault="device",
+    )
+
+
+def _bad(path: Path, why: str) -> Failure:
+    remedy = "Write it with numpy.savez from plain arrays, or let farm.Client package the model."
+    return Failure("bad-tensors", f"{path.name} {why}.", remedy=remedy, fault="user")
+
+
+def _wrong(code: str, message: str) -> Failure:
+    remedy = "Submit the model with example and parity inputs of the count, shapes and dtypes that it takes."
+    return Failure(code, message, remedy=remedy, fault="user")
+
+
+def _known() -> str:
+    return ", ".join(sorted(map(str, DTYPES)))

@@ -1,0 +1,97 @@
+"""Torchfarm: which variant of a PyTorch model to ship on which device, in numbers you can trust.
+
+    import farm
+
+    client = farm.Client()
+    run = client.submit(model, example_inputs=(x,), recipes=["executorch-xnnpack"], devices="platform=linux")
+    run.wait(progress=True)
+    print(run.compare())
+
+Public names are imported when first used, so that ``import farm`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from farm.analysis.comparison import Comparison
+    from farm.client import AsyncClient, Client
+    from farm.embedded import embedded_farm
+    from farm.errors import (
+        AuthError,
+        ConfigError,
+        ConflictError,
+        DeviceError,
+        FarmError,
+        ForbiddenError,
+        InfrastructureError,
+        InternalError,
+        ModelError,
+        NotFoundError,
+        RecipeError,
+        RecipeSpecError,
+        SelectorError,
+        TooLargeError,
+        UserError,
+    )
+    from farm.runs import AsyncRunHandle, RunHandle
+    from farm.types import ParityLimits, Protocol, Quantize, Recipe, Scenario
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncClient",
+    "AsyncRunHandle",
+    "AuthError",
+    "Client",
+    "Comparison",
+    "ConfigError",
+    "ConflictError",
+    "DeviceError",
+    "FarmError",
+    "ForbiddenError",
+    "InfrastructureError",
+    "InternalError",
+    "ModelError",
+    "NotFoundError",
+    "ParityLimits",
+    "Protocol",
+    "Quantize",
+    "Recipe",
+    "RecipeError",
+    "RecipeSpecError",
+    "RunHandle",
+    "Scenario",
+    "SelectorError",
+    "TooLargeError",
+    "UserError",
+    "embedded_farm",
+]
+
+_HOMES = {
+    "AsyncClient": "farm.client",
+    "AsyncRunHandle": "farm.runs",
+    "Client": "farm.client",
+    "embedded_farm": "farm.embedded",
+    "Comparison": "farm.analysis.comparison",
+    "ParityLimits": "farm.types",
+    "Protocol": "farm.types",
+    "Quantize": "farm.types",
+    "Recipe": "farm.types",
+    "RunHandle": "farm.runs",
+    "Scenario": "farm.types",
+}  # what is not here is an error class
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'farm' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES.get(name, "farm.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

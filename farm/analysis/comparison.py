@@ -1,0 +1,293 @@
+"""Results side by side: what the client prints, asks for the best of, and makes the report from.
+
+Light on purpose (standard library and ``farm.types``); rich, pandas and plotly are imported when they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm.analysis.ratio import differs, ratio
+from farm.analysis.row import BASELINE, Recommendation, Row, Setting
+from farm.errors import ConflictError, NotFoundError, UserError
+from farm.types import Estimate, JobOutcome, Run, Scenario, VerdictLevel
+
+if TYPE_CHECKING:
+    import pandas
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+_LEVELS = (VerdictLevel.TRUSTED, VerdictLevel.SUSPECT, VerdictLevel.INVALID)
+
+
+def _figure(name: str) -> Callable[[Row], float | None]:
+    def of(row: Row) -> float | None:
+        value = getattr(row.outcome.result, name) if row.outcome.result else None
+        return float(value) if value is not None else None
+
+    return of
+
+
+def _quantile(name: str) -> Callable[[Row], float | None]:
+    def of(row: Row) -> float | None:
+        estimate = row.latency(name)
+        return estimate.value if estimate else None
+
+    return of
+
+
+# Of all metrics the smallest value is best.
+METRICS: Mapping[str, Callable[[Row], float | None]] = {
+    **{f"latency_{name}": _quantile(name) for name in ("p50", "p90", "p95", "p99")},
+    "latency_mean": _figure("latency_mean_seconds"),
+    "load": _figure("load_seconds"),
+    "first_inference": _figure("first_inference_seconds"),
+    "memory_peak": _figure("memory_peak_bytes"),
+    "memory_over_baseline": _figure("memory_over_baseline_bytes"),
+    "artifact_size": _figure("artifact_bytes"),
+}
+
+
+class Comparison:
+    """The jobs of one run or of several, each against PyTorch of the same run, device and scenario.
+
+    ``runs`` adds names and protocols. ``load_samples`` gives a job's latency samples in seconds, for the report.
+    Virtual devices are never mixed with real ones: where there are both, the virtual ones are left out
+    (``left_out`` counts their rows) unless ``include_virtual``, and then they stand apart.
+    """
+
+    def __init__(
+        self,
+        outcomes: Iterable[JobOutcome],
+        *,
+        runs: Iterable[Run] = (),
+        load_samples: Callable[[int], Sequence[float]] | None = None,
+        include_virtual: bool = False,
+    ) -> None:
+        self.runs = {run.id: run for run in runs}
+        self._load_samples = load_samples
+        everything = list(outcomes)
+        real = [outcome for outcome in everything if not outcome.device.facts.virtual]
+        shown = everything if include_virtual or not real else real
+        self.left_out = len(everything) - len(shown)
+        baselines = {_place(outcome): outcome for outcome in shown if outcome.job.recipe.name == BASELINE}
+        among_runs = len({outcome.job.run_id for outcome in shown}) > 1
+        rows = []
+        for outcome in shown:
+            speedup, why_not = _speedup(outcome, baselines.get(_place(outcome)))
+            rows.append(Row(outcome, speedup, why_not, self.runs.get(outcome.job.run_id), among_runs))
+        self.rows = tuple(sorted(rows, key=_order))
+
+    @cached_property
+    def settings(self) -> Mapping[Setting, tuple[Row, ...]]:
+        """The rows by setting: real devices first, in each the fastest first, invalid and failed ones last."""
+        return {setting: tuple(row for row in self.rows if row.setting == setting) for setting in self._settings()}
+
+    def _settings(self) -> list[Setting]:
+        return list(dict.fromkeys(row.setting for row in self.rows))
+
+    def best(
+        self,
+        metric: str = "latency_p50",
+        *,
+        device: str | None = None,
+        scenario: str | Scenario | None = None,
+        run: int | None = None,
+        trusted_only: bool = True,
+    ) -> Row:
+        """The row with the smallest ``metric`` (a key of ``METRICS``) on one device.
+
+        Invalid results never win; suspect ones may with ``trusted_only=False``. Rivals that cannot be told from the
+        winner are in ``rivals(row)``. Raises UserError where the question has no one answer (unknown metric, several
+        devices or models), NotFoundError where nothing matches, ConflictError where nothing can be trusted.
+        """
+        if metric not in METRICS:
+            raise UserError(f"There is no metric {metric!r}.", remedy=f"Take one of {', '.join(METRICS)}.")
+        rows = [
+            row
+            for row in self.rows
+            if device in (None, row.setting.device)
+            and (scenario is None or str(scenario) in (row.setting.scenario, row.outcome.job.scenario.name))
+            and run in (None, row.run_id)
+        ]
+        if not rows:
+            asked = [
+                f"{key}={value}"
+                for key, value in (("device", device), ("scenario", scenario), ("run", run))
+                if value is not None
+            ]
+            raise NotFoundError(
+                f"The comparison holds no rows{' with ' + ', '.join(asked) if asked else ''}.",
+                remedy=f"It holds {_listing(f'{s.device} {s.scenario}' for s in self._settings()) or 'nothing'}.",
+            )
+        _only_one("devices", "device", {row.setting.device for row in rows})
+        _only_one("models", "run", {row.run.model_id: f"run {row.run_id}" for row in rows if row.run}.values())
+        best = _smallest(rows, metric, _LEVELS[:1] if trusted_only else _LEVELS[:2])
+        if best is None:
+            raise ConflictError(
+                f"No {'trusted ' if trusted_only else 'usable '}result has a {metric}: {_why_none(rows)}.",
+                remedy="Run them again on a quiet device"
+                + (", or pass trusted_only=False to take suspect results too." if trusted_only else "."),
+            )
+        return best
+
+    def rivals(self, row: Row, metric: str = "latency_p50") -> tuple[Row, ...]:
+        """Rows of the same setting that the intervals cannot tell from ``row``; invalid ones do not count.
+
+        ``metric`` is one that has an interval: ``latency_p50``, ``latency_p90``, ``latency_p95``, ``latency_p99``.
+        """
+        quantile = metric.removeprefix("latency_")
+        own = row.latency(quantile)
+        if own is None:
+            return ()
+        return tuple(
+            other
+            for other in self.settings[row.setting]
+            if other is not row
+            and other.level in _LEVELS[:2]
+            and (theirs := other.latency(quantile)) is not None
+            and not differs(ratio(theirs, own))
+        )
+
+    def recommendations(self) -> tuple[Recommendation, ...]:
+        """For each setting the variant with the smallest median: a trusted one, or failing that a suspect one."""
+        return tuple(self._recommend(setting, rows) for setting, rows in self.settings.items())
+
+    def _recommend(self, setting: Setting, rows: Sequence[Row]) -> Recommendation:
+        if len({row.run.model_id for row in rows if row.run}) > 1:
+            return Recommendation(setting, None, why_not="the runs are of different models")
+        row = _smallest(rows, "latency_p50", _LEVELS[:1]) or _smallest(rows, "latency_p50", _LEVELS[:2])
+        if row is None:
+            return Recommendation(setting, None, why_not=_why_none(rows))
+        own = row.outcome.result.latency_seconds["p50"].value if row.outcome.result else 0.0
+        passed_over = tuple(
+            other for other in rows if (theirs := other.latency("p50")) is not None and theirs.value < own
+        )
+        rivals = tuple(rival for rival in self.rivals(row) if rival not in passed_over)
+        return Recommendation(setting, row, rivals, passed_over)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "runs": [run.model_dump(mode="json") for run in self.runs.values()],
+            "rows": [row.to_dict() for row in self.rows],
+            "virtual_rows_left_out": self.left_out,
+        }
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per job, figures in the units of their column names. Raises UserError without pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError("pandas is not installed.", remedy="pip install 'torchfarm[pandas]'") from error
+        records = []
+        for row in self.rows:
+            record = row.to_dict()
+            del record["absent"]
+            record["reasons"] = ", ".join(reason.code for reason in row.reasons)
+            records.append(record)
+        return pandas.DataFrame.from_records(records)
+
+    def report(self, path: str | Path, samples: Mapping[int, Sequence[float]] | None = None) -> Path:
+        """Write the self-contained HTML report. ``samples``: latency samples in seconds by job id, where they are
+        already at hand; a job whose samples the farm no longer has is shown without them. Raises UserError when the
+        file cannot be written."""
+        from farm.report.html import render
+
+        html = render(self, self._samples() if samples is None else samples)
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(html, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"The report cannot be written to {path}: {error}.", remedy="Name another file.") from error
+        return path
+
+    def _samples(self) -> dict[int, Sequence[float]]:
+        found: dict[int, Sequence[float]] = {}
+        for row in self.rows if self._load_samples else ():
+            try:
+                if row.outcome.result and self._load_samples:
+                    found[row.outcome.job.id] = self._load_samples(row.outcome.job.id)
+            except NotFoundError:
+                continue
+        return found
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from farm.analysis.table import blocks
+
+        yield from blocks(self, options.max_width)
+
+    def __str__(self) -> str:
+        import shutil
+
+        from rich.console import Console
+
+        text = StringIO()
+        width = max(80, shutil.get_terminal_size((120, 24)).columns)
+        console = Console(file=text, width=width, color_system=None, force_terminal=False, force_jupyter=False)
+        console.print(self)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {len(self.rows)} jobs in {len(self.settings)} settings>"
+
+    def _repr_html_(self) -> str:
+        from farm.report.html import fragment
+
+        return fragment(self)
+
+
+def _place(outcome: JobOutcome) -> tuple[int, str, Scenario]:
+    return outcome.job.run_id, outcome.device.id, outcome.job.scenario
+
+
+def _speedup(outcome: JobOutcome, baseline: JobOutcome | None) -> tuple[Estimate | None, str]:
+    if outcome.result is None:
+        return None, "the job has no result"
+    if baseline is None or baseline.result is None:
+        return None, f"there is no result of {BASELINE!r} in this run on this device in this scenario"
+    if outcome.job.id == baseline.job.id:
+        return Estimate(value=1, low=1, high=1), ""
+    own, theirs = outcome.result.latency_seconds.get("p50"), baseline.result.latency_seconds.get("p50")
+    if own is None or theirs is None:
+        return None, f"the median of {outcome.job.recipe.name if own is None else BASELINE} has no interval"
+    return ratio(theirs, own), ""
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    median = row.latency("p50")
+    group = 3 if row.level is None else 2 if row.level is VerdictLevel.INVALID else 0 if median else 1
+    setting, value = row.setting, median.value if median else 0.0
+    return setting.virtual, setting.device, setting.scenario, group, value, row.recipe, row.run_id
+
+
+def _smallest(rows: Iterable[Row], metric: str, levels: Sequence[VerdictLevel]) -> Row | None:
+    valued = [(value, row) for row in rows if row.level in levels and (value := METRICS[metric](row)) is not None]
+    return min(valued, key=lambda pair: pair[0])[1] if valued else None
+
+
+def _only_one(what: str, argument: str, names: Iterable[str]) -> None:
+    distinct = sorted(set(names))
+    if len(distinct) > 1:
+        raise UserError(
+            f"The best over {len(distinct)} {what} would compare {what}, not variants.",
+            remedy=f"Pass {argument}=: one of {_listing(distinct)}.",
+        )
+
+
+def _why_none(rows: Iterable[Row]) -> str:
+    return _listing(
+        f"{row.label} is {row.status}"
+        + (f" ({', '.join(dict.fromkeys(reason.code for reason in row.reasons))})" if row.reasons else "")
+        for row in rows
+    )
+
+
+def _listing(names: Iterable[str], most: int = 8) -> str:
+    listed = list(names)
+    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + rest

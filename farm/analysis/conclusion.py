@@ -1,0 +1,64 @@
+"""From the raw record of an attempt to the result of its job. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from farm.analysis.statistics import summarize
+from farm.analysis.verdict import judge
+from farm.errors import DeviceError, InternalError
+from farm.types import Artifact, Job, Measurement, Protocol, Result
+
+
+def conclude(job: Job, artifact: Artifact, measurement: Measurement, protocol: Protocol) -> Result:
+    """Figures with intervals and a verdict.
+
+    Raises DeviceError when the record holds no samples or samples that are no durations, InternalError when it
+    belongs to another job.
+    """
+    if measurement.job_id != job.id:
+        raise InternalError(
+            f"The record of job {measurement.job_id} was given as that of job {job.id}.",
+            remedy="Report it: records and jobs must never be mixed up.",
+        )
+    samples = measurement.latency_samples_seconds
+    if not samples:
+        raise DeviceError(
+            f"Attempt {measurement.attempt_id} recorded no latency samples.",
+            remedy="One inference may take longer than the protocol's max_seconds: raise it.",
+        )
+    wrong = [seconds for seconds in samples if not (math.isfinite(seconds) and seconds > 0)]
+    if wrong:
+        raise DeviceError(
+            f"{len(wrong)} of the {len(samples)} latency samples of attempt {measurement.attempt_id} are no durations "
+            f"(the first is {wrong[0]}).",
+            remedy="The clock of the device does not move forward: restart the device, then run the job again.",
+        )
+    summary = summarize(samples, protocol.confidence)
+    absent = {**measurement.absent, **summary.absent}
+    baseline, peak = measurement.memory_baseline_bytes, measurement.memory_peak_bytes
+    over_baseline = peak - baseline if peak is not None and baseline is not None else None
+    if over_baseline is None:
+        missing = "memory_peak_bytes" if peak is None else "memory_baseline_bytes"
+        absent["memory_over_baseline_bytes"] = absent.get(missing, f"{missing} is absent")
+    return Result(
+        job_id=job.id,
+        epoch=measurement.epoch,
+        latency_seconds=summary.quantiles,
+        latency_mean_seconds=summary.mean_seconds,
+        confidence=protocol.confidence,
+        sample_count=summary.count,
+        independent_sample_count=summary.independent_count,
+        import_seconds=measurement.import_seconds,
+        load_seconds=measurement.load_seconds,
+        first_inference_seconds=measurement.first_inference_seconds,
+        memory_peak_bytes=peak,
+        memory_over_baseline_bytes=over_baseline,
+        artifact_bytes=artifact.size_bytes,
+        parity=measurement.parity,
+        telemetry=measurement.telemetry,
+        verdict=judge(measurement, summary, protocol, job.recipe.parity, job.scenario),
+        runtime_versions=measurement.runtime_versions,
+        absent=absent,
+        measured_at=measurement.started_at,
+    )

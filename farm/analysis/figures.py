@@ -1,0 +1,63 @@
+"""How figures are written for people: the same in tables, reports and sentences."""
+
+from __future__ import annotations
+
+import re
+
+from farm.types import Estimate
+
+MISSING = "—"
+
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Text from elsewhere without terminal control sequences. Line breaks and tabs stay."""
+    return _CONTROL.sub("", text)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """So many significant digits, without an exponent between 0.0001 and a million: 0.0123, 4.56, 78.9, 1234."""
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.{digits - 1}e}"
+    rounded = f"{value:#.{digits}g}"
+    return f"{value:.0f}" if "e" in rounded or rounded.endswith(".") else rounded
+
+
+def milliseconds(seconds: float) -> str:
+    """Four digits, so that the two ends of a tight interval can be told apart."""
+    return number(seconds * 1000, digits=4)
+
+
+def milliseconds_interval(seconds: Estimate) -> str:
+    return f"{milliseconds(seconds.low)}–{milliseconds(seconds.high)}"
+
+
+def times(ratio: float) -> str:
+    return f"{number(ratio)}×"
+
+
+def times_interval(ratio: Estimate) -> str:
+    return f"{number(ratio.low)}–{number(ratio.high)}"
+
+
+def duration(seconds: float) -> str:
+    return f"{number(seconds)} s" if seconds >= 1 else f"{number(seconds * 1000)} ms"
+
+
+def size(size_bytes: float) -> str:
+    """In binary units, which is what memory is sold in: ``18.6 MiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if abs(size_bytes) < 1023.5:
+            return f"{size_bytes:.0f} B" if unit == "B" else f"{number(size_bytes)} {unit}"
+        size_bytes /= 1024
+    return f"{number(size_bytes)} GiB"
+
+
+def cosine(value: float) -> str:
+    """Six decimals, rounded away from 1, so that only identical directions read as 1."""
+    if value >= 1:
+        return "1.000000"
+    return f"{min(value, 0.999999):.6f}"

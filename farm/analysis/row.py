@@ -1,0 +1,162 @@
+"""One line of a comparison: a job, its figures, and how they stand to PyTorch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from farm.types import Estimate, JobOutcome, JobState, Reason, Run, VerdictLevel
+
+BASELINE = "pytorch"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and what: only rows of one setting are ranked against each other."""
+
+    device: str
+    scenario: str
+    virtual: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job. ``speedup`` is the baseline's median over this one's; None where ``speedup_absent`` says why.
+
+    ``among_runs``: there are rows of other runs beside it.
+    """
+
+    outcome: JobOutcome
+    speedup: Estimate | None
+    speedup_absent: str = ""
+    run: Run | None = field(default=None, repr=False)
+    among_runs: bool = False
+
+    @property
+    def recipe(self) -> str:
+        return self.outcome.job.recipe.name
+
+    @property
+    def label(self) -> str:
+        """The recipe, with the run where the comparison holds several."""
+        return f"{self.recipe} (run {self.run_id})" if self.among_runs else self.recipe
+
+    @property
+    def run_id(self) -> int:
+        return self.outcome.job.run_id
+
+    @property
+    def setting(self) -> Setting:
+        job, device = self.outcome.job, self.outcome.device
+        return Setting(device.id, str(job.scenario), device.facts.virtual)
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.recipe == BASELINE
+
+    @property
+    def level(self) -> VerdictLevel | None:
+        return self.outcome.result.verdict.level if self.outcome.result else None
+
+    @property
+    def status(self) -> str:
+        """The verdict's level, or for a job without a result its state."""
+        return self.level or self.outcome.job.state
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        return self.outcome.result.verdict.reasons if self.outcome.result else ()
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is no result and will be none; None while there may be one."""
+        job = self.outcome.job
+        if job.state not in (JobState.FAILED, JobState.CANCELLED):
+            return None
+        return str(job.failure) if job.failure else job.reason or str(job.state)
+
+    @property
+    def artifact_bytes(self) -> int | None:
+        return self.outcome.artifact.size_bytes if self.outcome.artifact else None
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Why figures of this row are missing, by name."""
+        result = self.outcome.result
+        absent = {**result.absent, **result.telemetry.absent} if result else {}
+        return absent | ({"speedup": self.speedup_absent} if self.speedup_absent else {})
+
+    def latency(self, quantile: str) -> Estimate | None:
+        """``quantile``: "p50", "p90", "p95" or "p99"; seconds."""
+        return self.outcome.result.latency_seconds.get(quantile) if self.outcome.result else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat and ready for JSON: what is absent or not finite is None."""
+        job, device, result = self.outcome.job, self.outcome.device, self.outcome.result
+        record: dict[str, Any] = {
+            "run": self.run_id,
+            "model": self.run.model_name if self.run else None,
+            "job": job.id,
+            "recipe": self.recipe,
+            "runtime": job.recipe.runtime,
+            "device": device.id,
+            "device_model": device.facts.device_model,
+            "virtual": device.facts.virtual,
+            "scenario": job.scenario.name,
+            "threads": job.scenario.threads,
+            "state": str(job.state),
+            "verdict": str(self.level) if self.level else None,
+            "reasons": [reason.model_dump(mode="json") for reason in self.reasons],
+            "failure": self.failure,
+        }
+        for quantile in ("p50", "p90", "p95", "p99"):
+            record |= _columns(f"latency_{quantile}", "_seconds", self.latency(quantile))
+        record |= _columns("speedup", "", self.speedup)
+        for name in (
+            "latency_mean_seconds",
+            "confidence",
+            "sample_count",
+            "independent_sample_count",
+            "import_seconds",
+            "load_seconds",
+            "first_inference_seconds",
+            "memory_peak_bytes",
+            "memory_over_baseline_bytes",
+        ):
+            record[name] = getattr(result, name) if result else None
+        parity = result.parity if result else None
+        return record | {
+            "artifact_bytes": self.artifact_bytes,
+            "parity_cosine": _finite(parity.cosine) if parity else None,
+            "parity_max_abs_error": _finite(parity.max_abs_error) if parity else None,
+            "parity_top1_agreement": parity.top1_agreement if parity else None,
+            "measured_at": result.measured_at.isoformat() if result else None,
+            "absent": self.absent,
+        }
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Which variant to ship in one setting. ``row`` is None where nothing can be recommended: ``why_not``.
+
+    ``rivals`` cannot be told from ``row`` by their intervals. ``passed_over`` have a lower median and a worse verdict.
+    """
+
+    setting: Setting
+    row: Row | None
+    rivals: tuple[Row, ...] = ()
+    passed_over: tuple[Row, ...] = ()
+    why_not: str = ""
+
+
+def _columns(name: str, unit: str, estimate: Estimate | None) -> dict[str, float | None]:
+    return {
+        f"{name}{unit}": estimate.value if estimate else None,
+        f"{name}_low{unit}": estimate.low if estimate else None,
+        f"{name}_high{unit}": estimate.high if estimate else None,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,223 @@
+"""How far a result can be trusted, and why not further. ``RULES`` is the one table of all reasons.
+
+Levels: an *invalid* result answers another question than the one asked (the variant computes something else); a
+*suspect* one may be off by more than its interval says. A result without a reason is *trusted*.
+
+What a machine cannot show does not by itself make a result suspect: virtual machines show neither clock frequency
+nor temperature, and if that counted, every result of theirs would be suspect and a bad one could not be told from a
+plain one. Such a meter is named in ``Telemetry.absent`` and shown next to the verdict; what it would have caught
+(throttling) also shows as drift. The load of other work is different: nothing else reveals it when it is constant,
+so a result without that reading is suspect.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from farm.analysis.statistics import OUTLIER_RATIO, Summary
+from farm.types import Measurement, Parity, ParityLimits, Protocol, Reason, Scenario, Telemetry, Verdict, VerdictLevel
+
+# What the farm tolerates. The drift limit is the 5 % within which MLPerf Mobile asks results to be replicable; the
+# others are this project's own choices.
+MAX_DRIFT_RATIO = 1.05
+MAX_OUTLIER_RATIO = 0.05  # above it, p95 is itself made of outliers
+MAX_BACKGROUND_CPU_RATIO = 0.10
+MAX_STEAL_RATIO = 0.02
+MIN_FREQUENCY_LIMIT_RATIO = 0.98  # of the most the CPU can do; below it, a cap is in force
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way in which a result can be less than trusted: when it holds, and what to do about it."""
+
+    code: str
+    level: Literal[VerdictLevel.SUSPECT, VerdictLevel.INVALID]
+    meaning: str
+    remedy: str
+
+
+RULES: dict[str, Rule] = {
+    rule.code: rule
+    for rule in (
+        Rule(
+            "non-finite-output",
+            VerdictLevel.INVALID,
+            "The variant answered NaN or infinity.",
+            "Look at the recipe: a quantization range or a float16 overflow is the usual cause.",
+        ),
+        Rule(
+            "parity-missing",
+            VerdictLevel.INVALID,
+            "Its outputs were not compared with PyTorch's, so it may compute anything.",
+            "See in the job's attempts why the comparison did not happen, and run it again.",
+        ),
+        Rule(
+            "parity-failed",
+            VerdictLevel.INVALID,
+            "Its outputs are further from PyTorch's than the recipe allows.",
+            "Give calibration inputs that look like real ones, or set the recipe's limits to what you can accept.",
+        ),
+        Rule(
+            "too-few-samples",
+            VerdictLevel.SUSPECT,
+            "Fewer samples than the protocol asks for.",
+            "Raise the protocol's max_seconds.",
+        ),
+        Rule(
+            "interval-not-reached",
+            VerdictLevel.SUSPECT,
+            "The interval of the median is wider than the protocol's target, or there is none.",
+            "Quiet the machine, raise max_seconds, or accept a wider target_half_width_ratio.",
+        ),
+        Rule(
+            "warmup-incomplete",
+            VerdictLevel.SUSPECT,
+            f"The first tenth of the samples was over {MAX_DRIFT_RATIO - 1:.0%} slower than the last half.",
+            "Raise the protocol's min_warmup_seconds.",
+        ),
+        Rule(
+            "drift",
+            VerdictLevel.SUSPECT,
+            f"First and last third of the samples differ by over {MAX_DRIFT_RATIO - 1:.0%}: "
+            "heat, throttling or other work.",
+            "Let the device cool down and rest, then run it again.",
+        ),
+        Rule(
+            "outliers",
+            VerdictLevel.SUSPECT,
+            f"Over {MAX_OUTLIER_RATIO:.0%} of the samples took more than {OUTLIER_RATIO:g} times the median.",
+            "Look for other work on the device, and for more threads than free CPUs.",
+        ),
+        Rule(
+            "machine-busy",
+            VerdictLevel.SUSPECT,
+            f"Other processes took over {MAX_BACKGROUND_CPU_RATIO:.0%} of the machine's CPU time meanwhile.",
+            "Stop them, or keep builds off devices that measure.",
+        ),
+        Rule(
+            "cpu-stolen",
+            VerdictLevel.SUSPECT,
+            f"The hypervisor gave over {MAX_STEAL_RATIO:.0%} of the CPU time to other virtual machines.",
+            "Measure on a machine of your own or on dedicated virtual CPUs.",
+        ),
+        Rule(
+            "throttled",
+            VerdictLevel.SUSPECT,
+            f"The clock was capped below {MIN_FREQUENCY_LIMIT_RATIO:.0%} of what the CPU can do.",
+            "Let the device cool down; check its power mode and frequency limits.",
+        ),
+        Rule(
+            "too-few-cpus",
+            VerdictLevel.SUSPECT,
+            "The process was allowed on fewer CPUs than the scenario has threads.",
+            "Use fewer threads, or free CPUs on the device.",
+        ),
+        Rule(
+            "meter-unreadable",
+            VerdictLevel.SUSPECT,
+            "The load of other work could not be read, so nothing vouches for a quiet machine.",
+            "Run `farm doctor` on the agent's machine.",
+        ),
+    )
+}
+
+
+def judge(
+    measurement: Measurement, summary: Summary, protocol: Protocol, limits: ParityLimits, scenario: Scenario
+) -> Verdict:
+    """The verdict on one measurement, with every reason that holds."""
+    found = (
+        *_outputs(measurement, limits),
+        *_samples(summary, protocol),
+        *_series(summary),
+        *_machine(measurement.telemetry),
+        *_cpus(measurement.cpus_allowed, scenario.threads),
+    )
+    reasons = tuple(Reason(code=code, level=RULES[code].level, text=text) for code, text in found)
+    if any(reason.level is VerdictLevel.INVALID for reason in reasons):
+        level = VerdictLevel.INVALID
+    else:
+        level = VerdictLevel.SUSPECT if reasons else VerdictLevel.TRUSTED
+    return Verdict(level=level, reasons=reasons)
+
+
+Found = Iterator[tuple[str, str]]
+
+
+def _outputs(measurement: Measurement, limits: ParityLimits) -> Found:
+    if measurement.non_finite_outputs > 0:
+        yield "non-finite-output", f"{measurement.non_finite_outputs:,} output values are NaN or infinite."
+    if measurement.parity is None:
+        why = measurement.absent.get("parity", "the record holds no comparison")
+        yield "parity-missing", f"Outputs were not compared with PyTorch's: {why}."
+    else:
+        yield from _parity(measurement.parity, limits)
+
+
+def _parity(parity: Parity, limits: ParityLimits) -> Found:
+    if parity.max_abs_error == 0:
+        return  # identical; the cosine of outputs that are all zero is not defined
+    # Written so that NaN fails.
+    if not parity.cosine >= limits.min_cosine:
+        yield "parity-failed", f"Cosine with PyTorch's outputs is {parity.cosine:.6f}, below {limits.min_cosine:g}."
+    if limits.max_abs_error_ratio is None:
+        if not math.isfinite(parity.max_abs_error):
+            yield "parity-failed", f"The largest error is {parity.max_abs_error}."
+        return
+    allowed = limits.max_abs_error_ratio * parity.reference_abs_max
+    if not parity.max_abs_error <= allowed:
+        yield (
+            "parity-failed",
+            f"The largest error is {parity.max_abs_error:.3g}, over {allowed:.3g} "
+            f"({limits.max_abs_error_ratio:g} of the largest output, {parity.reference_abs_max:.3g}).",
+        )
+
+
+def _samples(summary: Summary, protocol: Protocol) -> Found:
+    if summary.count < protocol.min_samples:
+        yield "too-few-samples", f"{summary.count} samples, {protocol.min_samples} are asked for."
+    median, target = summary.quantiles.get("p50"), protocol.target_half_width_ratio
+    if median is None:
+        yield "interval-not-reached", f"The median has no interval: {summary.absent['latency_seconds.p50']}."
+    elif median.half_width_ratio > target:
+        correlated = summary.independent_count < summary.count
+        counted = f", which count as {summary.independent_count:,} independent ones" if correlated else ""
+        yield (
+            "interval-not-reached",
+            f"The median is known to ±{median.half_width_ratio:.1%} instead of ±{target:.1%} "
+            f"({summary.count:,} samples{counted}).",
+        )
+
+
+def _series(summary: Summary) -> Found:
+    warmup, drift = summary.warmup, summary.drift
+    if warmup is not None and warmup.value > MAX_DRIFT_RATIO and warmup.low > 1:
+        yield "warmup-incomplete", f"The first samples were {warmup.value - 1:.0%} slower than the last half."
+    if drift is not None and drift.value > MAX_DRIFT_RATIO and drift.low > 1:
+        yield "drift", f"The last third of the samples was {drift.value - 1:.0%} slower than the first."
+    if drift is not None and drift.value < 1 / MAX_DRIFT_RATIO and drift.high < 1:
+        yield "drift", f"The last third of the samples was {1 - drift.value:.0%} faster than the first."
+    if summary.outlier_ratio > MAX_OUTLIER_RATIO:
+        yield "outliers", f"{summary.outlier_ratio:.1%} of the samples took over {OUTLIER_RATIO:g} times the median."
+
+
+def _machine(telemetry: Telemetry) -> Found:
+    background, steal = telemetry.background_cpu_ratio, telemetry.steal_ratio
+    if background is None:
+        why = telemetry.absent.get("background_cpu_ratio", "no reading")
+        yield "meter-unreadable", f"The load of other work could not be read: {why}."
+    elif background > MAX_BACKGROUND_CPU_RATIO:
+        yield "machine-busy", f"Other processes took {background:.0%} of the machine's CPU time."
+    if steal is not None and steal > MAX_STEAL_RATIO:
+        yield "cpu-stolen", f"The hypervisor took {steal:.1%} of the CPU time for others."
+    limit, maximum = telemetry.cpu_frequency_limit_hertz, telemetry.cpu_frequency_maximum_hertz
+    if limit is not None and maximum is not None and limit < MIN_FREQUENCY_LIMIT_RATIO * maximum:
+        yield "throttled", f"The clock was capped at {limit / 1e9:.2f} of {maximum / 1e9:.2f} GHz."
+
+
+def _cpus(allowed: tuple[int, ...], threads: int) -> Found:
+    if allowed and len(allowed) < threads:
+        yield "too-few-cpus", f"{threads} threads ran on {len(allowed)} CPUs."

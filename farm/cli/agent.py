@@ -1,0 +1,31 @@
+"""``farm agent``: this machine's devices for a farm elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from farm.cli import output
+from farm.cli.output import JsonFlag
+from farm.cli.session import needs_extra, target
+from farm.config import load
+
+
+def agent(
+    context: typer.Context,
+    head: Annotated[str, typer.Option(help="URL of the farm, e.g. http://farm.example:7070.")],
+    name: Annotated[str | None, typer.Option(help="Name of this agent; stable and unique in the farm.")] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="Journal and cache.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Offer this machine's devices to a farm. Needs a token of role agent. Runs until Ctrl-C.
+
+    It prints nothing on stdout; --json is for its errors.
+    """
+    settings = load(agent_name=name, state_dir=state_dir, token=target(context).token)
+    with needs_extra("agent"):
+        from farm import supervisor
+
+    raise typer.Exit(supervisor.agent(settings, head, announce=output.note))

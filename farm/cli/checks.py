@@ -1,0 +1,202 @@
+"""What ``farm doctor`` looks at. Each check is a line: what was found, and what to do about it.
+
+Nothing heavy is imported: what is installed is read from package metadata.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import farm
+from farm.client import Client
+from farm.config import Settings, config_file
+from farm.connection import is_loopback
+from farm.errors import FarmError, ForbiddenError
+from farm.types import Role
+
+# Distributions by extra, as in pyproject.toml.
+HEAD = (
+    "alembic",
+    "fastapi",
+    "fsspec",
+    "psutil",
+    "pyarrow",
+    "ray",
+    "scipy",
+    "sqlalchemy",
+    "sse-starlette",
+    "uvicorn",
+)
+RUNTIMES = {
+    "torch": ("torch",),
+    "executorch": ("executorch", "torchao"),
+    "onnxruntime": ("onnx", "onnxruntime", "onnxscript"),
+    "litert": ("ai-edge-litert", "litert-torch"),
+}
+DISK_WANTED_BYTES = 10 * 10**9  # a few dozen models with their variants
+HEAD_TIMEOUT_SECONDS = 5.0
+FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+ZONES = Path("/sys/class/thermal")
+
+
+@dataclass(frozen=True)
+class Check:
+    """``needed``: without it, what this machine is set up for does not work."""
+
+    name: str
+    status: Literal["ok", "warn", "missing"]
+    found: str
+    remedy: str = ""
+    needed: bool = True
+
+    @property
+    def broken(self) -> bool:
+        return self.needed and self.status == "missing"
+
+
+def run_checks(settings: Settings) -> Iterator[Check]:
+    here = is_loopback(settings.url)
+    yield python()
+    yield configuration()
+    yield from state(settings.state_dir)
+    yield from head(settings, here)
+    yield packages("head and agent", "head", HEAD, needed=here)
+    yield database_driver(settings)
+    yield from runtimes(needed=here)
+    yield readable("CPU frequency", [FREQUENCY], "throttling goes unseen")
+    yield readable("temperature", sorted(ZONES.glob("thermal_zone*/temp")), "heat goes unseen")
+
+
+def python() -> Check:
+    found = f"{platform.python_version()} at {sys.executable}, torchfarm {farm.__version__}"
+    if (3, 11) <= sys.version_info[:2] < (3, 13):
+        return Check("python", "ok", found)
+    return Check("python", "missing", found, "Use Python 3.11 or 3.12.")
+
+
+def configuration() -> Check:
+    file = config_file()
+    names = ", ".join(sorted(name for name in os.environ if name.startswith("FARM_")))
+    return Check("settings", "ok", f"{file or 'no farm.toml'}; {names or 'no FARM_*'} in the environment")
+
+
+def state(folder: Path) -> Iterator[Check]:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        yield Check("state folder", "ok", f"{folder} is writable")
+    else:
+        yield Check("state folder", "missing", f"{folder} is not writable", "Make it so, or set FARM_STATE_DIR.")
+    free_bytes = shutil.disk_usage(existing).free
+    enough = free_bytes >= DISK_WANTED_BYTES
+    yield Check(
+        "disk",
+        "ok" if enough else "warn",
+        f"{free_bytes / 1e9:.1f} GB free at {existing}",
+        "" if enough else f"Builds want about {DISK_WANTED_BYTES / 1e9:.0f} GB: free some, or set FARM_STATE_DIR.",
+    )
+
+
+def head(settings: Settings, here: bool) -> Iterator[Check]:
+    """The farm at ``url``: does it answer, is it of this version, does it work, does it know the token."""
+    token = settings.token.get_secret_value() if settings.token else None
+    with Client(settings.url, token=token, timeout_seconds=HEAD_TIMEOUT_SECONDS) as client:
+        try:
+            health = client.health()
+        except FarmError as error:
+            # On the machine of the head it is only not started yet; elsewhere nothing works without it.
+            yield Check("head", "warn" if here else "missing", error.message, error.remedy)
+            return
+        version = health.get("version")
+        same = version == farm.__version__
+        yield Check(
+            "head",
+            "ok" if same else "warn",
+            f"version {version} at {client.url}",
+            "" if same else f"Install torchfarm {version} here, or {farm.__version__} there.",
+        )
+        working = health.get("coordinator") == "running"
+        yield Check(
+            "coordinator",
+            "ok" if working else "warn",
+            str(health.get("coordinator")),
+            "" if working else "Nothing is built or measured until it is back: see logs/ in the head's state folder.",
+        )
+        try:
+            who = client.whoami()
+        except FarmError as error:
+            yield Check("token", "missing", error.message, error.remedy)
+            return
+        yield Check("token", "ok", f"{who['name']}, role {who['role']}")
+        if who["role"] in (Role.AGENT, Role.ADMIN):
+            yield from cluster(client)
+
+
+def cluster(client: Client) -> Iterator[Check]:
+    """Can this machine join: Ray and Python must be exactly those of the head."""
+    try:
+        join = client.cluster()
+    except ForbiddenError:
+        return
+    except FarmError as error:
+        yield Check("cluster", "warn", error.message, error.remedy, needed=False)
+        return
+    ours = (version_of("ray"), platform.python_version())
+    same = ours == (join.ray_version, join.python_version)
+    yield Check(
+        "cluster",
+        "ok" if same else "missing",
+        f"the head has Ray {join.ray_version} and Python {join.python_version}",
+        "" if same else "`farm agent` here needs the same.",
+        needed=False,
+    )
+
+
+def packages(name: str, extra: str, distributions: tuple[str, ...], *, needed: bool) -> Check:
+    versions = {one: version_of(one) for one in distributions}
+    lacking = [one for one, version in versions.items() if version is None]
+    if lacking:
+        remedy = f"pip install 'torchfarm[{extra}]'"
+        return Check(name, "missing", f"without {', '.join(lacking)}", remedy, needed)
+    return Check(name, "ok", ", ".join(f"{one} {version}" for one, version in versions.items()), needed=needed)
+
+
+def database_driver(settings: Settings) -> Check:
+    wanted = (settings.database_url or "").startswith("postgres")
+    version = version_of("psycopg")
+    if version:
+        return Check("PostgreSQL driver", "ok", f"psycopg {version}", needed=wanted)
+    remedy = "pip install 'torchfarm[postgres]'" + ("" if wanted else ", if the farm is to use PostgreSQL.")
+    return Check("PostgreSQL driver", "missing", "without psycopg", remedy, needed=wanted)
+
+
+def runtimes(needed: bool) -> Iterator[Check]:
+    """One runtime is enough to measure something."""
+    found = [packages(f"runtime {extra}", extra, names, needed=False) for extra, names in RUNTIMES.items()]
+    yield from found
+    if needed and all(check.status == "missing" for check in found):
+        yield Check("runtimes", "missing", "no runtime at all", "pip install 'torchfarm[runtimes]'")
+
+
+def readable(name: str, files: list[Path], without: str) -> Check:
+    remedy = f"Results say that it is absent: {without}. Virtual machines usually hide it; try on the bare machine."
+    for file in files:
+        try:
+            return Check(name, "ok", f"{int(file.read_text())} in {file}", needed=False)
+        except (OSError, ValueError):
+            continue
+    return Check(name, "warn", "this machine does not show it", remedy, needed=False)
+
+
+def version_of(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,98 @@
+"""``farm models``: uploaded programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from farm.cli import output
+from farm.cli.output import JsonFlag
+from farm.cli.session import connect
+from farm.types import Model
+
+app = typer.Typer(help="Uploaded models.", invoke_without_command=True)
+
+ID_LENGTH = 12
+
+
+@app.callback()
+def models(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """Uploaded models; without a command, all of them."""
+    if context.invoked_subcommand is None:
+        _list(context, as_json)
+
+
+@app.command("list")
+def list_models(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """List models, the newest first."""
+    _list(context, as_json)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name, id, or the beginning of an id.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """One model with its inputs."""
+    with connect(context) as client:
+        found = client.model(model)
+    _emit(found, as_json)
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    *,
+    file: Annotated[Path, typer.Argument(help="Program: .pt2 (torch.export), .pt or .ts (TorchScript), or .onnx.")],
+    inputs: Annotated[Path, typer.Option(help="Example inputs: .npz with arrays named SAMPLE.INPUT, e.g. 0.0.")],
+    parity_inputs: Annotated[Path | None, typer.Option(help="Inputs to compare on; default: --inputs.")] = None,
+    calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs to quantize with.")] = None,
+    name: Annotated[str | None, typer.Option(help="Default: after the file.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Upload a model; files that the farm has already are not sent again."""
+    with connect(context) as client:
+        added = client.add_model(
+            file, inputs, name=name, parity_inputs=parity_inputs, calibration_inputs=calibration_inputs
+        )
+    _emit(added, as_json)
+
+
+def _list(context: typer.Context, as_json: bool) -> None:
+    with connect(context) as client:
+        found = client.models()
+    rows = (
+        (
+            model.spec.name,
+            model.id[:ID_LENGTH],
+            model.spec.format,
+            output.size(model.spec.program.size_bytes),
+            ", ".join(map(str, model.spec.inputs)),
+            model.created_by,
+            f"{model.created_at:%Y-%m-%d %H:%M}",
+        )
+        for model in found
+    )
+    columns = ("model", "id", "format", "size", "inputs", "by", "at (UTC)")
+    output.emit(
+        found, as_json, output.table(columns, rows, "No model yet. `farm models add FILE --inputs X.npz` uploads one.")
+    )
+
+
+def _emit(model: Model, as_json: bool) -> None:
+    spec = model.spec
+    pairs: list[tuple[str, object]] = [
+        ("name", spec.name),
+        ("id", model.id),
+        ("format", spec.format),
+        ("size", output.size(spec.program.size_bytes)),
+        ("inputs", "\n".join(map(str, spec.inputs))),
+        ("reference", "from the upload" if spec.reference_outputs else "computed by the farm"),
+        ("calibration", spec.calibration_inputs.name if spec.calibration_inputs else "none: example inputs are used"),
+        ("created_by", model.created_by),
+        ("created_at", model.created_at),
+    ]
+    output.emit(model, as_json, output.facts(pairs))

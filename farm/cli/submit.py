@@ -1,0 +1,86 @@
+"""``farm submit``: a model x recipes x devices x scenarios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+
+from farm.cli import output
+from farm.cli.output import JsonFlag
+from farm.cli.runs import exit_code, follow
+from farm.cli.session import connect
+from farm.errors import UserError
+from farm.types import Protocol, Scenario
+
+
+def submit(
+    context: typer.Context,
+    *,
+    model: Annotated[str, typer.Argument(help="A file (.pt2, .pt, .ts, .onnx), or name or id of an uploaded model.")],
+    recipes: Annotated[str, typer.Option(help="Names with commas between, or all.")],
+    devices: Annotated[str, typer.Option(help="Selector, e.g. 'platform=linux,memory_gib>=8'.")],
+    threads: Annotated[str, typer.Option(help="Thread counts to measure with, e.g. 1,2.")] = "1",
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Time to measure one job, if its interval is not reached sooner.")
+    ] = None,
+    timeout_seconds: Annotated[float | None, typer.Option(help="Time after which a job is given up.")] = None,
+    inputs: Annotated[Path | None, typer.Option(help="Example inputs (.npz) of a model file.")] = None,
+    parity_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to compare outputs on.")] = None,
+    calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to quantize with.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    model_name: Annotated[str | None, typer.Option(help="Name of a model file; default: after the file.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end and print the comparison.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Build variants of a model and measure them.
+
+    With --wait the exit code is 0 if the run finished with at least one measurement.
+    """
+    with connect(context) as client:
+        handle = client.submit(
+            model,
+            recipes=_recipes(recipes),
+            devices=devices,
+            example_inputs=inputs,
+            scenarios=_scenarios(threads),
+            protocol=_protocol(max_seconds=max_seconds, timeout_seconds=timeout_seconds),
+            parity_inputs=parity_inputs,
+            calibration_inputs=calibration_inputs,
+            name=name,
+            model_name=model_name,
+        )
+        if not wait:
+            hint = f"Run {handle.id} is submitted. `farm runs watch {handle.id}` follows it."
+            output.emit({"run": handle.info}, as_json, hint)
+            return
+        follow(handle, progress=not as_json)
+        comparison = handle.compare()
+    output.emit({"run": handle.info, "comparison": comparison.to_dict()} if as_json else None, as_json, comparison)
+    raise typer.Exit(exit_code(handle))
+
+
+def _recipes(text: str) -> list[str] | Literal["all"]:
+    return "all" if text.strip() == "all" else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _scenarios(threads: str) -> list[Scenario]:
+    try:
+        return [Scenario("single-stream", threads=int(part)) for part in threads.split(",")]
+    except ValueError as error:  # ValidationError is one, too
+        raise UserError(
+            f"--threads {threads} cannot be used.", remedy="Give counts from 1 to 256 with commas between, e.g. 1,2."
+        ) from error
+
+
+def _protocol(**given: Any) -> Protocol:
+    try:
+        return Protocol(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        flags = " ".join(f"--{key.replace('_', '-')} {value:g}" for key, value in given.items() if value is not None)
+        raise UserError(
+            f"{flags} cannot be used: {error.errors()[0]['msg']}.",
+            remedy="Both must be positive, and --timeout-seconds above --max-seconds.",
+        ) from error

@@ -1,0 +1,315 @@
+"""``AsyncClient`` speaks to a farm; ``Client`` is the same for ordinary code. Neither imports ray or torch."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+from farm import selectors
+from farm.blocking import LoopThread
+from farm.config import load
+from farm.connection import Connection
+from farm.errors import NotFoundError, RecipeSpecError, UserError
+from farm.runs import AsyncRunHandle, RunHandle, compare, compare_blocking
+from farm.types import (
+    Attempt,
+    Build,
+    ClusterJoin,
+    Device,
+    Model,
+    Protocol,
+    Recipe,
+    RecipeInfo,
+    Run,
+    RunSpec,
+    Scenario,
+)
+
+if TYPE_CHECKING:
+    from farm.analysis.comparison import Comparison
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Recipes = Sequence[str | dict[str, Any] | Recipe] | Literal["all"]
+
+
+class AsyncClient:
+    """A farm at ``url``, with ``token``; what is left out comes from ``FARM_*`` or ``farm.toml``.
+
+    Every method raises the error that the farm answers (``farm.errors``), AuthError without a token, and
+    InfrastructureError where no farm answers. ``transport`` is the seam for tests.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout_seconds: float | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        settings = load(url=url, token=token, timeout_seconds=timeout_seconds)
+        secret = settings.token.get_secret_value() if settings.token else None
+        self.connection = Connection(settings.url, secret or None, settings.timeout_seconds, transport)
+
+    @property
+    def url(self) -> str:
+        return self.connection.url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self.connection.aclose()
+
+    # --- what there is -------------------------------------------------------------------------------
+
+    async def health(self) -> dict[str, Any]:
+        """Version and state of the head; the one call that needs no token."""
+        return await self.connection.get("/health", dict[str, Any], needs_token=False)
+
+    async def whoami(self) -> dict[str, str]:
+        """``name`` and ``role`` of the token."""
+        return await self.connection.get("/whoami", dict[str, str])
+
+    async def recipes(self) -> list[RecipeInfo]:
+        return await self.connection.get("/recipes", list[RecipeInfo])
+
+    async def devices(self, selector: str | None = None) -> list[Device]:
+        return await self.connection.get("/devices", list[Device], selector=selector)
+
+    async def device(self, id: str) -> Device:
+        return await self.connection.get(f"/devices/{quote(id, safe='')}", Device)
+
+    async def models(self) -> list[Model]:
+        return await self.connection.get("/models", list[Model])
+
+    async def model(self, ref: str) -> Model:
+        """By id, unique prefix of an id, or name (then the newest)."""
+        return await self.connection.get(f"/models/{quote(ref, safe='')}", Model)
+
+    async def runs(self, limit: int | None = None, before: int | None = None) -> list[Run]:
+        """The newest runs first; ``before`` is the id to go on from."""
+        return await self.connection.get("/runs", list[Run], limit=limit, before=before)
+
+    async def run(self, id: int) -> AsyncRunHandle:
+        return AsyncRunHandle(self.connection, await self.connection.get(f"/runs/{id}", Run))
+
+    async def attempts(self, job_id: int) -> list[Attempt]:
+        return await self.connection.get(f"/jobs/{job_id}/attempts", list[Attempt])
+
+    async def build(self, key: str) -> Build:
+        return await self.connection.get(f"/builds/{key}", Build)
+
+    async def compare(self, *run_ids: int) -> Comparison:
+        """The jobs of one or more runs, side by side."""
+        return await compare(self.connection, run_ids)
+
+    async def cluster(self) -> ClusterJoin:
+        """What ``farm agent`` needs to join; for tokens of role agent or admin."""
+        return await self.connection.get("/cluster/join", ClusterJoin)
+
+    # --- what to do ----------------------------------------------------------------------------------
+
+    async def add_model(
+        self,
+        model: Any,
+        example_inputs: Any = None,
+        *,
+        name: str | None = None,
+        parity_inputs: Any = None,
+        calibration_inputs: Any = None,
+        input_names: Sequence[str] | None = None,
+    ) -> Model:
+        """Upload a model: an ``nn.Module``, or the path of a .pt2, .pt, .ts or .onnx file.
+
+        Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
+        Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
+        """
+        from farm.packaging import package
+
+        self.connection.check_token()
+        packed = await asyncio.to_thread(
+            package,
+            Path(model) if isinstance(model, str) else model,
+            example_inputs,
+            name=name,
+            parity_inputs=parity_inputs,
+            calibration_inputs=calibration_inputs,
+            input_names=input_names,
+        )
+        with packed:
+            spec = packed.spec
+            blobs = (
+                spec.program,
+                spec.example_inputs,
+                spec.parity_inputs,
+                spec.reference_outputs,
+                spec.calibration_inputs,
+            )
+            for blob in {blob.sha256: blob for blob in blobs if blob is not None}.values():
+                await self.connection.upload(blob, packed.files[blob.sha256])
+            return await self.connection.post("/models", Model, spec)
+
+    async def submit(
+        self,
+        model: Any,
+        *,
+        recipes: Recipes,
+        devices: str,
+        example_inputs: Any = None,
+        scenarios: Sequence[Scenario] = (Scenario(),),
+        protocol: Protocol | None = None,
+        parity_inputs: Any = None,
+        calibration_inputs: Any = None,
+        name: str | None = None,
+        model_name: str | None = None,
+    ) -> AsyncRunHandle:
+        """Build ``model`` by each recipe and measure each artifact on each device in each scenario.
+
+        ``model``: an ``nn.Module``, a file (see ``add_model``), or the name or id of an uploaded model.
+        ``recipes``: names of presets, recipes, or ``"all"`` that are usable at the farm and take this model.
+        ``devices``: a selector. ``name`` names the run, ``model_name`` a model that is uploaded with it.
+        """
+        self.connection.check_token()
+        inputs = {
+            "example_inputs": example_inputs,
+            "parity_inputs": parity_inputs,
+            "calibration_inputs": calibration_inputs,
+            "name": model_name,
+        }
+        selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
+        named = () if recipes == "all" else _parse_recipes(recipes)
+        target = await self._target(model, inputs)
+        try:
+            spec = RunSpec(
+                model=target.id,
+                recipes=named or await self._recipes_for(target),
+                devices=devices,
+                scenarios=tuple(scenarios),
+                protocol=protocol or Protocol(),
+                name=name or "",
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(f"{where}: {first['msg']}.", remedy="Correct it and submit again.") from error
+        return AsyncRunHandle(self.connection, await self.connection.post("/runs", Run, spec))
+
+    async def _target(self, model: Any, inputs: dict[str, Any]) -> Model:
+        if not _is_uploaded(model):
+            return await self.add_model(model, **inputs)
+        if any(value is not None for value in inputs.values()):
+            given = ", ".join(key for key, value in inputs.items() if value is not None)
+            raise UserError(
+                f"{given} came with {model if isinstance(model, str) else model.spec.name!r}, which is no file here.",
+                remedy="An uploaded model has its inputs and name: leave these out, or correct the path.",
+            )
+        if isinstance(model, Model):
+            return model
+        try:
+            return await self.model(model)
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"{model!r} is neither a file here nor a model at {self.url}.",
+                remedy="`farm models list` shows what is uploaded; `farm models add FILE` uploads another.",
+            ) from error
+
+    async def _recipes_for(self, model: Model) -> tuple[Recipe, ...]:
+        infos = await self.recipes()
+        found = tuple(info.recipe for info in infos if info.usable and model.spec.format in info.accepts)
+        if not found:
+            raise RecipeSpecError(
+                f"No recipe is usable at {self.url} for a model in {model.spec.format} format.",
+                remedy="`farm recipes` shows what each one lacks.",
+            )
+        return found
+
+
+def _parse_recipes(wanted: Sequence[str | dict[str, Any] | Recipe]) -> tuple[Recipe, ...]:
+    from farm.recipes.presets import parse
+
+    if not wanted:
+        raise RecipeSpecError("No recipe was given.", remedy='Name some, or say "all"; `farm recipes` lists them.')
+    return tuple(parse(recipe) for recipe in ([wanted] if isinstance(wanted, str) else wanted))
+
+
+def _is_uploaded(model: object) -> bool:
+    return isinstance(model, Model) or (isinstance(model, str) and not Path(model).is_file())
+
+
+def _blocking(
+    method: Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Client, P], T]:
+    @functools.wraps(method)
+    def call(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.call(method(self._client, *args, **kwargs))
+
+    return call
+
+
+def _blocking_handle(
+    method: Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, AsyncRunHandle]],
+) -> Callable[Concatenate[Client, P], RunHandle]:
+    @functools.wraps(method)
+    def call(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> RunHandle:
+        return RunHandle(self._loop.call(method(self._client, *args, **kwargs)), self._loop)
+
+    return call
+
+
+class Client:
+    """``AsyncClient`` for ordinary code and notebooks; see there. ``with`` or ``close()`` gives its thread back."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout_seconds: float | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._client = AsyncClient(url, token=token, timeout_seconds=timeout_seconds, transport=transport)
+        self._loop = LoopThread(self._client.aclose)
+
+    @property
+    def url(self) -> str:
+        return self._client.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._loop.close()
+
+    def compare(self, *run_ids: int) -> Comparison:
+        """The jobs of one or more runs, side by side."""
+        return compare_blocking(self._client.connection, run_ids, self._loop)
+
+    health = _blocking(AsyncClient.health)
+    whoami = _blocking(AsyncClient.whoami)
+    recipes = _blocking(AsyncClient.recipes)
+    devices = _blocking(AsyncClient.devices)
+    device = _blocking(AsyncClient.device)
+    models = _blocking(AsyncClient.models)
+    model = _blocking(AsyncClient.model)
+    runs = _blocking(AsyncClient.runs)
+    run = _blocking_handle(AsyncClient.run)
+    attempts = _blocking(AsyncClient.attempts)
+    build = _blocking(AsyncClient.build)
+    cluster = _blocking(AsyncClient.cluster)
+    add_model = _blocking(AsyncClient.add_model)
+    submit = _blocking_handle(AsyncClient.submit)

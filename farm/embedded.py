@@ -1,0 +1,60 @@
+"""A farm of one's own for the length of a ``with`` block: for notebooks, demos, tests and benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from farm.client import Client
+from farm.config import Settings
+from farm.errors import InfrastructureError
+from farm.types import HeadStarted, Role
+
+_STOP_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def embedded_farm(state_dir: Path | str, environment: Mapping[str, str] | None = None) -> Iterator[Client]:
+    """``farm up`` on a free loopback port, and a client of it with a token that ends with the block.
+
+    ``state_dir`` is kept: a later farm on it knows the models, builds and results of this one.
+    ``environment``: more ``FARM_*`` settings. Needs the ``head`` extra. Raises InfrastructureError when the
+    farm does not start (its reason is on stderr).
+    """
+    command = [sys.executable, "-m", "farm.cli.app", "up", "--port", "0", "--state-dir", str(state_dir), "--json"]
+    head = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | dict(environment or {}))
+    try:
+        line = head.stdout.readline() if head.stdout else ""
+        if not line:
+            raise InfrastructureError("The farm did not start.", remedy="Its reason is on stderr; try `farm doctor`.")
+        started = HeadStarted.model_validate_json(line)
+        with _token(Path(started.state_dir)) as token:
+            client = Client(started.url, token=token)
+            try:
+                yield client
+            finally:
+                client.close()
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(_STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def _token(state_dir: Path) -> Iterator[str]:
+    from farm.server.tokens import issue_token
+    from farm.store.database import Store
+
+    store = Store(Settings(state_dir=state_dir).resolved_database_url)
+    name = f"embedded-{secrets.token_hex(4)}"
+    try:
+        yield issue_token(store, name, Role.ADMIN)
+        with store.transaction() as tx:
+            tx.revoke_token(name)
+    finally:
+        store.close()

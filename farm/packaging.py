@@ -1,0 +1,266 @@
+"""Turns a model in the user's hands into what the farm takes: a ``ModelSpec`` and the files it names.
+
+Torch is imported only for a live ``nn.Module``; files need numpy alone, and are never loaded here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from farm.errors import ModelError
+from farm.recipes import samples
+from farm.recipes.boundary import Boundary
+from farm.recipes.samples import Array, Sample
+from farm.types import Blob, ModelFormat, ModelSpec
+
+FORMATS = {
+    ".pt2": ModelFormat.PT2,
+    ".pt": ModelFormat.TORCHSCRIPT,
+    ".ts": ModelFormat.TORCHSCRIPT,
+    ".torchscript": ModelFormat.TORCHSCRIPT,
+    ".onnx": ModelFormat.ONNX,
+}
+_CHUNK_BYTES = 1 << 20
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Package:
+    """A model ready to be sent: ``spec`` names every file by content hash, ``files`` says where each lies.
+
+    A context manager: the files are in a temporary folder that goes when it is left.
+    """
+
+    spec: ModelSpec
+
+    def __init__(self) -> None:
+        self.files: dict[str, Path] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="farm-package-")
+        self.folder = Path(self._folder.name)
+
+    def add(self, path: Path) -> Blob:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        blob = Blob(name=path.name, sha256=digest.hexdigest(), size_bytes=path.stat().st_size)
+        self.files[blob.sha256] = path
+        return blob
+
+    def add_samples(self, name: str, values: Sequence[Sample]) -> Blob:
+        path = self.folder / name
+        samples.write(path, values)
+        return self.add(path)
+
+    def close(self) -> None:
+        self._folder.cleanup()
+
+    def __enter__(self) -> Package:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def package(
+    model: Any,
+    example_inputs: Any = None,
+    *,
+    name: str | None = None,
+    parity_inputs: Any = None,
+    calibration_inputs: Any = None,
+    input_names: Sequence[str] | None = None,
+) -> Package:
+    """Package an ``nn.Module``, or the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file.
+
+    ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
+    artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
+    may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``.
+
+    An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
+    Raises ModelError: it does not run or export (with PyTorch's reason and the line in your code), inputs do not fit.
+    """
+    if example_inputs is None:
+        raise ModelError("No example inputs were given.", remedy="Give example_inputs=(x, ...), one tensor per input.")
+    live = not isinstance(model, (str, Path))
+    example = _samples([example_inputs] if not isinstance(example_inputs, (str, Path)) else example_inputs, "example")[
+        :1
+    ]
+    parity = example if parity_inputs is None else _samples(parity_inputs, "parity")
+    calibration = None if calibration_inputs is None else _samples(calibration_inputs, "calibration")
+    names = _input_names(model if live else None, len(example[0]), input_names)
+    inputs = samples.describe(example[0], names)
+    samples.check(parity, inputs, "parity inputs")
+    samples.check(calibration or [], inputs, "calibration inputs")
+
+    with ExitStack() as stack:
+        made = stack.enter_context(Package())
+        reference = None
+        if live:
+            program, model_format = made.folder / "program.pt2", ModelFormat.PT2
+            outputs = _export(model, example[0], parity, program)
+            reference = made.add_samples("reference_outputs.npz", outputs)
+        else:
+            program, model_format = Path(model), _format(Path(model))
+        made.spec = ModelSpec(
+            name=_name(name, type(model).__name__ if live else Path(model).stem),
+            format=model_format,
+            program=made.add(program),
+            inputs=inputs,
+            example_inputs=made.add_samples("example_inputs.npz", example),
+            parity_inputs=made.add_samples("parity_inputs.npz", parity),
+            reference_outputs=reference,
+            calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
+        )
+        stack.pop_all()
+    return made
+
+
+def _samples(value: Any, what: str) -> list[Sample]:
+    """Samples as tuples of arrays. Raises ModelError for anything but tensors and arrays."""
+    if isinstance(value, (str, Path)):
+        return samples.read(Path(value), f"{what} inputs")
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ModelError(
+            f"The {what} inputs are a {type(value).__name__}, not a list of samples.",
+            remedy="Give a list with one tensor or tuple of tensors per sample, or the path of an .npz file.",
+        )
+    return [tuple(map(_array, row if isinstance(row, (list, tuple)) else (row,))) for row in value]
+
+
+def _array(value: Any) -> Array:
+    if not isinstance(value, np.ndarray):
+        if not all(hasattr(value, method) for method in ("detach", "cpu", "numpy")):
+            raise ModelError(
+                f"An input is a {type(value).__name__}, not a tensor or array.",
+                remedy="Measure the model with tensor inputs only: wrap it if it takes dicts, lists or numbers.",
+            )
+        remedy = "Use a dense tensor of a type that numpy knows, e.g. x.float()."
+        with Boundary(ModelError, "An input tensor cannot be turned into an array", remedy):
+            value = value.detach().cpu().numpy()
+    return np.array(value, order="C")
+
+
+def _input_names(model: Any, count: int, given: Sequence[str] | None) -> Sequence[str]:
+    if given is None:
+        forward = getattr(model, "forward", None)
+        parameters = inspect.signature(forward).parameters.values() if forward else []
+        named = [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]
+        return named[:count] if len(named) >= count else [f"input_{position}" for position in range(count)]
+    if len(given) != count:
+        raise ModelError(
+            f"{len(given)} input names were given for {count} inputs.", remedy="Name every input, in positional order."
+        )
+    return given
+
+
+def _name(given: str | None, fallback: str) -> str:
+    if given is None:
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", fallback).lstrip("._-")[:100] or "model"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", given):
+        raise ModelError(
+            f"{given!r} cannot be a model's name.", remedy="Use up to 100 letters, digits, dots, dashes, underscores."
+        )
+    return given
+
+
+def _format(path: Path) -> ModelFormat:
+    if not path.is_file():
+        raise ModelError(f"There is no file {path}.", remedy="Give an nn.Module or the path of a model file.")
+    if path.suffix not in FORMATS:
+        raise ModelError(
+            f"{path.name} is in no format that the farm takes.",
+            remedy=f"Give an nn.Module, or a file of type {', '.join(FORMATS)}.",
+        )
+    found = FORMATS[path.suffix]
+    if found == ModelFormat.TORCHSCRIPT and not _holds_code(path):
+        raise ModelError(
+            f"{path.name} holds no TorchScript (a state dict or a pickled module, perhaps).",
+            remedy="Pickles are never loaded: load it yourself and hand over the nn.Module.",
+        )
+    return found
+
+
+def _holds_code(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in member for member in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -> list[Sample]:
+    """Export to ``path`` and return what the model itself answers to the parity inputs."""
+    import torch
+
+    from farm.recipes import archive
+    from farm.recipes.runtimes.reference import flatten
+
+    if not isinstance(model, torch.nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise ModelError(
+            f"A {type(model).__name__} is no plain nn.Module.",
+            remedy="Hand over the nn.Module; or save it with torch.jit.save or torch.export.save and give the path.",
+        )
+    training = [part for part in model.modules() if part.training]
+    model.eval()
+    try:
+        inputs = _tensors(example)
+        remedy = "Check model(*example_inputs) in eval mode, on the CPU."
+        with Boundary(ModelError, "The model does not run on its inputs", remedy), torch.inference_mode():
+            outputs = model(*inputs)
+            answers = [flatten(model(*_tensors(sample))) for sample in parity]
+        exportable = model if _is_plain(outputs) else _with_flat_outputs(model)
+        remedy = "Change that code so that torch.export can follow it, or upload TorchScript or ONNX instead."
+        with Boundary(ModelError, "torch.export cannot export the model", remedy):
+            exported = torch.export.export(exportable, inputs, strict=False)
+            exported.example_inputs = None  # they would be saved with all the memory that backs them
+            saved = path.with_name("exported.pt2")
+            torch.export.save(exported, str(saved))
+    finally:
+        for part in training:
+            part.training = True
+    archive.clean_pt2(saved, path)
+    saved.unlink()
+    return answers
+
+
+def _tensors(sample: Sample) -> tuple[Any, ...]:
+    import torch
+
+    return tuple(torch.from_numpy(array.copy()) for array in sample)
+
+
+def _is_plain(outputs: Any) -> bool:
+    """Whether the farm can rebuild the outputs without the sender's own classes."""
+    if isinstance(outputs, dict):
+        return type(outputs) is dict and all(_is_plain(value) for value in outputs.values())
+    if isinstance(outputs, (tuple, list)):
+        return type(outputs) in (tuple, list) and all(_is_plain(value) for value in outputs)
+    return hasattr(outputs, "dtype")
+
+
+def _with_flat_outputs(model: Any) -> Any:
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    class FlatOutputs(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *inputs: Any) -> tuple[Any, ...]:
+            return tuple(tree_leaves(self.model(*inputs)))
+
+    return FlatOutputs().eval()

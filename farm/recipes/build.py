@@ -1,0 +1,186 @@
+"""Builds one artifact, from any process (a Ray task, a test): stage the files, run the child, store what it made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
+from farm.recipes import limits, presets, worker
+from farm.recipes.boundary import FULL_DISK, disk_full
+from farm.recipes.limits import Ended
+from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM
+from farm.recipes.runtimes import BUILDERS
+from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
+from farm.store.artifacts import ArtifactStore
+from farm.types import Artifact, BuildReport, BuildRequest
+
+_LOG = "build.log"
+_LOG_TAIL_CHARACTERS = 4000
+_FULL_BYTES = 1 << 20  # a file system with less than this left is full
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+
+
+def run_build(request: BuildRequest) -> Artifact:
+    """Build in a confined child process and put the result into the store.
+
+    Raises ModelError (the program is unsafe, does not load or does not fit its inputs), RecipeError (the converter
+    failed, crashed or met a limit; ``details["log_tail"]`` is the end of its log), RecipeSpecError (wrong format),
+    InfrastructureError (killed from outside, disk full).
+    """
+    presets.check_accepts(request.recipe, request.model.format)
+    store = ArtifactStore(request.store_url)
+    with tempfile.TemporaryDirectory(prefix="farm-build-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        try:
+            _stage(request, store, folder)
+            ended = limits.run(
+                [sys.executable, "-P", "-m", worker.__name__, str(folder / ORDER)],
+                environment=_environment(folder),
+                folder=folder,
+                log=folder / _LOG,
+                timeout_seconds=request.timeout_seconds,
+                memory_bytes=request.memory_bytes,
+            )
+        except OSError as error:
+            if error.errno in FULL_DISK:
+                raise disk_full(f"Building {request.recipe.name} failed") from error
+            raise
+        outcome = _outcome(request, ended, folder)
+        blob = store.put_file(_made(request, outcome, folder))
+    return Artifact(
+        key=request.key,
+        files=(blob,),
+        report=BuildReport(
+            seconds=ended.seconds,
+            peak_rss_bytes=max(ended.peak_rss_bytes, outcome.peak_rss_bytes),
+            tool_versions=request.tool_versions,
+            notes=outcome.notes,
+            network_isolated=outcome.network_isolated,
+        ),
+    )
+
+
+def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
+    model = request.model
+    store.fetch(model.program, folder / PROGRAM)
+    store.fetch(model.example_inputs, folder / EXAMPLES)
+    store.fetch(model.parity_inputs, folder / PARITY)
+    if model.calibration_inputs is not None:
+        store.fetch(model.calibration_inputs, folder / CALIBRATION)
+    (folder / "tmp").mkdir()
+    order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid())
+    (folder / ORDER).write_text(order.model_dump_json())
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """No secrets of this process (tokens, store credentials) go to the child; its home is its own folder."""
+    package_root = str(Path(__file__).resolve().parents[2])
+    python_path = [package_root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    private = str(folder / "tmp")
+    return {
+        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+        "PYTHONPATH": os.pathsep.join(python_path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its Python stack in the log
+        "PYTHONUNBUFFERED": "1",
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "HOME": private,
+        "TMPDIR": private,
+        "USER": "farm",
+        "TORCHINDUCTOR_CACHE_DIR": private,
+    }
+
+
+def _outcome(request: BuildRequest, ended: Ended, folder: Path) -> Outcome:
+    """What the child reported, or the error that its end amounts to."""
+    recipe, tail = request.recipe.name, _log_tail(folder)
+    if ended.stopped_by == "time":
+        raise _failed(
+            RecipeError,
+            f"Building {recipe} took longer than {request.timeout_seconds:g} s and was stopped.",
+            "Try a smaller model or another recipe, or have the operator raise build_timeout_seconds.",
+            tail,
+            limit="time",
+        )
+    if ended.stopped_by == "memory":
+        raise _failed(
+            RecipeError,
+            f"Building {recipe} took more than {request.memory_bytes:,} bytes of memory and was stopped.",
+            "Try a smaller model or another recipe, or have the operator raise build_memory_bytes.",
+            tail,
+            limit="memory",
+        )
+    outcome = _read_outcome(folder / OUTCOME)
+    failed = outcome is None or outcome.failure is not None
+    if failed and shutil.disk_usage(folder).free < _FULL_BYTES:
+        raise disk_full(f"Building {recipe} failed")
+    if ended.returncode < 0:
+        raise _killed(recipe, -ended.returncode, tail)
+    if outcome is None:
+        raise _failed(
+            RecipeError,
+            f"Building {recipe} ended with exit code {ended.returncode} and without a result.",
+            "Look at the end of the build's log.",
+            tail,
+        )
+    if outcome.failure is not None:
+        kinds = {kind.code: kind for kind in error_classes()}
+        kind = kinds.get(outcome.failure.code, RecipeError)
+        raise _failed(kind, outcome.failure.message, outcome.failure.remedy, tail)
+    return outcome
+
+
+def _killed(recipe: str, number: int, tail: str) -> FarmError:
+    name = signal.Signals(number).name
+    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        return _failed(
+            InfrastructureError,
+            f"The process that built {recipe} was killed from outside ({name}).",
+            "The machine may be out of memory, or somebody ended it: build again.",
+            tail,
+        )
+    return _failed(
+        RecipeError,
+        f"The converter crashed while building {recipe} ({name}).",
+        "Look at the end of the build's log; try another recipe or tool version.",
+        tail,
+    )
+
+
+def _failed(kind: type[FarmError], message: str, remedy: str, tail: str, **details: Any) -> FarmError:
+    return kind(message, remedy=remedy, details={**details, "log_tail": tail})
+
+
+def _read_outcome(path: Path) -> Outcome | None:
+    try:
+        return Outcome.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None  # none, or cut short: the child died while writing it
+
+
+def _made(request: BuildRequest, outcome: Outcome, folder: Path) -> Path:
+    """The one file that the builder may leave; a link would lead the store to a file outside."""
+    expected = BUILDERS[request.recipe.runtime].FILE
+    path = folder / OUTPUT / expected
+    if outcome.file != expected or path.is_symlink() or not path.is_file():
+        raise InternalError(
+            f"The builder of {request.recipe.runtime} left {outcome.file!r} instead of {expected!r}.",
+            remedy="Report this as a bug, with the model if you can.",
+        )
+    return path
+
+
+def _log_tail(folder: Path) -> str:
+    with (folder / _LOG).open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - 4 * _LOG_TAIL_CHARACTERS))
+        text = log.read().decode(errors="replace")
+    return text.replace(f"{folder}/", "")[-_LOG_TAIL_CHARACTERS:]

@@ -1,0 +1,34 @@
+"""The content address of a build: what determines the artifact, and nothing else, so that nothing is built twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from farm.errors import InfrastructureError
+from farm.recipes import presets
+from farm.recipes.runtimes import BUILDERS
+from farm.types import Recipe, Sha256, digest_of
+
+
+def tool_versions(recipe: Recipe) -> dict[str, str]:
+    """Versions of the tools that would build it here. Raises InfrastructureError where one is not installed."""
+    builder = BUILDERS[recipe.runtime]
+    versions = presets.installed(builder.TOOLS)
+    if missing := [tool for tool in builder.TOOLS if tool not in versions]:
+        raise InfrastructureError(
+            f"Recipe {recipe.name!r} cannot be built here: {', '.join(missing)} is not installed.",
+            remedy=f"Install it on the head: pip install 'torchfarm[{builder.EXTRA}]'.",
+        )
+    return versions
+
+
+def build_key(model_id: Sha256, recipe: Recipe, versions: Mapping[str, str]) -> Sha256:
+    """Hash of the model, the recipe (but not its name and limits), the tools and the version of our own builder."""
+    return digest_of(
+        {
+            "model": model_id,
+            "recipe": recipe.digest,
+            "tools": dict(versions),
+            "builder": BUILDERS[recipe.runtime].VERSION,
+        }
+    )

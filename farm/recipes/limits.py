@@ -1,0 +1,126 @@
+"""Runs a command under limits on time and memory, and leaves nothing of it behind: its whole process tree ends."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+LOOK_EVERY_SECONDS = 0.2
+_END_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """``returncode`` as subprocess gives it: negative for a signal. ``stopped_by``: the limit that we enforced."""
+
+    returncode: int
+    seconds: float
+    peak_rss_bytes: int
+    stopped_by: Literal["time", "memory"] | None
+
+
+def run(
+    command: Sequence[str],
+    *,
+    environment: dict[str, str],
+    folder: Path,
+    log: Path,
+    timeout_seconds: float,
+    memory_bytes: int,
+) -> Ended:
+    """Run to the end or to a limit; ``memory_bytes`` counts resident memory of the whole tree.
+
+    The child leads a session of its own; output goes to ``log``. Also when interrupted, the tree is killed first.
+    """
+    started = time.monotonic()
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    tree = _Tree(child.pid)
+    peak, stopped_by = 0, None
+    try:
+        while child.poll() is None and stopped_by is None:
+            resident = tree.look()
+            peak = max(peak, resident)
+            if resident > memory_bytes:
+                stopped_by = "memory"
+            elif time.monotonic() - started > timeout_seconds:
+                stopped_by = "time"
+            else:
+                _wait(child, LOOK_EVERY_SECONDS)
+    finally:
+        tree.kill()
+        child.wait(_END_SECONDS)
+    return Ended(child.returncode, time.monotonic() - started, peak, stopped_by)  # type: ignore[arg-type]
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float) -> None:
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+
+
+class _Tree:
+    """A process and everything it ever started, also what has lost its parent since."""
+
+    def __init__(self, pid: int) -> None:
+        self._seen: dict[int, psutil.Process] = {}
+        try:
+            self._root: psutil.Process | None = psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            self._root = None
+
+    def look(self) -> int:
+        """Bytes resident now; remembers who is there."""
+        if self._root is None:
+            return 0
+        try:
+            present = [self._root, *self._root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return 0
+        self._seen.update((process.pid, process) for process in present)
+        return sum(_resident(process) for process in present)
+
+    def kill(self) -> None:
+        """End them all, the root last: orphans are re-parented to it (see sandbox) and stay in view until then."""
+        deadline = time.monotonic() + _END_SECONDS
+        while time.monotonic() < deadline:
+            self.look()
+            living = [process for process in self._seen.values() if process != self._root and _alive(process)]
+            for process in living:
+                _kill(process)
+            if not living:
+                break
+            psutil.wait_procs(living, timeout=0.5)
+        if self._root is not None:
+            _kill(self._root)
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return

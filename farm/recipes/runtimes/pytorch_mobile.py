@@ -1,0 +1,34 @@
+"""PyTorch Mobile's lite interpreter: frozen TorchScript, optimized as a frozen graph, as ``.ptl``.
+
+``optimize_for_mobile`` needs an XNNPACK build of PyTorch, which the wheels are not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from farm.errors import RecipeError
+from farm.recipes.boundary import Boundary
+from farm.recipes.program import Program
+from farm.recipes.runtimes import torchscript
+from farm.recipes.runtimes.built import Built
+from farm.types import ModelFormat, Recipe
+
+FILE = "model.ptl"
+VERSION = 1
+TOOLS = ("torch",)
+EXTRA = "torch"
+ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
+QUANTIZES = False
+OPTIONS: dict[str, tuple[str, ...]] = {}
+
+
+def build(program: Program, recipe: Recipe, folder: Path) -> Built:
+    import torch
+
+    path = folder / FILE
+    script = torchscript.frozen(program)
+    with Boundary(RecipeError, "Saving for the lite interpreter failed", "Look at the end of the build's log."):
+        torch._C._jit_pass_optimize_frozen_graph(script.graph, True)
+        script._save_for_lite_interpreter(str(path))
+    return Built(path)

@@ -1,0 +1,124 @@
+"""Static int8 for XNNPACK with torchao's PT2E flow: prepare, calibrate, correct, convert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from farm.errors import RecipeError
+from farm.recipes.boundary import Boundary
+from farm.recipes.transforms import bias
+
+_REMEDY = "Look at the end of the build's log; use the fp32 recipe if the model cannot be quantized."
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """``program``: a ``torch.export.ExportedProgram`` with quantize and dequantize nodes around int8 operators."""
+
+    program: Any
+    notes: tuple[str, ...]
+
+
+def quantize(exported: Any, calibration: Sequence[tuple[Any, ...]]) -> Quantized:
+    """``calibration``: samples of torch tensors in the order of the inputs. Raises RecipeError."""
+    with Boundary(RecipeError, "Quantization (PT2E) failed", _REMEDY):
+        import torch
+        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+            XNNPACKQuantizer,
+            get_symmetric_quantization_config,
+        )
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+        per_channel = get_symmetric_quantization_config(is_per_channel=True)
+        prepared = prepare_pt2e(exported.module(), XNNPACKQuantizer().set_global(per_channel))
+        fused = fuse_clamps(prepared)
+        with torch.no_grad():
+            corrected = _calibrate(prepared, calibration)
+            converted = convert_pt2e(prepared)
+            program = torch.export.export(converted, calibration[0], strict=False)
+    notes = (f"{fused} activations fused into the layer before them.", f"Bias corrected in {corrected} layers.")
+    return Quantized(program, notes)
+
+
+def fuse_clamps(prepared: Any) -> int:
+    """Remove the observers between a convolution or linear layer and its ReLU6, and count them.
+
+    XNNPACKQuantizer fuses ReLU only. With ReLU6 (hardtanh) it would quantize the layer's output before the clamp:
+    the range goes to values that the clamp drops, and XNNPACK cannot fuse the two.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    clamps = {aten.hardtanh.default, aten.hardtanh_.default, aten.relu6.default, aten.relu6_.default}
+    fused = 0
+    for node in list(prepared.graph.nodes):
+        if node.target not in clamps:
+            continue
+        observer = node.args[0]
+        alone = observer.op == "call_module" and len(observer.users) == 1 and len(observer.args[0].users) == 1
+        if alone and observer.args[0] in set(_layers(prepared)):
+            node.replace_input_with(observer, observer.args[0])
+            prepared.graph.erase_node(observer)
+            fused += 1
+    prepared.recompile()
+    return fused
+
+
+def _layers(prepared: Any) -> Iterator[Any]:
+    """Nodes of convolution and linear layers, with weight, and with a kernel of (outputs, inputs / groups, ...)."""
+    import torch
+
+    aten = torch.ops.aten
+    targets = {aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.linear.default}
+    return (node for node in prepared.graph.nodes if node.target in targets)
+
+
+def _calibrate(prepared: Any, calibration: Sequence[tuple[Any, ...]]) -> int:
+    """Run the samples through the observers and correct the biases. Returns the number of corrected layers."""
+    import torch
+
+    layers = list(_layers(prepared))
+    means: dict[Any, Any] = dict.fromkeys(layers, 0.0)
+
+    class Recorder(torch.fx.Interpreter):  # type: ignore[misc]
+        def run_node(self, node: Any) -> Any:
+            if node in means:
+                values = self.env[node.args[0]]
+                axis = -1 if node.target == torch.ops.aten.linear.default else 1
+                means[node] = means[node] + bias.channel_mean(values.numpy(), axis) / len(calibration)
+            return super().run_node(node)
+
+    for sample in calibration:
+        Recorder(prepared).run(*sample)
+    return sum(_correct(prepared, node, means[node]) for node in layers)
+
+
+def _correct(prepared: Any, node: Any, input_mean: Any) -> bool:
+    """Correct one layer in place; False where it has no bias of its own or no observed weight."""
+    import torch
+    from torchao.quantization.pt2e import PerChannelMinMaxObserver
+
+    observer_node = node.args[1]
+    if len(node.args) < 3 or node.args[2] is None or observer_node.op != "call_module":
+        return False
+    observer = prepared.get_submodule(observer_node.target)
+    if not isinstance(observer, PerChannelMinMaxObserver) or len(node.args[2].users) != 1:
+        return False  # a bias that several layers share has no one correction
+    weight = _attribute(prepared, observer_node.args[0].target)
+    offset = _attribute(prepared, node.args[2].target)
+    scale, zero_point = observer.calculate_qparams()
+    quantized = torch.fake_quantize_per_channel_affine(
+        weight, scale, zero_point.to(torch.int32), observer.ch_axis, observer.quant_min, observer.quant_max
+    )
+    groups = node.args[6] if len(node.args) > 6 else 1
+    correction = bias.shift(weight.detach().numpy(), quantized.detach().numpy(), input_mean, groups)
+    offset.data.add_(torch.from_numpy(correction).to(offset.dtype))
+    return True
+
+
+def _attribute(module: Any, target: str) -> Any:
+    """A parameter or buffer by its dotted name."""
+    *path, name = target.split(".")
+    return getattr(module.get_submodule(".".join(path)), name)

@@ -1,0 +1,107 @@
+"""The child process of a build: ``python -P -m farm.recipes.worker ORDER.json``, in the build's own folder.
+
+It confines itself, builds, and leaves ``outcome.json``. Foreign code runs here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import Field
+
+from farm.errors import FarmError, RecipeError
+from farm.recipes import sandbox
+from farm.recipes.boundary import FULL_DISK, disk_full, reason
+from farm.types import Failure, Frozen, ModelSpec, Recipe
+
+ORDER = "order.json"
+OUTCOME = "outcome.json"
+OUTPUT = "output"
+
+
+class Order(Frozen):
+    """What the child has to know: nothing of the store, no secrets."""
+
+    model: ModelSpec
+    recipe: Recipe
+    memory_bytes: int = Field(gt=0)
+    parent: int
+
+
+class Outcome(Frozen):
+    """What the child has to say. ``file`` lies in the output folder."""
+
+    file: str | None = None
+    notes: tuple[str, ...] = ()
+    failure: Failure | None = None
+    network_isolated: bool = False
+    peak_rss_bytes: int = 0
+
+
+class Report:
+    """Writes the outcome whatever happens inside: this is the edge of the process, errors go no further."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.outcome = Outcome()
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        failure = None
+        if error is not None:
+            traceback.print_exception(error)
+            failure = Failure.of(_ours(error))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self.outcome = self.outcome.model_copy(update={"failure": failure, "peak_rss_bytes": peak})
+        self._path.write_text(self.outcome.model_dump_json())
+        return True
+
+
+def _ours(error: BaseException) -> FarmError:
+    if isinstance(error, FarmError):
+        return error
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return disk_full("The build was not written")
+    if isinstance(error, MemoryError):
+        return RecipeError(
+            "The build ran out of the memory that it may use.", remedy="Have the operator raise build_memory_bytes."
+        )
+    return RecipeError(f"The build failed: {reason(error)}", remedy="Look at the end of the build's log.")
+
+
+def build(order: Order, folder: Path) -> Outcome:
+    """Build into ``folder / output``. Raises ModelError, RecipeError, or what a converter let through."""
+    from farm.recipes.program import Program
+    from farm.recipes.runtimes import BUILDERS
+
+    builder = BUILDERS[order.recipe.runtime]
+    output = folder / OUTPUT
+    output.mkdir()
+    built = builder.build(Program(order.model, folder), order.recipe, output)
+    return Outcome(file=built.file.name, notes=built.notes)
+
+
+def main(folder: Path) -> None:
+    order = Order.model_validate(json.loads((folder / ORDER).read_text()))
+    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes)
+    with Report(folder / OUTCOME) as report:
+        report.outcome = Outcome(network_isolated=isolation.network)
+        made = build(order, folder)
+        notes = made.notes if isolation.files else (*made.notes, "The kernel has no Landlock: files were not confined.")
+        report.outcome = made.model_copy(update={"network_isolated": isolation.network, "notes": notes})
+    sys.stdout.flush()
+    os._exit(0)  # some converters crash or hang while Python shuts down; the outcome is written
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve().parent)

@@ -1,0 +1,159 @@
+"""The comparison as HTML: one self-contained file that needs no network, or a table for a notebook.
+
+Names, messages and logs come from models and devices, so everything is escaped (jinja2's autoescape), data for the
+plots travels as escaped JSON, and a content security policy forbids the page every connection and every script but
+its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+
+import farm
+from farm.analysis import figures
+from farm.analysis.advice import caveats, headline
+from farm.analysis.row import Row
+from farm.analysis.verdict import RULES
+from farm.report import plots
+
+if TYPE_CHECKING:
+    from farm.analysis.comparison import Comparison
+
+OPEN_SETTINGS = 4  # further ones are folded
+
+
+def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title: str | None = None) -> str:
+    """The report as one HTML document. ``samples``: latency samples in seconds by job id; may lack jobs."""
+    from plotly.offline import get_plotlyjs
+
+    arrays = {id: np.asarray(values, dtype=np.float64) for id, values in samples.items() if len(values)}
+    names = list(dict.fromkeys(run.model_name for run in comparison.runs.values()))
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title or ("Torchfarm: " + (", ".join(names) or "comparison")),
+            comparison=comparison,
+            sections=[
+                {
+                    "recommendation": recommendation,
+                    "setting": recommendation.setting,
+                    "device": rows[0].outcome.device,
+                    "rows": rows,
+                    "headline": headline(recommendation),
+                    "caveats": list(caveats(recommendation, rows)),
+                    "plots": _plots(rows, arrays),
+                    "without_samples": [row for row in rows if row.outcome.result and row.outcome.job.id not in arrays],
+                }
+                for recommendation in comparison.recommendations()
+                for rows in [comparison.settings[recommendation.setting]]
+            ],
+            open_settings=OPEN_SETTINGS,
+            rules=RULES,
+            counts=", ".join(
+                f"{count} {status}" for status, count in Counter(row.status for row in comparison.rows).items()
+            ),
+            devices=list({row.setting.device: row.outcome.device for row in comparison.rows}.values()),
+            artifacts=list({row.outcome.artifact.key: row for row in comparison.rows if row.outcome.artifact}.values()),
+            absences=_absences(comparison.rows),
+            failures=[row for row in comparison.rows if row.failure],
+            occurring={reason.code for row in comparison.rows for reason in row.reasons},
+            version=farm.__version__,
+            nonce=secrets.token_urlsafe(16),
+            plotly_js=get_plotlyjs(),
+            style=_text("style.css"),
+            table_style=_text("table.css"),
+            script=_text("report.js"),
+        )
+    )
+
+
+def fragment(comparison: Comparison) -> str:
+    """The tables with their own style, for a notebook."""
+    return (
+        _environment()
+        .get_template("fragment.html.j2")
+        .render(
+            comparison=comparison,
+            sections=[
+                (recommendation, comparison.settings[recommendation.setting], headline(recommendation))
+                for recommendation in comparison.recommendations()
+            ],
+            style=_text("table.css"),
+        )
+    )
+
+
+def _plots(rows: Sequence[Row], samples: Mapping[int, plots.Samples]) -> list[dict[str, Any]]:
+    drawn = [
+        (
+            "Latency",
+            "Box: the middle half of the samples; whiskers: 5th to 95th percentile; dots: samples beyond.",
+            plots.distribution(rows, samples),
+            True,
+        ),
+        ("Latency against size", "Bottom left is best.", plots.against_size(rows), False),
+        (
+            "Latency against parity",
+            "Bottom left is best: fast, and closest to PyTorch.",
+            plots.against_parity(rows),
+            False,
+        ),
+        (
+            "In the order measured",
+            "Each sample over its variant's median; the line is the running median. A slope or a step is drift; "
+            "samples beyond a panel stand at its edge.",
+            plots.series(rows, samples),
+            True,
+        ),
+    ]
+    return [
+        {"title": title, "caption": caption, "figure": figure, "wide": wide}
+        for title, caption, figure, wide in drawn
+        if figure is not None
+    ]
+
+
+def _absences(rows: Sequence[Row]) -> dict[tuple[str, str], list[int]]:
+    """Job ids by figure and reason, so that a reason that all jobs share is told once."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        for name, why in row.absent.items() if row.outcome.result else ():
+            found.setdefault((name, why), []).append(row.outcome.job.id)
+    return dict(sorted(found.items()))
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("farm.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "milliseconds": figures.milliseconds,
+        "milliseconds_interval": figures.milliseconds_interval,
+        "times": figures.times,
+        "times_interval": figures.times_interval,
+        "duration": figures.duration,
+        "size": figures.size,
+        "cosine": figures.cosine,
+        "number": figures.number,
+        "plain": figures.plain,
+    }
+    environment.globals["MISSING"] = figures.MISSING
+    return environment
+
+
+def _text(name: str) -> str:
+    return resources.files("farm.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,221 @@
+"""Handles of submitted runs: wait for them, follow them, compare their results."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from farm.blocking import LoopThread
+from farm.connection import Connection
+from farm.errors import ConflictError, InfrastructureError, NotFoundError
+from farm.types import Event, JobOutcome, JobState, Run, RunState
+
+if TYPE_CHECKING:
+    from farm.analysis.comparison import Comparison
+
+logger = logging.getLogger("farm")
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 10.0
+# How long a farm may be away (a restart, an upgrade) before a waiting client gives up on it.
+PATIENCE_SECONDS = 300.0
+
+
+class AsyncRunHandle:
+    """A submitted run. ``info`` is what the head said of it last."""
+
+    def __init__(self, connection: Connection, info: Run) -> None:
+        self.connection = connection
+        self.info = info
+
+    @property
+    def id(self) -> int:
+        return self.info.id
+
+    @property
+    def state(self) -> RunState:
+        """As of the last ``refresh()`` or ``wait()``."""
+        return self.info.state
+
+    @property
+    def jobs(self) -> dict[JobState, int]:
+        """How many jobs are in which state, as of the last ``refresh()`` or ``wait()``."""
+        return self.info.jobs
+
+    def __repr__(self) -> str:
+        done = sum(count for state, count in self.jobs.items() if state.terminal)
+        return f"<run {self.id} of {self.info.model_name}: {self.state}, {done} of {sum(self.jobs.values())} jobs done>"
+
+    async def refresh(self) -> AsyncRunHandle:
+        self.info = await self.connection.get(f"/runs/{self.id}", Run)
+        return self
+
+    async def cancel(self) -> AsyncRunHandle:
+        """Ask the farm to stop what runs and drop the rest. Raises ConflictError if the run is over."""
+        self.info = await self.connection.post(f"/runs/{self.id}/cancel", Run)
+        return self
+
+    async def outcomes(self) -> list[JobOutcome]:
+        """Every job, with its device, artifact and result as far as they are known."""
+        return await self.connection.get(f"/runs/{self.id}/outcomes", list[JobOutcome])
+
+    async def compare(self) -> Comparison:
+        """The jobs side by side. For a report with the latency distributions, see ``report()``."""
+        return await compare(self.connection, [self.id])
+
+    async def report(self, path: str | Path) -> Path:
+        """Write the HTML report, one self-contained file."""
+        comparison = await self.compare()
+        samples: dict[int, Sequence[float]] = {}
+        for row in comparison.rows:
+            if row.outcome.result:
+                with suppress(NotFoundError):  # the report says so
+                    samples[row.outcome.job.id] = await latency_samples(self.connection, row.outcome.job.id)
+        return await asyncio.to_thread(comparison.report, path, samples)
+
+    async def wait(self, progress: bool = False, timeout_seconds: float | None = None) -> AsyncRunHandle:
+        """Until the run is finished or cancelled; failed jobs do not raise, they show in ``compare()``.
+
+        A farm that goes away meanwhile is waited for, up to ``PATIENCE_SECONDS``; that is said on stderr.
+        Raises ConflictError when ``timeout_seconds`` are over, InfrastructureError when the farm stays away.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await (self._show() if progress else self._follow())
+        except TimeoutError:
+            raise ConflictError(
+                f"Run {self.id} was not finished after {timeout_seconds:g} s.",
+                remedy=f"It goes on at the farm: wait again, watch it with `farm runs watch {self.id}`, or cancel it.",
+            ) from None
+        return self
+
+    async def _follow(self) -> None:
+        if (await self.refresh()).state is RunState.ACTIVE:
+            async with aclosing(self.events()) as events:
+                async for _ in events:
+                    pass
+            await self.refresh()
+
+    async def _show(self) -> None:
+        from farm.progress import open_view
+
+        await self.refresh()
+        with open_view(self.info, await self.outcomes()) as view:
+            async with aclosing(self.events(notify=view.notify)) as events:
+                async for event in events:
+                    view.show(event)
+            view.finish((await self.refresh()).info)
+
+    async def events(
+        self, after: int = 0, notify: Callable[[str], None] = logger.warning
+    ) -> AsyncGenerator[Event, None]:
+        """What happened to the run since event ``after``, and then live until its end.
+
+        Each event comes once and in order, also across lost connections and restarts of the head; ``notify`` is
+        told of those. Raises InfrastructureError when the farm stays away for ``PATIENCE_SECONDS``.
+        """
+        pause_seconds, away_since = FIRST_PAUSE_SECONDS, None
+        while True:
+            try:
+                async with self.connection.events(self.id, after) as events:
+                    if away_since is not None:
+                        notify(f"{self.connection.url} answers again.")
+                        away_since = None
+                    async for event in events:
+                        after, pause_seconds = event.seq, FIRST_PAUSE_SECONDS
+                        yield event
+                        if event.kind == "run" and event.state in (RunState.FINISHED, RunState.CANCELLED):
+                            return
+                # An end without the last event: either that was before ``after``, or the head is going down.
+                if (await self.refresh()).state is not RunState.ACTIVE:
+                    return
+            except InfrastructureError as error:
+                if away_since is None:
+                    away_since = time.monotonic()
+                    notify(f"{error.message} Trying again for {PATIENCE_SECONDS:g} s.")
+                elif time.monotonic() - away_since > PATIENCE_SECONDS:
+                    raise InfrastructureError(
+                        f"{self.connection.url} has not answered for {PATIENCE_SECONDS:g} s. {error.message}",
+                        remedy=f"When the farm is back, run {self.id} goes on: `farm runs watch {self.id}`.",
+                    ) from error
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+
+
+class RunHandle:
+    """``AsyncRunHandle`` for ordinary code; see there."""
+
+    def __init__(self, handle: AsyncRunHandle, loop: LoopThread) -> None:
+        self._handle = handle
+        self._loop = loop
+
+    @property
+    def id(self) -> int:
+        return self._handle.id
+
+    @property
+    def info(self) -> Run:
+        return self._handle.info
+
+    @property
+    def state(self) -> RunState:
+        return self._handle.state
+
+    @property
+    def jobs(self) -> dict[JobState, int]:
+        return self._handle.jobs
+
+    def __repr__(self) -> str:
+        return repr(self._handle)
+
+    def refresh(self) -> RunHandle:
+        self._loop.call(self._handle.refresh())
+        return self
+
+    def cancel(self) -> RunHandle:
+        self._loop.call(self._handle.cancel())
+        return self
+
+    def wait(self, progress: bool = False, timeout_seconds: float | None = None) -> RunHandle:
+        self._loop.call(self._handle.wait(progress, timeout_seconds))
+        return self
+
+    def outcomes(self) -> list[JobOutcome]:
+        return self._loop.call(self._handle.outcomes())
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        return self._loop.iterate(self._handle.events(after))
+
+    def compare(self) -> Comparison:
+        return compare_blocking(self._handle.connection, [self.id], self._loop)
+
+    def report(self, path: str | Path) -> Path:
+        return self._loop.call(self._handle.report(path))
+
+
+async def compare(
+    connection: Connection, run_ids: Sequence[int], load_samples: Callable[[int], Sequence[float]] | None = None
+) -> Comparison:
+    """``load_samples`` is called, if ever, by the comparison's own ``report()``."""
+    from farm.analysis.comparison import Comparison
+
+    runs = [await connection.get(f"/runs/{run_id}", Run) for run_id in run_ids]
+    outcomes = [
+        outcome for run in runs for outcome in await connection.get(f"/runs/{run.id}/outcomes", list[JobOutcome])
+    ]
+    return Comparison(outcomes, runs=runs, load_samples=load_samples)
+
+
+def compare_blocking(connection: Connection, run_ids: Sequence[int], loop: LoopThread) -> Comparison:
+    return loop.call(compare(connection, run_ids, lambda job_id: loop.call(latency_samples(connection, job_id))))
+
+
+async def latency_samples(connection: Connection, job_id: int) -> list[float]:
+    """Every measured latency of a job, in seconds. Raises NotFoundError where the farm keeps none."""
+    samples = await connection.get(f"/jobs/{job_id}/samples", dict[str, list[float]])
+    return samples["latency_seconds"]

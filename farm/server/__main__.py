@@ -1,0 +1,68 @@
+"""``python -m farm.server``: serve the API until SIGTERM or SIGINT, by farm.toml and ``FARM_*``."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from farm import config
+from farm.config import Settings
+from farm.errors import FarmError, InfrastructureError
+from farm.server.app import create_app
+
+SHUTDOWN_SECONDS = 5
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Port 0 takes a free one. Raises InfrastructureError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InfrastructureError(
+                f"Port {port} of {host} is taken.",
+                remedy="Another farm may run already (`farm doctor`); end it, or set FARM_PORT to another port.",
+            ) from error
+        raise InfrastructureError(
+            f"The API cannot listen at {host}:{port}: {error.strerror}.",
+            remedy="Correct host and port (FARM_HOST, FARM_PORT).",
+        ) from error
+
+
+def serve(settings: Settings) -> None:
+    """Blocks until told to stop; open requests get ``SHUTDOWN_SECONDS`` to end."""
+    with listen(settings.host, settings.port) as listener:
+        server_config = uvicorn.Config(
+            create_app(settings), access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_SECONDS
+        )
+        host, port = listener.getsockname()[:2]
+        logging.getLogger(__name__).info("API at http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        uvicorn.Server(server_config).run(sockets=[listener])
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, _stop)  # uvicorn hands the signal on to it once it has shut down
+    try:
+        serve(config.load())
+    except FarmError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

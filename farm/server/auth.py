@@ -1,0 +1,64 @@
+"""Bearer tokens and what their roles may do.
+
+A token is shown once and stored as its SHA-256. It has 256 random bits, so it needs neither salt nor a slow
+hash; and it is looked up by its hash, so response times tell nothing about the tokens there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from farm.errors import AuthError, ForbiddenError
+from farm.server.resources import Farm
+from farm.store.reading import Token
+from farm.types import Role
+
+_PREFIX = "farm_"  # lets secret scanners recognize a token
+
+_bearer = HTTPBearer(auto_error=False, description="A token of the farm, as `farm up` prints it.")
+
+
+def new_token() -> str:
+    return _PREFIX + secrets.token_urlsafe(32)
+
+
+def token_sha256(token: str) -> str:
+    """What the store keeps of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _caller(farm: Farm, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Token:
+    if credentials is None:
+        raise AuthError("This farm needs a token.", remedy="Set FARM_TOKEN, or token in farm.toml.")
+    with farm.store.reading() as reading:
+        token = reading.token(token_sha256(credentials.credentials))
+    if token is None:
+        raise AuthError("This farm does not know the token.", remedy="Check FARM_TOKEN; it may have been revoked.")
+    return token
+
+
+def _allow(*roles: Role) -> Callable[[Token], Token]:
+    allowed = {*roles, Role.ADMIN}
+
+    def check(caller: Annotated[Token, Depends(_caller)]) -> Token:
+        if caller.role not in allowed:
+            raise ForbiddenError(
+                f"The token {caller.name!r} has the role {caller.role}, which may not do this.",
+                remedy=f"Use a token with the role {' or '.join(sorted(allowed))}.",
+            )
+        return caller
+
+    return check
+
+
+Anyone = Annotated[Token, Depends(_allow(*Role))]
+Reader = Annotated[Token, Depends(_allow(Role.VIEWER, Role.USER))]
+BlobReader = Annotated[Token, Depends(_allow(Role.VIEWER, Role.USER, Role.AGENT))]
+Writer = Annotated[Token, Depends(_allow(Role.USER))]
+Joiner = Annotated[Token, Depends(_allow(Role.AGENT))]

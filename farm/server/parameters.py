@@ -1,0 +1,12 @@
+"""Types of request parameters, bounded by what the database can hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+_LARGEST = 2**63 - 1
+
+Id = Annotated[int, Field(ge=1, le=_LARGEST)]
+Seq = Annotated[int, Field(ge=0, le=_LARGEST)]

@@ -1,0 +1,36 @@
+"""What the routes work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from farm.config import Settings
+from farm.coordinator.nudge import Nudge
+from farm.server.events import Tail
+from farm.store.artifacts import ArtifactStore
+from farm.store.database import Store
+
+
+@dataclass(frozen=True)
+class Resources:
+    settings: Settings
+    store: Store
+    artifacts: ArtifactStore
+    tail: Tail
+    nudge: Nudge
+
+
+def _of(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+Farm = Annotated[Resources, Depends(_of)]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

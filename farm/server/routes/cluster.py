@@ -1,0 +1,31 @@
+"""How a machine with devices joins the farm."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+from fastapi import APIRouter
+
+from farm.cluster.node import cluster_token, head_address
+from farm.errors import InfrastructureError
+from farm.server.auth import Joiner
+from farm.server.problems import documented
+from farm.server.resources import Farm
+from farm.types import ClusterJoin
+
+router = APIRouter(prefix="/cluster", tags=["cluster"])
+
+
+@router.get("/join", responses=documented())
+def join(farm: Farm, caller: Joiner) -> ClusterJoin:
+    """Address and secret of the Ray cluster. The secret lets its holder run code on every node."""
+    address = farm.settings.ray_address or head_address(farm.settings)
+    if address is None:
+        raise InfrastructureError("The farm's Ray cluster is not up.", remedy="Try again in a few seconds.")
+    return ClusterJoin(
+        ray_address=address,
+        ray_token=cluster_token(farm.settings),
+        ray_version=version("ray"),
+        python_version=platform.python_version(),
+    )

@@ -1,0 +1,59 @@
+"""Uploaded PyTorch programs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from farm.errors import ModelError, NotFoundError, TooLargeError
+from farm.server.auth import Reader, Writer
+from farm.server.inputs import check_inputs
+from farm.server.problems import documented
+from farm.server.resources import Farm, now
+from farm.store.artifacts import ArtifactStore
+from farm.types import Model, ModelSpec
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+
+@router.post("", responses=documented(ModelError, TooLargeError))
+def add(spec: ModelSpec, farm: Farm, caller: Writer) -> Model:
+    """Register a model whose files were uploaded before. Idempotent."""
+    _check_files(spec, farm.artifacts)
+    check_inputs(spec, farm.artifacts)
+    with farm.store.transaction() as transaction:
+        return transaction.add_model(spec, caller.name, now())
+
+
+@router.get("", responses=documented())
+def models(farm: Farm, caller: Reader, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[Model]:
+    """The newest first."""
+    with farm.store.reading() as reading:
+        return reading.models(limit)
+
+
+@router.get("/{ref}", responses=documented(NotFoundError))
+def model(ref: str, farm: Farm, caller: Reader) -> Model:
+    """By id, by unique prefix of an id, or by name (the newest of that name)."""
+    with farm.store.reading() as reading:
+        return reading.model(ref)
+
+
+def _check_files(spec: ModelSpec, artifacts: ArtifactStore) -> None:
+    files = [spec.program, spec.example_inputs, spec.parity_inputs, spec.reference_outputs, spec.calibration_inputs]
+    for blob in files:
+        if blob is None:
+            continue
+        if not artifacts.exists(blob.sha256):
+            raise ModelError(
+                f"{blob.name} ({blob.sha256[:12]}) of model {spec.name} was not uploaded.",
+                remedy="Upload it first: PUT /api/v1/blobs/{sha256}.",
+                details={"sha256": blob.sha256},
+            )
+        size = artifacts.size_bytes(blob.sha256)
+        if size != blob.size_bytes:
+            raise ModelError(
+                f"{blob.name} has {size:,} bytes, not {blob.size_bytes:,} as the model says.",
+                remedy="Describe the file that was uploaded.",
+            )

@@ -1,0 +1,118 @@
+"""Submissions: what to measure, how it goes, what came out."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from farm.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RecipeSpecError,
+    SelectorError,
+    TooLargeError,
+)
+from farm.server.auth import Reader, Writer
+from farm.server.events import Tail
+from farm.server.expansion import expand
+from farm.server.parameters import Id, Seq
+from farm.server.problems import documented
+from farm.server.resources import Farm, now
+from farm.types import JobOutcome, Recipe, Role, Run, RunSpec
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+HEARTBEAT_SECONDS = 15
+
+
+@router.post("", status_code=201, responses=documented(NotFoundError, SelectorError, RecipeSpecError, TooLargeError))
+def submit(spec: RunSpec, farm: Farm, caller: Writer) -> Run:
+    """Expand into jobs and queue them. Nothing is queued if anything about it is wrong."""
+    from farm.recipes import keys, presets
+
+    spec = spec.model_copy(update={"recipes": tuple(presets.parse(recipe) for recipe in spec.recipes)})
+    with farm.store.reading() as reading:
+        model, devices = reading.model(spec.model), reading.devices()
+
+    def key_of(recipe: Recipe) -> str:
+        return keys.build_key(model.id, recipe, keys.tool_versions(recipe))
+
+    rng = random.Random()  # noqa: S311 - spreads load, guards nothing
+    expansion = expand(spec, model, devices, presets.infos(), reference=presets.REFERENCE, key_of=key_of, rng=rng)
+    with farm.store.transaction() as transaction:
+        run = transaction.add_run(spec, model, expansion.jobs, expansion.builds, caller.name, now())
+    farm.nudge.send()
+    return run
+
+
+@router.get("", responses=documented())
+def runs(
+    farm: Farm, caller: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 50, before: Id | None = None
+) -> list[Run]:
+    """The newest first; ``before`` is the id to go on from."""
+    with farm.store.reading() as reading:
+        return reading.runs(limit, before)
+
+
+@router.get("/{run_id}", responses=documented(NotFoundError))
+def run(run_id: Id, farm: Farm, caller: Reader) -> Run:
+    with farm.store.reading() as reading:
+        return reading.run(run_id)
+
+
+@router.post("/{run_id}/cancel", responses=documented(NotFoundError, ConflictError, TooLargeError))
+def cancel(run_id: Id, farm: Farm, caller: Writer) -> Run:
+    """Ask for it; the coordinator ends the jobs. Idempotent. Users cancel their own runs, admins any."""
+    with farm.store.transaction() as transaction:
+        owner = transaction.run(run_id).created_by
+        if caller.role is not Role.ADMIN and owner != caller.name:
+            raise ForbiddenError(f"Run {run_id} belongs to {owner}.", remedy=f"Ask {owner} or an admin to cancel it.")
+        cancelled = transaction.request_cancel(run_id, now())
+    farm.nudge.send()
+    return cancelled
+
+
+@router.get("/{run_id}/outcomes", responses=documented(NotFoundError))
+def outcomes(run_id: Id, farm: Farm, caller: Reader) -> list[JobOutcome]:
+    """Every job with its device, artifact and result as far as they are known."""
+    with farm.store.reading() as reading:
+        reading.run(run_id)
+        return reading.outcomes(run_id)
+
+
+@router.get(
+    "/{run_id}/events",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": "Server-sent events: `id` is the sequence number, `event` the kind, `data` an Event.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **documented(NotFoundError),
+    },
+)
+async def events(
+    run_id: Id,
+    farm: Farm,
+    caller: Reader,
+    after: Seq = 0,
+    last_event_id: Annotated[Seq, Header()] = 0,
+) -> EventSourceResponse:
+    """Events after a sequence number, past and live, until the run ends."""
+    await asyncio.to_thread(run, run_id, farm, caller)
+    return EventSourceResponse(
+        _messages(farm.tail, run_id, max(after, last_event_id)), ping=HEARTBEAT_SECONDS, sep="\n"
+    )
+
+
+async def _messages(tail: Tail, run_id: int, after: int) -> AsyncIterator[ServerSentEvent]:
+    async with aclosing(tail.follow(run_id, after)) as events:
+        async for event in events:
+            yield ServerSentEvent(event.model_dump_json(), id=str(event.seq), event=event.kind)

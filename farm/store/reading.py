@@ -1,0 +1,256 @@
+"""Every query that only reads. ``Transaction`` adds those that write."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+
+from farm.errors import NotFoundError, UserError
+from farm.store import tables
+from farm.types import (
+    Attempt,
+    Blob,
+    Build,
+    Device,
+    Event,
+    Frozen,
+    Job,
+    JobOutcome,
+    JobState,
+    Model,
+    Role,
+    Run,
+    RunState,
+)
+
+T = TypeVar("T", bound=Frozen)
+
+_MODEL_REF = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+_MODEL_COLUMNS = [tables.models.c[name] for name in Model.model_fields]
+_RUN_COLUMNS = [tables.runs.c[name] for name in Run.model_fields if name != "jobs"]
+_TERMINAL_JOB_STATES = [state for state in JobState if state.terminal]
+_OPEN_ATTEMPT_STATES = ["leased", "running"]
+
+
+class Token(NamedTuple):
+    """Who a bearer token belongs to. The token itself is known to its holder only."""
+
+    name: str
+    role: Role
+
+
+class Reading:
+    """One consistent view of the database."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    # --- tokens --------------------------------------------------------------------------------------
+
+    def token(self, sha256: str) -> Token | None:
+        row = self._first(sa.select(tables.tokens.c.name, tables.tokens.c.role).where(tables.tokens.c.sha256 == sha256))
+        return Token(row.name, Role(row.role)) if row else None
+
+    def tokens(self) -> list[Token]:
+        rows = self._connection.execute(
+            sa.select(tables.tokens.c.name, tables.tokens.c.role).order_by(tables.tokens.c.name)
+        )
+        return [Token(row.name, Role(row.role)) for row in rows]
+
+    # --- models and builds ---------------------------------------------------------------------------
+
+    def model(self, ref: str) -> Model:
+        """By id, by name (the newest of that name), or by unique prefix of an id (at least 4 characters).
+
+        Raises NotFoundError, and UserError where a prefix fits several models.
+        """
+        query = sa.select(*_MODEL_COLUMNS)
+        table = tables.models.c
+        newest = query.where(sa.or_(table.id == ref, table.name == ref)).order_by(table.uploaded_at.desc())
+        if _MODEL_REF.fullmatch(ref) and (row := self._first(newest)):
+            return _as(Model, row)
+        if _ID_PREFIX.fullmatch(ref):
+            rows = self._connection.execute(query.where(table.id.startswith(ref)).limit(2)).all()
+            if len(rows) > 1:
+                raise UserError(f"Several models have an id that starts with {ref}.", remedy="Give more characters.")
+            if rows:
+                return _as(Model, rows[0])
+        names = self._connection.execute(sa.select(table.name).distinct()).scalars().all()
+        near = difflib.get_close_matches(ref, names, n=3)
+        raise NotFoundError(
+            f"No model {ref!r}.",
+            remedy=f"Did you mean {' or '.join(near)}?" if near else "Upload it first (`farm models add`).",
+        )
+
+    def models(self, limit: int = 100) -> list[Model]:
+        """The newest first."""
+        rows = self._connection.execute(
+            sa.select(*_MODEL_COLUMNS).order_by(tables.models.c.uploaded_at.desc(), tables.models.c.id).limit(limit)
+        )
+        return [_as(Model, row) for row in rows]
+
+    def build(self, key: str) -> Build:
+        """Raises NotFoundError."""
+        found = self.builds([key])
+        if not found:
+            raise NotFoundError(f"No build {key[:12]}.", remedy="Take its key from a job of the run.")
+        return found[0]
+
+    def builds(self, keys: Sequence[str]) -> list[Build]:
+        """Those of ``keys`` that exist, each once, ordered by key."""
+        rows = self._connection.execute(
+            sa.select(tables.builds).where(tables.builds.c.key.in_(sorted(set(keys)))).order_by(tables.builds.c.key)
+        )
+        return [_as(Build, row) for row in rows]
+
+    # --- runs and jobs -------------------------------------------------------------------------------
+
+    def run(self, run_id: int) -> Run:
+        """Raises NotFoundError."""
+        found = self._runs(sa.select(*_RUN_COLUMNS).where(tables.runs.c.id == run_id))
+        if not found:
+            raise NotFoundError(f"No run {run_id}.", remedy="`farm runs list` shows the runs there are.")
+        return found[0]
+
+    def runs(self, limit: int = 50, before: int | None = None) -> list[Run]:
+        """The newest first; ``before`` is the id to go on from."""
+        query = sa.select(*_RUN_COLUMNS).order_by(tables.runs.c.id.desc()).limit(limit)
+        return self._runs(query if before is None else query.where(tables.runs.c.id < before))
+
+    def runs_after(self, run_id: int) -> list[Run]:
+        """Active runs with a higher id, the oldest first."""
+        active = sa.and_(tables.runs.c.id > run_id, tables.runs.c.state == RunState.ACTIVE)
+        return self._runs(sa.select(*_RUN_COLUMNS).where(active).order_by(tables.runs.c.id))
+
+    def cancel_requests(self) -> list[int]:
+        """Active runs that somebody asked to cancel."""
+        query = sa.select(tables.runs.c.id).where(
+            tables.runs.c.cancel_requested_at.is_not(None), tables.runs.c.state == RunState.ACTIVE
+        )
+        return list(self._connection.execute(query.order_by(tables.runs.c.id)).scalars())
+
+    def jobs(self, run_id: int) -> list[Job]:
+        rows = self._connection.execute(
+            sa.select(tables.jobs).where(tables.jobs.c.run_id == run_id).order_by(tables.jobs.c.id)
+        )
+        return [_as(Job, row) for row in rows]
+
+    def job(self, job_id: int) -> Job:
+        """Raises NotFoundError."""
+        row = self._first(sa.select(tables.jobs).where(tables.jobs.c.id == job_id))
+        if row is None:
+            raise NotFoundError(f"No job {job_id}.", remedy="`farm runs show RUN` lists the jobs of a run.")
+        return _as(Job, row)
+
+    def active_jobs(self) -> list[Job]:
+        """All jobs that are not over, the oldest first."""
+        rows = self._connection.execute(
+            sa.select(tables.jobs).where(tables.jobs.c.state.not_in(_TERMINAL_JOB_STATES)).order_by(tables.jobs.c.id)
+        )
+        return [_as(Job, row) for row in rows]
+
+    def attempts_of(self, job_id: int) -> list[Attempt]:
+        rows = self._connection.execute(
+            sa.select(tables.attempts).where(tables.attempts.c.job_id == job_id).order_by(tables.attempts.c.id)
+        )
+        return [_as(Attempt, row) for row in rows]
+
+    def open_attempts(self) -> list[Attempt]:
+        """Leased or running."""
+        rows = self._connection.execute(
+            sa.select(tables.attempts)
+            .where(tables.attempts.c.state.in_(_OPEN_ATTEMPT_STATES))
+            .order_by(tables.attempts.c.id)
+        )
+        return [_as(Attempt, row) for row in rows]
+
+    def outcomes(self, run_id: int) -> list[JobOutcome]:
+        """The jobs of a run with all that is known of them, in the order of the submission."""
+        jobs = self.jobs(run_id)
+        artifacts = {build.key: build.artifact for build in self.builds([job.build_key for job in jobs])}
+        devices = {device.id: device for device in self.devices()}
+        of_run = tables.results.join(tables.jobs, tables.jobs.c.id == tables.results.c.job_id)
+        rows = self._connection.execute(
+            sa.select(tables.results.c.job_id, tables.results.c.result)
+            .select_from(of_run)
+            .where(tables.jobs.c.run_id == run_id)
+        )
+        results = {row.job_id: row.result for row in rows}
+        return [
+            JobOutcome(
+                job=job,
+                device=devices[job.device_id],
+                artifact=artifacts.get(job.build_key),
+                result=results.get(job.id),
+            )
+            for job in jobs
+        ]
+
+    def samples_blob(self, job_id: int) -> Blob | None:
+        """Where the raw samples of the job's result are, if it has one."""
+        row = self._first(sa.select(tables.results.c.samples).where(tables.results.c.job_id == job_id))
+        return row.samples if row else None
+
+    # --- devices and events --------------------------------------------------------------------------
+
+    def devices(self) -> list[Device]:
+        return [
+            _as(Device, row)
+            for row in self._connection.execute(sa.select(tables.devices).order_by(tables.devices.c.id))
+        ]
+
+    def device(self, device_id: str) -> Device:
+        """Raises NotFoundError."""
+        row = self._first(sa.select(tables.devices).where(tables.devices.c.id == device_id))
+        if row is None:
+            raise NotFoundError(f"No device {device_id!r}.", remedy="`farm devices` shows the devices there are.")
+        return _as(Device, row)
+
+    def events_after(self, seq: int, run_id: int | None = None, limit: int = 500) -> list[Event]:
+        """In the order they were committed, of all runs or of one."""
+        query = sa.select(tables.events).where(tables.events.c.seq > seq).order_by(tables.events.c.seq).limit(limit)
+        if run_id is not None:
+            query = query.where(tables.events.c.run_id == run_id)
+        return [_as(Event, row) for row in self._connection.execute(query)]
+
+    def last_event_seq(self) -> int:
+        """Of all runs; 0 before the first event."""
+        return self._connection.execute(sa.select(sa.func.max(tables.events.c.seq))).scalar() or 0
+
+    def agent_cursor(self, agent: str, journal_id: str) -> int:
+        """The highest committed sequence number of an agent's journal; 0 before the first."""
+        table = tables.agent_events.c
+        query = sa.select(sa.func.max(table.seq)).where(table.agent == agent, table.journal_id == journal_id)
+        return self._connection.execute(query).scalar() or 0
+
+    def heartbeat_age(self, process: str, now: datetime) -> float | None:
+        """Seconds since the process was last heard of; None if it never was."""
+        row = self._first(sa.select(tables.heartbeats.c.at).where(tables.heartbeats.c.process == process))
+        return max(0.0, (now - row.at).total_seconds()) if row else None
+
+    # --- helpers -------------------------------------------------------------------------------------
+
+    def _first(self, query: sa.Select[Any]) -> sa.Row[Any] | None:
+        return self._connection.execute(query.limit(1)).first()
+
+    def _runs(self, query: sa.Select[Any]) -> list[Run]:
+        rows = self._connection.execute(query).all()
+        counts: dict[int, dict[JobState, int]] = {}
+        counted = self._connection.execute(
+            sa.select(tables.jobs.c.run_id, tables.jobs.c.state, sa.func.count())
+            .where(tables.jobs.c.run_id.in_([row.id for row in rows]))
+            .group_by(tables.jobs.c.run_id, tables.jobs.c.state)
+        )
+        for run_id, state, count in counted:
+            counts.setdefault(run_id, {})[JobState(state)] = count
+        return [Run(**row._mapping, jobs=counts.get(row.id, {})) for row in rows]
+
+
+def _as(kind: type[T], row: sa.Row[Any]) -> T:
+    return kind.model_validate(dict(row._mapping))

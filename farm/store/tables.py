@@ -1,0 +1,212 @@
+"""The tables. A column is named as the field of ``farm.types`` that it holds; nested values are JSON documents."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy.types import TypeDecorator
+
+from farm.types import Artifact, Blob, DeviceFacts, Failure, ModelSpec, Recipe, Result, RunSpec, Scenario
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC times on every database; SQLite itself knows no time zones."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Document(TypeDecorator[Any]):
+    """A ``farm.types`` value as JSON text. Text, not a native JSON column: what is stored is the wire format."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.kind = kind
+        self._adapter = TypeAdapter[Any](kind)
+
+    @property
+    def _static_cache_key(self) -> Any:
+        return (Document, self.kind)
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else self._adapter.dump_json(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else self._adapter.validate_json(value)
+
+
+class Prose(TypeDecorator[str]):
+    """Text that may quote a tool's output: what a database refuses in text (NUL, lone surrogates) is replaced."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        if value is None:
+            return None
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+# SQLite numbers rows by itself only in a column of type INTEGER.
+Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Digest = sa.String(64)
+Word = sa.String(100)
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("name", Word, primary_key=True),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("sha256", Digest, nullable=False, unique=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("id", Digest, primary_key=True),
+    sa.Column("name", Word, nullable=False, index=True),
+    sa.Column("spec", Document(ModelSpec), nullable=False),
+    sa.Column("created_by", Word, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    # The newest of a name is the one uploaded last, be it for the second time.
+    sa.Column("uploaded_at", UtcDateTime, nullable=False),
+)
+
+builds = sa.Table(
+    "builds",
+    metadata,
+    sa.Column("key", Digest, primary_key=True),
+    sa.Column("model_id", Digest, sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("recipe", Document(Recipe), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("artifact", Document(Artifact)),
+    sa.Column("failure", Document(Failure)),
+    sa.Column("attempts", sa.Integer, nullable=False),
+)
+
+devices = sa.Table(
+    "devices",
+    metadata,
+    sa.Column("id", Word, primary_key=True),
+    sa.Column("agent", Word, nullable=False, index=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("facts", Document(DeviceFacts), nullable=False),
+    sa.Column("labels", Document(dict[str, str]), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("last_seen_at", UtcDateTime),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("spec", Document(RunSpec), nullable=False),
+    sa.Column("model_id", Digest, sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("model_name", Word, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("created_by", Word, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("cancel_requested_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("run_id", Number, sa.ForeignKey("runs.id"), nullable=False, index=True),
+    sa.Column("recipe", Document(Recipe), nullable=False),
+    sa.Column("build_key", Digest, sa.ForeignKey("builds.key"), nullable=False, index=True),
+    sa.Column("reference_key", Digest, sa.ForeignKey("builds.key")),
+    sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False),
+    sa.Column("scenario", Document(Scenario), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("reason", Prose, nullable=False),
+    sa.Column("failure", Document(Failure)),
+    sqlite_autoincrement=True,
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("job_id", Number, sa.ForeignKey("jobs.id"), nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False),
+    sa.Column("agent", Word, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("leased_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("failure", Document(Failure)),
+    sa.Column("measurement", Document(Blob)),
+    sa.UniqueConstraint("job_id", "epoch"),
+    sqlite_autoincrement=True,
+)
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("job_id", Number, sa.ForeignKey("jobs.id"), primary_key=True, autoincrement=False),
+    sa.Column("result", Document(Result), nullable=False),
+    sa.Column("samples", Document(Blob), nullable=False),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", Number, primary_key=True),
+    sa.Column("run_id", Number, sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("subject", Prose, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("text", Prose, nullable=False),
+    sa.Index(None, "run_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+agent_events = sa.Table(
+    "agent_events",
+    metadata,
+    sa.Column("agent", Word, primary_key=True),
+    sa.Column("journal_id", Word, primary_key=True),
+    sa.Column("seq", Number, primary_key=True, autoincrement=False),
+)
+
+heartbeats = sa.Table(
+    "heartbeats",
+    metadata,
+    sa.Column("process", Word, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+)

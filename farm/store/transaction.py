@@ -1,0 +1,272 @@
+"""Every query that writes. The caller commits by leaving ``Store.transaction()``; times are aware UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from farm.errors import ConflictError, NotFoundError
+from farm.store import tables
+from farm.store.reading import Reading
+from farm.types import (
+    Artifact,
+    Blob,
+    BuildState,
+    Device,
+    DeviceState,
+    Event,
+    Failure,
+    JobState,
+    Model,
+    ModelSpec,
+    Recipe,
+    Result,
+    Role,
+    Run,
+    RunSpec,
+    RunState,
+    Scenario,
+)
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be: what ``Transaction.add_run`` makes a ``farm.types.Job`` of."""
+
+    recipe: Recipe
+    build_key: str
+    reference_key: str | None
+    device_id: str
+    scenario: Scenario
+    reason: str = ""
+
+
+class Transaction(Reading):
+    """Reads and writes that become visible together, or not at all."""
+
+    # --- tokens --------------------------------------------------------------------------------------
+
+    def add_token(self, name: str, role: Role, sha256: str, at: datetime) -> None:
+        """Raises ConflictError if the name is taken."""
+        added = self._insert_new(tables.tokens, name=name, role=role, sha256=sha256, created_at=at)
+        if not added:
+            raise ConflictError(f"There is a token {name!r} already.", remedy="Choose another name, or revoke it.")
+
+    def revoke_token(self, name: str) -> None:
+        """Raises NotFoundError."""
+        self._expect_row(
+            self._connection.execute(sa.delete(tables.tokens).where(tables.tokens.c.name == name)), f"token {name!r}"
+        )
+
+    # --- models and builds ---------------------------------------------------------------------------
+
+    def add_model(self, spec: ModelSpec, by: str, at: datetime) -> Model:
+        """Idempotent: the same files under the same name stay one model, and become the newest of that name."""
+        insert = self._insert(tables.models).values(
+            id=spec.id, name=spec.name, spec=spec, created_by=by, created_at=at, uploaded_at=at
+        )
+        self._connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_={"uploaded_at": at}))
+        return self.model(spec.id)
+
+    def set_build(
+        self,
+        key: str,
+        state: BuildState,
+        artifact: Artifact | None = None,
+        failure: Failure | None = None,
+        attempts: int | None = None,
+    ) -> None:
+        """``attempts`` None keeps the count. Raises NotFoundError."""
+        values: dict[str, Any] = {"state": state, "artifact": artifact, "failure": failure}
+        if attempts is not None:
+            values["attempts"] = attempts
+        self._update(tables.builds, tables.builds.c.key == key, f"build {key[:12]}", **values)
+
+    # --- runs and jobs -------------------------------------------------------------------------------
+
+    def add_run(  # noqa: PLR0917
+        self,
+        spec: RunSpec,
+        model: Model,
+        jobs: Sequence[NewJob],
+        builds: Mapping[str, Recipe],
+        by: str,
+        at: datetime,
+    ) -> Run:
+        """The run, its jobs (waiting), its builds by key and its first event. A build that failed before is
+        tried again; one that exists is shared."""
+        for key, recipe in sorted(builds.items()):
+            insert = self._insert(tables.builds).values(
+                key=key, model_id=model.id, recipe=recipe, state=BuildState.PENDING, attempts=0
+            )
+            retry = {"state": BuildState.PENDING, "failure": None, "attempts": 0}
+            self._connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["key"], set_=retry, where=tables.builds.c.state == BuildState.FAILED
+                )
+            )
+        run_id = self._insert_numbered(
+            tables.runs,
+            spec=spec,
+            model_id=model.id,
+            model_name=model.spec.name,
+            state=RunState.ACTIVE,
+            created_by=by,
+            created_at=at,
+        )
+        rows = [
+            {
+                "run_id": run_id,
+                "recipe": job.recipe,
+                "build_key": job.build_key,
+                "reference_key": job.reference_key,
+                "device_id": job.device_id,
+                "scenario": job.scenario,
+                "state": JobState.WAITING,
+                "epoch": 0,
+                "reason": job.reason,
+            }
+            for job in jobs
+        ]
+        self._connection.execute(sa.insert(tables.jobs), rows)
+        self.append_event(run_id, "run", str(run_id), RunState.ACTIVE, f"{len(jobs)} jobs submitted by {by}", at)
+        return self.run(run_id)
+
+    def request_cancel(self, run_id: int, at: datetime) -> Run:
+        """Idempotent; the coordinator does the rest. Raises NotFoundError, and ConflictError after the end."""
+        run = self.run(run_id)
+        if run.state is RunState.FINISHED:
+            raise ConflictError(f"Run {run_id} is finished.", remedy="There is nothing left to cancel.")
+        table = tables.runs
+        self._connection.execute(
+            sa.update(table)
+            .where(table.c.id == run_id, table.c.cancel_requested_at.is_(None))
+            .values(cancel_requested_at=at)
+        )
+        return run
+
+    def set_run(self, run_id: int, state: RunState, at: datetime) -> None:
+        """Raises NotFoundError."""
+        finished_at = None if state is RunState.ACTIVE else at
+        self._update(tables.runs, tables.runs.c.id == run_id, f"run {run_id}", state=state, finished_at=finished_at)
+
+    def set_job(
+        self,
+        job_id: int,
+        state: JobState,
+        reason: str = "",
+        failure: Failure | None = None,
+        epoch: int | None = None,
+    ) -> None:
+        """``epoch`` None keeps it. Raises NotFoundError."""
+        values: dict[str, Any] = {"state": state, "reason": reason, "failure": failure}
+        if epoch is not None:
+            values["epoch"] = epoch
+        self._update(tables.jobs, tables.jobs.c.id == job_id, f"job {job_id}", **values)
+
+    def add_attempt(self, job_id: int, epoch: int, device_id: str, agent: str, at: datetime) -> int:
+        """Id of the new attempt, in state leased."""
+        return self._insert_numbered(
+            tables.attempts,
+            job_id=job_id,
+            epoch=epoch,
+            device_id=device_id,
+            agent=agent,
+            state="leased",
+            leased_at=at,
+        )
+
+    def start_attempt(self, attempt_id: int, at: datetime) -> None:
+        """Raises NotFoundError."""
+        where = tables.attempts.c.id == attempt_id
+        self._update(tables.attempts, where, f"attempt {attempt_id}", state="running", started_at=at)
+
+    def end_attempt(
+        self,
+        attempt_id: int,
+        state: Literal["finished", "failed", "cancelled", "superseded"],
+        at: datetime,
+        failure: Failure | None = None,
+        measurement: Blob | None = None,
+    ) -> None:
+        """Raises NotFoundError."""
+        self._update(
+            tables.attempts,
+            tables.attempts.c.id == attempt_id,
+            f"attempt {attempt_id}",
+            state=state,
+            ended_at=at,
+            failure=failure,
+            measurement=measurement,
+        )
+
+    def add_result(self, result: Result, samples: Blob) -> bool:
+        """False, and nothing changes, when the job already has one."""
+        return self._insert_new(tables.results, job_id=result.job_id, result=result, samples=samples)
+
+    # --- devices, agents, events ---------------------------------------------------------------------
+
+    def upsert_device(self, device: Device, at: datetime) -> None:
+        values = {
+            "agent": device.agent,
+            "host": device.host,
+            "facts": device.facts,
+            "labels": device.labels,
+            "state": device.state,
+            "last_seen_at": at,
+        }
+        insert = self._insert(tables.devices).values(id=device.id, **values)
+        self._connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=values))
+
+    def set_device_state(self, device_id: str, state: DeviceState) -> None:
+        """Raises NotFoundError."""
+        self._update(tables.devices, tables.devices.c.id == device_id, f"device {device_id!r}", state=state)
+
+    def record_agent_event(self, agent: str, journal_id: str, seq: int) -> bool:
+        """False when this event was committed before: its effects must not be applied again."""
+        return self._insert_new(tables.agent_events, agent=agent, journal_id=journal_id, seq=seq)
+
+    def append_event(  # noqa: PLR0917
+        self, run_id: int, kind: Literal["build", "job", "run"], subject: str, state: str, text: str, at: datetime
+    ) -> Event:
+        values: dict[str, Any] = {
+            "run_id": run_id,
+            "at": at,
+            "kind": kind,
+            "subject": subject,
+            "state": state,
+            "text": text,
+        }
+        return Event(seq=self._insert_numbered(tables.events, **values), **values)
+
+    def heartbeat(self, process: str, at: datetime) -> None:
+        insert = self._insert(tables.heartbeats).values(process=process, at=at)
+        self._connection.execute(insert.on_conflict_do_update(index_elements=["process"], set_={"at": at}))
+
+    # --- helpers -------------------------------------------------------------------------------------
+
+    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        # "ON CONFLICT" is written the same on both, but SQLAlchemy keeps it with the dialect.
+        return postgresql.insert(table) if self._connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+    def _insert_new(self, table: sa.Table, **values: Any) -> bool:
+        insert = self._insert(table).values(**values).on_conflict_do_nothing()
+        return self._connection.execute(insert.returning(sa.literal(1))).first() is not None
+
+    def _insert_numbered(self, table: sa.Table, **values: Any) -> int:
+        key = self._connection.execute(sa.insert(table).values(**values)).inserted_primary_key
+        assert key is not None  # noqa: S101 - for the type checker: a single-row insert has one
+        return int(key[0])
+
+    def _update(self, table: sa.Table, where: sa.ColumnElement[bool], what: str, **values: Any) -> None:
+        self._expect_row(self._connection.execute(sa.update(table).where(where).values(**values)), what)
+
+    @staticmethod
+    def _expect_row(done: sa.CursorResult[Any], what: str) -> None:
+        if done.rowcount == 0:
+            raise NotFoundError(f"No {what}.", remedy="It may have been removed; list what there is.")

@@ -1,0 +1,146 @@
+"""One fresh process of ``tests.bench.harness``: the harness's loop and the runtime's own, in turns.
+
+``python -m tests.bench.loops RUNTIME MODEL INPUTS.npz own|harness`` (which is loaded first) prints one JSON object. The
+own loop is what somebody writes who follows the runtime's documentation. Both sides have loaded the program on their
+own; they take turns in blocks of tens of milliseconds, so that whatever else the machine does meets both.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WARMUP_SECONDS = 0.5
+BLOCKS = 20
+BLOCK_SAMPLES = 100
+
+Run = Callable[[], Any]
+
+
+def pytorch(path: str, image: Any) -> Run:
+    import torch
+
+    module, tensor = torch.export.load(path).module(), torch.from_numpy(image)
+    return lambda: module(tensor)
+
+
+def torchscript(path: str, image: Any) -> Run:
+    import torch
+
+    module, tensor = torch.jit.load(path), torch.from_numpy(image)
+    return lambda: module(tensor)
+
+
+def pytorch_mobile(path: str, image: Any) -> Run:
+    import torch
+    from torch.jit.mobile import _load_for_lite_interpreter
+
+    module, tensor = _load_for_lite_interpreter(path), torch.from_numpy(image)
+    return lambda: module(tensor)
+
+
+def executorch(path: str, image: Any) -> Run:
+    import torch
+    from executorch.extension.pybindings import _portable_lib
+
+    module, inputs = _portable_lib._load_for_executorch(path), (torch.from_numpy(image),)
+    return lambda: module.forward(inputs, clone_outputs=False)
+
+
+def onnxruntime(path: str, image: Any) -> Run:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    binding.bind_cpu_input(session.get_inputs()[0].name, image)
+    binding.bind_output(session.get_outputs()[0].name)
+    return lambda: session.run_with_iobinding(binding)
+
+
+def litert(path: str, image: Any) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    return lambda: interpreter.invoke()
+
+
+OWN = {
+    "pytorch": pytorch,
+    "torchscript": torchscript,
+    "pytorch-mobile": pytorch_mobile,
+    "executorch": executorch,
+    "onnxruntime": onnxruntime,
+    "litert": litert,
+}
+
+
+def own_block_seconds(run: Run) -> float:
+    """Median of a block, timed by hand."""
+    seconds = []
+    for _ in range(BLOCK_SAMPLES):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def harness_block_seconds(run: Run) -> float:
+    """Median of a block, timed by the harness: its loop, the garbage collector off as in a measurement."""
+    from agents.harness import loop
+
+    seen: list[loop.Samples] = []
+    gc.disable()
+    loop.collect(
+        run,
+        first_check=BLOCK_SAMPLES,
+        max_samples=BLOCK_SAMPLES,
+        max_seconds=60,
+        reached=lambda samples: bool(seen.append(samples)),
+    )
+    gc.enable()
+    return statistics.median(seen[0].tolist()) / 1e9
+
+
+def main(runtime: str, path: str, inputs: str, first: str) -> None:
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+    from agents.harness import tensors
+    from agents.harness.runtimes import find
+
+    sample = tensors.load(Path(inputs))[0]
+    engine = find(runtime)(1)
+    programs, runs = [], {}
+    for side in ("own", "harness") if first == "own" else ("harness", "own"):
+        if side == "own":
+            runs[side] = OWN[runtime](path, sample[0])
+        else:
+            programs.append(engine.load(Path(path), {}))
+            runs[side] = programs[0].bind(sample)
+    until = time.perf_counter() + WARMUP_SECONDS
+    while time.perf_counter() < until:
+        runs["own"](), runs["harness"]()
+    pairs = [(harness_block_seconds(runs["harness"]), own_block_seconds(runs["own"])) for _ in range(BLOCKS)]
+    print(
+        json.dumps(
+            {
+                "ratio": statistics.median(harness / own for harness, own in pairs),
+                "harness_seconds": statistics.median(harness for harness, _ in pairs),
+                "own_loop_seconds": statistics.median(own for _, own in pairs),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,220 @@
+"""What bad inputs, files and machines get: an error record that names the difference, the remedy and the side."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.harness.runtimes import find
+
+from .conftest import Measure, job, start
+from .programs import FILES, RUNTIMES, Model
+
+pytestmark = pytest.mark.real_models
+
+TELLS_SHAPES = tuple(runtime for runtime in RUNTIMES if runtime not in ("torchscript", "pytorch-mobile"))
+
+
+def inputs(folder: Path, *samples: list[np.ndarray]) -> Path:
+    path = folder / "inputs.npz"
+    np.savez(path, **{f"{n}.{i}": array for n, sample in enumerate(samples) for i, array in enumerate(sample)})
+    return path
+
+
+IMAGE = np.zeros((1, 3, 32, 32), np.float32)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_another_number_of_inputs(classifier: Model, measure: Measure, tmp_path: Path, runtime: str) -> None:
+    error = measure(classifier, runtime, example_inputs=inputs(tmp_path, [IMAGE] * 2)).error
+    assert (error.code, error.fault) == ("wrong-input-count", "user")
+    assert "2 inputs given, the program takes 1" in error.message
+
+
+def test_no_inputs_at_all(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    error = measure(classifier, "onnxruntime", example_inputs=inputs(tmp_path)).error
+    assert (error.code, error.fault) == ("bad-tensors", "user")
+    assert "it has nothing" in error.message
+
+
+# ExecuTorch tells the largest shape only: a smaller one is tried before it is refused.
+@pytest.mark.parametrize(("runtime", "size"), [*((runtime, 16) for runtime in TELLS_SHAPES), ("executorch", 64)])
+def test_another_shape(classifier: Model, measure: Measure, tmp_path: Path, runtime: str, size: int) -> None:
+    wrong = inputs(tmp_path, [np.zeros((1, 3, size, size), np.float32)])
+    error = measure(classifier, runtime, example_inputs=wrong).error
+    assert (error.code, error.fault) == ("wrong-input-shape", "user")
+    assert f"is float32[1, 3, {size}, {size}], the program takes float32[1, 3, 32, 32]" in error.message
+
+
+@pytest.mark.parametrize("runtime", TELLS_SHAPES)
+def test_another_dtype(classifier: Model, measure: Measure, tmp_path: Path, runtime: str) -> None:
+    error = measure(classifier, runtime, example_inputs=inputs(tmp_path, [IMAGE.astype(np.float64)])).error
+    assert (error.code, error.fault) == ("wrong-input-dtype", "user")
+    assert "is float64[1, 3, 32, 32], the program takes float32[1, 3, 32, 32]" in error.message
+
+
+@pytest.mark.parametrize("runtime", ["torchscript", "pytorch-mobile"])
+def test_a_format_without_shapes_gives_the_runtimes_own_reason(
+    classifier: Model, measure: Measure, tmp_path: Path, runtime: str
+) -> None:
+    wrong = inputs(tmp_path, [np.zeros((1, 5, 32, 32), np.float32)])
+    error = measure(classifier, runtime, example_inputs=wrong).error
+    assert error.code == "first-inference-failed"
+    assert "to have 3 channels, but got 5 channels" in error.message
+
+
+def test_a_wrong_parity_input_is_found_before_anything_is_measured(
+    classifier: Model, measure: Measure, tmp_path: Path
+) -> None:
+    wrong = inputs(tmp_path, [IMAGE], [IMAGE[:, :, 1:]], [IMAGE])
+    outcome = measure(classifier, "onnxruntime", parity_inputs=wrong)
+    assert outcome.error.message.startswith("Parity input 1: input 0 (image) is float32[1, 3, 31, 32]")
+    assert "warmup" not in {record["kind"] for record in outcome.records}
+
+
+def test_an_integer_that_litert_cannot_hold(tagger: Model, measure: Measure, tmp_path: Path) -> None:
+    with np.load(tagger.folder / "example.npz") as example:
+        sample = [example[f"0.{index}"] for index in range(len(example.files))]
+    sample[0] = np.full_like(sample[0], 2**40)
+    error = measure(tagger, "litert", example_inputs=inputs(tmp_path, sample)).error
+    assert error.code == "wrong-input-range"
+    assert str(2**40) in error.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ([np.zeros((1, 10))] * 2, "wrong-output-count: The program returned 1 outputs, PyTorch 2"),
+        ([np.zeros((1, 9))], "wrong-output-shape: Output 0 is float32[1, 10], PyTorch's is float64[1, 9]"),
+    ],
+)
+def test_outputs_unlike_pytorchs(
+    classifier: Model, measure: Measure, tmp_path: Path, answer: list[np.ndarray], expected: str
+) -> None:
+    error = measure(classifier, "onnxruntime", reference_outputs=inputs(tmp_path, *[answer] * 3)).error
+    assert f"{error.code}: {error.message}".startswith(expected)
+    assert error.fault == "recipe"
+
+
+def test_as_many_references_as_parity_inputs(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    error = measure(classifier, "onnxruntime", reference_outputs=inputs(tmp_path, [np.zeros((1, 10))])).error
+    assert (error.code, error.fault) == ("wrong-reference-count", "user")
+    assert "3 parity inputs and 1 reference" in error.message
+
+
+@pytest.mark.parametrize("field", ["example_inputs", "parity_inputs", "reference_outputs", "files"])
+def test_a_missing_file_is_named(classifier: Model, measure: Measure, tmp_path: Path, field: str) -> None:
+    gone = tmp_path / "gone"
+    value = {"model.onnx": str(gone)} if field == "files" else gone
+    error = measure(classifier, "onnxruntime", **{field: value}).error
+    assert (error.code, error.fault) == ("missing-file", "device")
+    assert str(gone) in error.message
+
+
+def test_an_artifact_of_another_runtime(classifier: Model, measure: Measure) -> None:
+    error = measure(classifier, "litert", files={"model.onnx": str(classifier.file("onnxruntime"))}).error
+    assert (error.code, error.fault) == ("missing-file", "recipe")
+    assert "litert needs model.tflite; the job came with model.onnx" in error.message
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_artifact_that_is_damaged(classifier: Model, measure: Measure, tmp_path: Path, runtime: str) -> None:
+    damaged = tmp_path / FILES[runtime]
+    damaged.write_bytes(b"no model" * 100)
+    error = measure(classifier, runtime, files={damaged.name: str(damaged)}).error
+    assert (error.code, error.fault) == ("load-failed", "recipe")
+    assert damaged.name in error.message
+    assert "Traceback" in error.traceback
+
+
+def test_an_unknown_runtime(classifier: Model, measure: Measure) -> None:
+    error = measure(classifier, "caffe2", files={"model.onnx": str(classifier.file("onnxruntime"))}).error
+    assert (error.code, error.fault) == ("unknown-runtime", "device")
+    assert "litert" in error.message
+
+
+@pytest.mark.parametrize(
+    ("runtime", "package"),
+    [
+        ("pytorch", "torch"),
+        ("torchscript", "torch"),
+        ("pytorch-mobile", "torch"),
+        ("executorch", "executorch"),
+        ("onnxruntime", "onnxruntime"),
+        ("litert", "ai_edge_litert"),
+    ],
+)
+def test_a_runtime_that_is_not_installed(
+    classifier: Model, measure: Measure, tmp_path: Path, runtime: str, package: str
+) -> None:
+    shadow = f"raise ModuleNotFoundError(\"No module named '{package}'\", name='{package}')"
+    error = measure(classifier, runtime, environment=shadowed(tmp_path, package, shadow)).error
+    assert (error.code, error.fault) == ("runtime-missing", "device")
+    assert f"'{package}'" in error.message
+    assert f"torchfarm[{find(runtime).extra}]" in error.remedy
+
+
+def test_a_runtime_whose_libraries_are_broken(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    shadow = 'raise ImportError("libgomp.so.1: cannot open")'
+    error = measure(classifier, "onnxruntime", environment=shadowed(tmp_path, "onnxruntime", shadow)).error
+    assert (error.code, error.fault) == ("import-failed", "device")
+    assert "libgomp.so.1" in error.message
+
+
+def shadowed(folder: Path, package: str, program: str) -> dict[str, str]:
+    """An environment in which importing ``package`` runs ``program`` instead."""
+    (folder / "first").mkdir()
+    (folder / "first" / f"{package}.py").write_text(program)
+    return {"PYTHONPATH": f"{folder / 'first'}:{Path(__file__).parents[4]}"}
+
+
+def test_a_backend_that_this_build_does_not_have(classifier: Model, measure: Measure) -> None:
+    error = measure(classifier, "executorch", options={"backend": "vulkan"}).error
+    assert (error.code, error.fault) == ("backend-missing", "device")
+    assert "XnnpackBackend" in error.message
+
+
+def test_a_cpu_that_does_not_exist(classifier: Model, measure: Measure) -> None:
+    error = measure(classifier, "onnxruntime", cpus=[4000]).error
+    assert (error.code, error.fault) == ("cpus-not-pinned", "device")
+
+
+def test_records_of_an_earlier_attempt_are_left_alone(classifier: Model, tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text("earlier")
+    process = start(job(tmp_path, classifier, "onnxruntime"))
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "records.jsonl" in log
+    assert (tmp_path / "records.jsonl").read_text() == "earlier"
+
+
+class Payload:
+    """A pickle that creates a file when it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickle_hidden_in_a_pt2_is_not_executed(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    import torch
+
+    mark, poisoned = tmp_path / "executed", tmp_path / "model.pt2"
+    pickled = io.BytesIO()
+    torch.save(Payload(mark), pickled)
+    with zipfile.ZipFile(classifier.file("pytorch")) as source, zipfile.ZipFile(poisoned, "w") as target:
+        names = source.namelist()
+        [samples] = [name for name in names if "sample_inputs" in name and name.endswith(".pt")]
+        for name in names:
+            target.writestr(name, pickled.getvalue() if name == samples else source.read(name))
+    error = measure(classifier, "pytorch", files={"model.pt2": str(poisoned)}).error
+    assert error.code == "load-failed"
+    assert not mark.exists()
+    torch.load(io.BytesIO(pickled.getvalue()), weights_only=False)
+    assert mark.exists()  # the payload does work where it is let

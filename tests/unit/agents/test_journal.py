@@ -1,0 +1,65 @@
+"""What the journal keeps over the death of the agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agents.journal import Journal
+from farm.errors import DeviceError
+from farm.types import Blob, Failure, Lease, Protocol, Scenario
+
+BLOB = Blob(name="model.onnx", sha256="0" * 64, size_bytes=1)
+FAILURE = Failure.of(DeviceError("The harness crashed.", remedy="See the log."))
+
+
+def lease(attempt_id: int) -> Lease:
+    return Lease(
+        attempt_id=attempt_id,
+        job_id=7,
+        epoch=1,
+        device_id="bench-cpu",
+        runtime="onnxruntime",
+        files=(BLOB,),
+        example_inputs=BLOB,
+        parity_inputs=BLOB,
+        reference_outputs=BLOB,
+        scenario=Scenario(),
+        protocol=Protocol(),
+        ttl_seconds=30,
+    )
+
+
+def test_it_remembers_over_a_restart(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "journal.db")
+    assert first.begin(lease(1))
+    first.set_process(1, 4711, 123.5)
+    started = first.note(lease(1), "started")
+    first.begin(lease(2))
+    failed = first.end(lease(2), failure=FAILURE)
+    first.close()
+
+    second = Journal(tmp_path / "journal.db")
+    assert second.id == first.id
+    assert second.running() == [(lease(1), 4711, 123.5)]
+    assert second.events_after(0) == [started, failed]
+    assert second.events_after(started.seq) == [failed]
+    second.close()
+
+
+def test_an_attempt_is_begun_once_until_its_end_is_acknowledged(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    assert journal.begin(lease(1))
+    assert not journal.begin(lease(1))
+    end = journal.end(lease(1), failure=FAILURE)
+    assert not journal.begin(lease(1)), "its end is not acknowledged yet"
+    journal.acknowledge(end.seq)
+    assert journal.events_after(0) == []
+    assert journal.note(lease(1), "started").seq > end.seq, "numbers are never used twice"
+    journal.close()
+
+
+def test_a_lost_journal_is_told_by_its_identity(tmp_path: Path) -> None:
+    first, second = Journal(tmp_path / "a.db"), Journal(tmp_path / "b.db")
+    assert first.id != second.id
+    first.close()
+    second.close()

@@ -1,0 +1,76 @@
+import subprocess
+import sys
+
+import pytest
+
+from farm.errors import RecipeSpecError
+from farm.recipes import presets
+from farm.types import ModelFormat, ParityLimits, Quantize, Recipe
+
+
+def test_every_listed_recipe_parses_to_itself_in_every_spelling():
+    for name in presets.names():
+        recipe = presets.preset(name)
+        assert presets.parse(name) == presets.parse(recipe) == presets.parse(recipe.model_dump(mode="json")) == recipe
+
+
+def test_unknown_recipe_names_the_nearest():
+    with pytest.raises(RecipeSpecError, match="Did you mean onnxruntime") as caught:
+        presets.parse("onxruntime")
+    assert "executorch-xnnpack-int8" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ({"name": "x", "runtime": "onxruntime"}, "Did you mean onnxruntime"),
+        ({"name": "x", "runtime": "executorch", "options": {"backend": "vulkan"}}, "xnnpack"),
+        ({"name": "x", "runtime": "executorch", "options": {"bakend": "xnnpack"}}, "Did you mean backend"),
+        ({"name": "x", "runtime": "executorch"}, "backend"),
+        ({"name": "x", "runtime": "litert", "transforms": [{"kind": "quantize"}]}, "executorch, onnxruntime"),
+        ({"name": "x", "runtime": "onnxruntime", "transforms": [{"kind": "quantize", "static": False}]}, "static"),
+        ({"name": "x", "runtime": "reference"}, "no runtime"),
+        ({"name": "litert", "runtime": "onnxruntime"}, "another name"),
+    ],
+)
+def test_a_recipe_that_cannot_be_built_says_why(recipe, says):
+    with pytest.raises(RecipeSpecError) as caught:
+        presets.parse({"parity": {"min_cosine": 0.99}} | recipe)
+    assert says in str(caught.value)
+
+
+def test_a_malformed_recipe_names_the_field():
+    with pytest.raises(RecipeSpecError, match=r"parity\.min_cosine"):
+        presets.parse({"name": "x", "runtime": "litert", "parity": {"min_cosine": 7}})
+
+
+def test_own_recipe_with_own_limits_is_accepted():
+    loose = Recipe(
+        name="loose", runtime="onnxruntime", transforms=(Quantize(),), parity=ParityLimits(min_cosine=0.9)
+    )
+    assert presets.parse(loose) == loose
+
+
+def test_onnx_goes_to_onnxruntime_only():
+    presets.check_accepts(presets.preset("onnxruntime-int8"), ModelFormat.ONNX)
+    presets.check_accepts(presets.REFERENCE, ModelFormat.ONNX)
+    with pytest.raises(RecipeSpecError, match="onnx format") as caught:
+        presets.check_accepts(presets.preset("litert"), ModelFormat.ONNX)
+    assert "onnxruntime, onnxruntime-int8" in caught.value.remedy
+    for name in presets.names():
+        presets.check_accepts(presets.preset(name), ModelFormat.PT2)
+
+
+def test_infos_list_the_presets_and_not_the_reference():
+    infos = presets.infos()
+    assert [info.recipe.name for info in infos] == presets.names()
+    for info in infos:
+        assert info.usable == (not info.missing)
+        assert info.summary
+
+
+def test_listing_recipes_imports_no_heavy_library():
+    heavy = "{'torch', 'onnx', 'onnxruntime', 'executorch', 'litert_torch', 'ray', 'scipy'}"
+    code = f"import sys; from farm.recipes import presets, keys; presets.infos(); print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "set()"

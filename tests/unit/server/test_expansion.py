@@ -1,0 +1,165 @@
+"""What a submission comes to, and what is refused before anything is queued."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.errors import RecipeSpecError, SelectorError, TooLargeError, UserError
+from farm.server.expansion import MAX_JOBS, Expansion, expand
+from farm.types import Device, DeviceState, Model, ModelFormat, Quantize, Recipe, RecipeInfo, RunSpec, Scenario
+from tests.values import device, model, recipe, recipe_info, run_spec, sha256
+
+REFERENCE = recipe("reference")
+PYTORCH, ONNX = recipe("pytorch"), recipe("onnxruntime")
+ONNX_INT8 = recipe("onnxruntime-int8", "onnxruntime", transforms=(Quantize(),))
+LITERT = recipe("litert")
+INFOS = [
+    recipe_info(PYTORCH, accepts=(ModelFormat.PT2,)),
+    recipe_info(ONNX),
+    recipe_info(ONNX_INT8),
+    recipe_info(LITERT, usable=False, missing=("litert-torch",)),
+]
+
+
+def key_of(given: Recipe) -> str:
+    return sha256(given.digest)
+
+
+def expanded(
+    spec: RunSpec,
+    devices: Sequence[Device] = (device(),),
+    of: Model | None = None,
+    infos: Sequence[RecipeInfo] = INFOS,
+) -> Expansion:
+    rng = random.Random(1)  # noqa: S311
+    return expand(spec, of or model(), devices, infos, reference=REFERENCE, key_of=key_of, rng=rng)
+
+
+def test_every_combination_is_a_job_and_every_recipe_a_build() -> None:
+    scenarios = (Scenario(threads=1), Scenario(threads=2))
+    fleet = [device("host-b"), device("host-a")]
+    made = expanded(run_spec(scenarios=scenarios), fleet)
+    assert [(job.device_id, job.scenario.threads, job.recipe.name) for job in made.jobs] == [
+        (id, threads, name) for id in ("host-a", "host-b") for threads in (1, 2) for name in ("pytorch", "onnxruntime")
+    ]
+    assert made.builds == {key_of(PYTORCH): PYTORCH, key_of(ONNX): ONNX}
+    assert {(job.build_key, job.reference_key, job.reason) for job in made.jobs} == {
+        (key_of(PYTORCH), None, ""),
+        (key_of(ONNX), None, ""),
+    }
+
+
+def test_without_reference_outputs_the_reference_is_built_too() -> None:
+    made = expanded(run_spec(), of=model(reference_outputs=None))
+    assert made.builds[key_of(REFERENCE)] == REFERENCE
+    assert {job.reference_key for job in made.jobs} == {key_of(REFERENCE)}
+
+
+def test_recipes_that_differ_in_name_only_share_a_build() -> None:
+    twin = recipe("fast", "onnxruntime")
+    made = expanded(run_spec(recipes=(ONNX, twin)))
+    assert len(made.jobs) == 2
+    assert len(made.builds) == 1
+
+
+def test_an_offline_device_waits_and_the_job_says_so_if_all_are() -> None:
+    away = device("away", state=DeviceState.OFFLINE)
+    some = expanded(run_spec(), [away, device("here")])
+    assert {job.reason for job in some.jobs} == {""}
+    none = expanded(run_spec(), [away])
+    assert {job.reason for job in none.jobs} == {"warning: every device that matches is offline; waits for away"}
+
+
+def test_a_selector_that_matches_nothing_says_which_term_excluded_what() -> None:
+    with pytest.raises(SelectorError, match=r"platform=ios excludes 1 of 1 \(host-a"):
+        expanded(run_spec(devices="platform=ios, cpu_count>=2"))
+
+
+def test_a_selector_with_a_typo() -> None:
+    with pytest.raises(SelectorError, match="platform"):
+        expanded(run_spec(devices="platfrom=linux"))
+
+
+def test_an_unknown_runtime() -> None:
+    with pytest.raises(RecipeSpecError, match="Did you mean onnxruntime"):
+        expanded(run_spec(recipes=(recipe("mine", "onnx-runtime"),)))
+
+
+def test_the_internal_reference_cannot_be_asked_for() -> None:
+    with pytest.raises(RecipeSpecError):
+        expanded(run_spec(recipes=(REFERENCE,)))
+
+
+def test_a_recipe_that_cannot_be_built_here_says_what_is_missing() -> None:
+    with pytest.raises(RecipeSpecError, match="missing litert-torch"):
+        expanded(run_spec(recipes=(LITERT,)), [device(runtimes=("litert",))])
+
+
+def test_a_custom_recipe_needs_what_the_preset_most_like_it_needs() -> None:
+    infos = [recipe_info(ONNX), recipe_info(ONNX_INT8, usable=False, missing=("onnx",))]
+    expanded(run_spec(recipes=(recipe("mine", "onnxruntime", options={"level": 1}),)), infos=infos)
+    with pytest.raises(RecipeSpecError, match="missing onnx"):
+        mine = recipe("mine", "onnxruntime", transforms=(Quantize(),), options={"level": 1})
+        expanded(run_spec(recipes=(mine,)), infos=infos)
+
+
+def test_a_recipe_that_does_not_take_the_format_names_those_that_do() -> None:
+    with pytest.raises(RecipeSpecError) as caught:
+        expanded(run_spec(), of=model(format=ModelFormat.ONNX))
+    assert "'pytorch' takes pt2 models; this one is onnx" in caught.value.message
+    assert "onnxruntime, onnxruntime-int8" in caught.value.remedy
+
+
+def test_devices_that_lack_the_runtime_or_the_cpus_are_named() -> None:
+    fleet = [device("small", cpu_count=2), device("bare", runtimes=("pytorch",)), device("good")]
+    with pytest.raises(UserError) as caught:
+        expanded(run_spec(scenarios=(Scenario(threads=4),)), fleet)
+    assert caught.value.message == (
+        "bare cannot run onnxruntime: no runtime onnxruntime there. 4 threads are more than the CPUs of small (2)."
+    )
+    assert "Add runtime=onnxruntime, cpu_count>=4 to the selector" in caught.value.remedy
+    mended = run_spec(scenarios=(Scenario(threads=4),), devices="runtime=onnxruntime, cpu_count>=4")
+    assert {job.device_id for job in expanded(mended, fleet).jobs} == {"good"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"recipes": (PYTORCH, ONNX, PYTORCH)}, "recipe 'pytorch' is listed more than once"),
+        ({"scenarios": (Scenario(), Scenario(threads=1))}, "scenario 'single-stream/1t' is listed more than once"),
+    ],
+)
+def test_nothing_is_listed_twice(changes: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        expanded(run_spec(**changes))
+
+
+def test_a_run_has_a_largest_size() -> None:
+    fleet = [device(f"d{n}") for n in range(MAX_JOBS // 2 + 1)]
+    with pytest.raises(TooLargeError, match=r"10,002 jobs: 5001 devices × 1 scenarios × 2 recipes"):
+        expanded(run_spec(), fleet)
+
+
+@given(
+    st.integers(1, 6),
+    st.sets(st.integers(1, 4), min_size=1),
+    st.sets(st.sampled_from([PYTORCH.name, ONNX.name, ONNX_INT8.name]), min_size=1),
+    st.sampled_from(["each", "any(1)", "one per id", "id=d0"]),
+    st.booleans(),
+)
+def test_jobs_are_the_product_and_their_builds_are_there(
+    count: int, threads: set[int], names: set[str], selector: str, has_reference: bool
+) -> None:
+    recipes = tuple(r for r in (PYTORCH, ONNX, ONNX_INT8) if r.name in names)
+    spec = run_spec(recipes=recipes, scenarios=tuple(Scenario(threads=n) for n in threads), devices=selector)
+    of = model() if has_reference else model(reference_outputs=None)
+    made = expanded(spec, [device(f"d{n}") for n in range(count)], of)
+    chosen = {job.device_id for job in made.jobs}
+    assert len(chosen) == (count if selector in ("each", "one per id") else 1)
+    combinations = {(job.device_id, job.scenario, job.recipe.name) for job in made.jobs}
+    assert len(combinations) == len(made.jobs) == len(chosen) * len(threads) * len(recipes)
+    needed = {job.build_key for job in made.jobs} | {job.reference_key for job in made.jobs} - {None}
+    assert needed == set(made.builds)
