@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -15,7 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from farm.types import BuildState, Event, JobOutcome, JobState, Run
+from farm.types import BuildState, Event, JobOutcome, JobState, Run, RunState
 
 SHOWN_BUILDS = 12
 SHOWN_JOBS = 4
@@ -37,7 +38,6 @@ class Progress:
 
     def __init__(self, run: Run, outcomes: Sequence[JobOutcome]) -> None:
         self.run = run
-        self.notice = ""
         self.builds: dict[str, tuple[str, str]] = {recipe.name: (BuildState.PENDING, "") for recipe in run.spec.recipes}
         self.jobs: dict[str, str] = {}
         self.labels: dict[str, str] = {}
@@ -64,19 +64,15 @@ class Progress:
             return self.labels.get(event.subject, f"job {event.subject}")
         return f"run {self.run.id}" if event.kind == "run" else event.subject
 
-    def count(self, state: str) -> int:
-        return list(self.jobs.values()).count(state)
-
     @property
     def done(self) -> int:
         return sum(map(_is_terminal, list(self.jobs.values())))
 
     def summary(self) -> str:
-        total, finished, failed = len(self.jobs), self.count(JobState.FINISHED), self.count(JobState.FAILED)
-        parts = [f"run {self.run.id} {self.run.state}: {finished} of {total} jobs measured"]
-        parts += [f"{failed} failed"] if failed else []
-        cancelled = self.count(JobState.CANCELLED)
-        parts += [f"{cancelled} cancelled"] if cancelled else []
+        # At the end the run itself knows best.
+        counts = Counter[str](list(self.jobs.values()) if self.run.state is RunState.ACTIVE else self.run.jobs)
+        parts = [f"run {self.run.id} {self.run.state}: {counts[JobState.FINISHED]} of {counts.total()} jobs measured"]
+        parts += [f"{counts[state]} {state}" for state in (JobState.FAILED, JobState.CANCELLED) if counts[state]]
         return ", ".join(parts)
 
 
@@ -114,17 +110,18 @@ class LiveView:
     """The same on a terminal, redrawn in place."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress, self._started, self._spinner = progress, time.monotonic(), Spinner("dots", style="cyan")
+        self._progress, self._started = progress, time.monotonic()
+        self._spinner, self._notice = Spinner("dots", style="cyan"), ""
 
     def show(self, event: Event) -> None:
         self._progress.apply(event)
 
     def notify(self, text: str) -> None:
-        self._progress.notice = text
+        self._notice = text
 
     def finish(self, run: Run) -> None:
         self._progress.run = run
-        self._progress.notice = ""
+        self._notice = ""
 
     def render(self) -> RenderableType:
         progress = self._progress
@@ -138,8 +135,8 @@ class LiveView:
             parts.append(Text(f"  and  {len(running) - SHOWN_JOBS} more", style="dim"))
         for text in list(progress.failures.values())[-SHOWN_FAILURES:]:
             parts.append(Text(f"  failed  {text}", style="red"))
-        if progress.notice:
-            parts.append(Text(progress.notice, style="yellow"))
+        if self._notice:
+            parts.append(Text(self._notice, style="yellow"))
         return Group(*parts)
 
     def _builds(self) -> Table:

@@ -99,7 +99,7 @@ class AsyncRunHandle:
             async with aclosing(self.events()) as events:
                 async for _ in events:
                     pass
-            await self.refresh()
+            await self._settle(logger.warning)
 
     async def _show(self) -> None:
         from farm.progress import open_view
@@ -109,7 +109,19 @@ class AsyncRunHandle:
             async with aclosing(self.events(notify=view.notify)) as events:
                 async for event in events:
                     view.show(event)
-            view.finish((await self.refresh()).info)
+            await self._settle(view.notify)
+            view.finish(self.info)
+
+    async def _settle(self, notify: Callable[[str], None]) -> None:
+        """``refresh()`` that outlasts a restart of the head, too."""
+        patience = _Patience(self, notify)
+        while True:
+            try:
+                await self.refresh()
+            except InfrastructureError as error:
+                await patience.bear(error)
+            else:
+                return
 
     async def events(
         self, after: int = 0, notify: Callable[[str], None] = logger.warning
@@ -119,32 +131,55 @@ class AsyncRunHandle:
         Each event comes once and in order, also across lost connections and restarts of the head; ``notify`` is
         told of those. Raises InfrastructureError when the farm stays away for ``PATIENCE_SECONDS``.
         """
-        pause_seconds, away_since = FIRST_PAUSE_SECONDS, None
+        patience, over = _Patience(self, notify), False
         while True:
             try:
                 async with self.connection.events(self.id, after) as events:
-                    if away_since is not None:
-                        notify(f"{self.connection.url} answers again.")
-                        away_since = None
+                    patience.answered()
                     async for event in events:
-                        after, pause_seconds = event.seq, FIRST_PAUSE_SECONDS
+                        after = event.seq
                         yield event
                         if event.kind == "run" and event.state in (RunState.FINISHED, RunState.CANCELLED):
                             return
-                # An end without the last event: either that was before ``after``, or the head is going down.
-                if (await self.refresh()).state is not RunState.ACTIVE:
+                # An end without the last event: that one was before ``after``, or the connection was cut.
+                if over:
                     return
+                over = (await self.refresh()).state is not RunState.ACTIVE
+                if not over:
+                    await patience.pause()
             except InfrastructureError as error:
-                if away_since is None:
-                    away_since = time.monotonic()
-                    notify(f"{error.message} Trying again for {PATIENCE_SECONDS:g} s.")
-                elif time.monotonic() - away_since > PATIENCE_SECONDS:
-                    raise InfrastructureError(
-                        f"{self.connection.url} has not answered for {PATIENCE_SECONDS:g} s. {error.message}",
-                        remedy=f"When the farm is back, run {self.id} goes on: `farm runs watch {self.id}`.",
-                    ) from error
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+                await patience.bear(error)
+
+
+class _Patience:
+    """Pauses between tries while a farm is away, longer and longer, and says so once."""
+
+    def __init__(self, handle: AsyncRunHandle, notify: Callable[[str], None]) -> None:
+        self._url, self._run_id, self._notify = handle.connection.url, handle.id, notify
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._away_since_seconds: float | None = None
+
+    def answered(self) -> None:
+        if self._away_since_seconds is not None:
+            self._notify(f"{self._url} answers again.")
+        self._away_since_seconds, self._pause_seconds = None, FIRST_PAUSE_SECONDS
+
+    async def pause(self) -> None:
+        await asyncio.sleep(self._pause_seconds)
+        self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+
+    async def bear(self, error: InfrastructureError) -> None:
+        """Pause, or raise InfrastructureError at the end of patience."""
+        now = time.monotonic()
+        if self._away_since_seconds is None:
+            self._away_since_seconds = now
+            self._notify(f"{error.message} Trying again for {PATIENCE_SECONDS:g} s.")
+        elif now - self._away_since_seconds > PATIENCE_SECONDS:
+            raise InfrastructureError(
+                f"{self._url} has not answered for {PATIENCE_SECONDS:g} s. {error.message}",
+                remedy=f"When the farm is back, run {self._run_id} goes on: `farm runs watch {self._run_id}`.",
+            ) from error
+        await self.pause()
 
 
 class RunHandle:

@@ -267,6 +267,8 @@ class Protocol(Frozen):
     the median is within ±``target_half_width_ratio``, or when ``max_seconds`` are spent (then the verdict says so).
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     min_warmup_seconds: float = Field(default=0.5, ge=0)
     min_warmup_runs: int = Field(default=3, ge=1)
     min_samples: int = Field(default=50, ge=10)

@@ -50,9 +50,26 @@ def caveats(recommendation: Recommendation, rows: Sequence[Row]) -> Iterator[str
         yield "No variant that can be trusted as much is faster than PyTorch itself."
     elif row.speedup is None:
         yield f"No speed-up is given: {row.speedup_absent}."
+    shaky = [
+        other
+        for other in rows
+        if other.is_baseline and other.run_id == row.run_id and other.level is VerdictLevel.SUSPECT and other is not row
+    ]
+    if shaky and row.speedup is not None:
+        yield f"Its speed-up may be off, because PyTorch's own result is {_codes(shaky[0])}."
     lost = [other for other in rows if other.failure]
     if lost:
         yield f"Without a result: {_names(lost)}."
+
+
+def unreadable(rows: Sequence[Row]) -> str | None:
+    """Which meters the device does not show, and why; they alone make no result suspect."""
+    meters = {
+        name: why for row in rows if row.outcome.result for name, why in row.outcome.result.telemetry.absent.items()
+    }
+    if not meters:
+        return None
+    return "Not readable here: " + "; ".join(f"{name} ({why})" for name, why in sorted(meters.items())) + "."
 
 
 def _steadier(other: Row, row: Row) -> bool:

@@ -84,10 +84,10 @@ class Comparison:
     @cached_property
     def settings(self) -> Mapping[Setting, tuple[Row, ...]]:
         """The rows by setting: real devices first, in each the fastest first, invalid and failed ones last."""
-        return {setting: tuple(row for row in self.rows if row.setting == setting) for setting in self._settings()}
-
-    def _settings(self) -> list[Setting]:
-        return list(dict.fromkeys(row.setting for row in self.rows))
+        return {
+            setting: tuple(row for row in self.rows if row.setting == setting)
+            for setting in dict.fromkeys(row.setting for row in self.rows)
+        }
 
     def best(
         self,
@@ -121,7 +121,7 @@ class Comparison:
             ]
             raise NotFoundError(
                 f"The comparison holds no rows{' with ' + ', '.join(asked) if asked else ''}.",
-                remedy=f"It holds {_listing(f'{s.device} {s.scenario}' for s in self._settings()) or 'nothing'}.",
+                remedy=f"It holds {_listing(f'{s.device} {s.scenario}' for s in self.settings) or 'nothing'}.",
             )
         _only_one("devices", "device", {row.setting.device for row in rows})
         _only_one("models", "run", {row.run.model_id: f"run {row.run_id}" for row in rows if row.run}.values())
@@ -174,6 +174,7 @@ class Comparison:
         return {
             "runs": [run.model_dump(mode="json") for run in self.runs.values()],
             "rows": [row.to_dict() for row in self.rows],
+            "recommendations": [found.to_dict() for found in self.recommendations()],
             "virtual_rows_left_out": self.left_out,
         }
 
@@ -252,6 +253,8 @@ def _speedup(outcome: JobOutcome, baseline: JobOutcome | None) -> tuple[Estimate
         return None, f"there is no result of {BASELINE!r} in this run on this device in this scenario"
     if outcome.job.id == baseline.job.id:
         return Estimate(value=1, low=1, high=1), ""
+    if baseline.result.verdict.level is VerdictLevel.INVALID:
+        return None, f"the result of {BASELINE!r} itself is invalid"
     own, theirs = outcome.result.latency_seconds.get("p50"), baseline.result.latency_seconds.get("p50")
     if own is None or theirs is None:
         return None, f"the median of {outcome.job.recipe.name if own is None else BASELINE} has no interval"

@@ -149,6 +149,20 @@ class Recommendation:
     passed_over: tuple[Row, ...] = ()
     why_not: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; rows by their job ids."""
+        return {
+            "device": self.setting.device,
+            "virtual": self.setting.virtual,
+            "scenario": self.setting.scenario,
+            "job": self.row.outcome.job.id if self.row else None,
+            "recipe": self.row.recipe if self.row else None,
+            "verdict": self.row.status if self.row else None,
+            "rivals": [row.outcome.job.id for row in self.rivals],
+            "passed_over": [row.outcome.job.id for row in self.passed_over],
+            "why_not": self.why_not,
+        }
+
 
 def _columns(name: str, unit: str, estimate: Estimate | None) -> dict[str, float | None]:
     return {

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.analysis import figures
-from farm.analysis.advice import caveats, headline
+from farm.analysis.advice import caveats, headline, unreadable
 from farm.analysis.comparison import Comparison
 from farm.analysis.figures import MISSING, plain
 from farm.analysis.row import Recommendation, Row, Setting
@@ -179,6 +179,8 @@ def _notes(rows: Sequence[Row]) -> Iterator[RenderableType]:
         for text in texts:
             note = Text(plain(row.label), style="bold").append(f"  {plain(text)}", style="not bold")
             yield Padding(note, (0, 0, 0, 2))
+    if meters := unreadable(rows):
+        yield Padding(Text(plain(meters), style="dim"), (0, 0, 0, 2))
 
 
 def _advice(recommendation: Recommendation, rows: Sequence[Row]) -> RenderableType:

@@ -26,6 +26,6 @@ def agent(
     """
     settings = load(agent_name=name, state_dir=state_dir, token=target(context).token)
     with needs_extra("agent"):
-        from farm import supervisor
+        from farm.supervisor.agent import agent as run_agent
 
-    raise typer.Exit(supervisor.agent(settings, head, announce=output.note))
+    raise typer.Exit(run_agent(settings, head, announce=output.note))

@@ -9,11 +9,13 @@ import typer
 
 from farm.cli import output
 from farm.cli.output import JsonFlag
+from farm.cli.session import needs_extra
 from farm.config import load
 from farm.types import HeadStarted
 
 
 def up(
+    *,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Database, artifacts and logs.")] = None,
@@ -25,9 +27,10 @@ def up(
 ) -> None:
     """Start a farm here: the head, and an agent for this machine's CPU. Runs until Ctrl-C."""
     settings = load(host=host, port=port, state_dir=state_dir, ray_address=ray_address, ray_host=ray_host)
-    from farm import supervisor
+    with needs_extra("head"):
+        from farm.supervisor.head import up as run_head
 
-    raise typer.Exit(supervisor.up(settings, announce=output.emit_line if as_json else _welcome))
+    raise typer.Exit(run_head(settings, announce=output.emit_line if as_json else _welcome))
 
 
 def _welcome(head: HeadStarted) -> None:

@@ -28,7 +28,7 @@ from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, BuildRequest, DeviceState, Failure, Lease
+from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, Lease
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Coordinator:
             case st.SetBuild(key, state, runs, failure):
                 build = tx.build(key)
                 tx.set_build(key, state, build.artifact, failure)
-                text = failure.message if failure else ""
+                text = failure.message if failure else _built_text(build) if state is BuildState.BUILT else ""
                 for run_id in sorted(runs):
                     tx.append_event(run_id, "build", build.recipe.name, state, text, _now())
             case st.SetDevice(id, online, leased):
@@ -218,6 +218,10 @@ class Coordinator:
             protocol=run.spec.protocol,
             ttl_seconds=self.leases.ttl_seconds,
         )
+
+
+def _built_text(build: Build) -> str:
+    return f"in {build.built.report.seconds:.1f} s, {build.built.size_bytes / 2**20:.1f} MiB"
 
 
 def _run_added(run_id: int, reading: Reading) -> st.RunAdded:

@@ -1,8 +1,7 @@
 """What a build's child process may do: entered by the child itself, before it loads anything heavy or foreign.
 
 It cannot outlive its parent, dump core, gain privileges, or reach the network; it reads installed software and its
-own folder, and writes only there. Where the kernel refuses the last two,
-the build goes on and says so.
+own folder, and writes only there. Where the kernel refuses the last two, the build goes on and says so.
 
 Sources: unshare(2), prctl(2), capset(2), and the kernel's userspace-api/landlock.
 """

@@ -19,7 +19,7 @@ import numpy as np
 
 import farm
 from farm.analysis import figures
-from farm.analysis.advice import caveats, headline
+from farm.analysis.advice import caveats, headline, unreadable
 from farm.analysis.row import Row
 from farm.analysis.verdict import RULES
 from farm.report import plots
@@ -50,6 +50,7 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
                     "rows": rows,
                     "headline": headline(recommendation),
                     "caveats": list(caveats(recommendation, rows)),
+                    "unreadable": unreadable(rows),
                     "plots": _plots(rows, arrays),
                     "without_samples": [row for row in rows if row.outcome.result and row.outcome.job.id not in arrays],
                 }

@@ -12,7 +12,7 @@ from farm.config import Settings
 from farm.coordinator.nudge import Nudge
 from farm.server import problems
 from farm.server.events import Tail
-from farm.server.limits import JsonLimit
+from farm.server.limits import JsonBodies
 from farm.server.resources import Resources
 from farm.server.routes import (
     blobs,
@@ -55,14 +55,13 @@ def create_app(settings: Settings) -> FastAPI:
         version=farm.__version__,
         description=f"{farm.__doc__}\n\nErrors are RFC 9457 problem documents; clients match on their `code`.",
         lifespan=lifespan,
-        strict_content_type=False,  # what says nothing of its type is JSON
         openapi_url=f"{API_PREFIX}/openapi.json",
         docs_url=f"{API_PREFIX}/docs",
         redoc_url=None,
     )
     app.state.resources = Resources(settings, store, artifacts, tail, Nudge(settings.state_dir))
     problems.install(app)
-    app.add_middleware(JsonLimit)
+    app.add_middleware(JsonBodies)
     api = APIRouter(prefix=API_PREFIX)
     for noun in (health, identity, blobs, models, recipes, devices, runs, jobs, builds, cluster):
         api.include_router(noun.router)

@@ -1,11 +1,12 @@
-"""Bounds on what a request may send, before anything of it is parsed."""
+"""What a request may send, looked at before anything is made of it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 
-from starlette.datastructures import Headers
+from pydantic_core import from_json
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farm.errors import FarmError, TooLargeError, UserError
@@ -15,9 +16,12 @@ MAX_JSON_BYTES = 1 << 20
 IDLE_SECONDS = 60.0
 
 
-class JsonLimit:
-    """Refuses POST bodies above ``MAX_JSON_BYTES``, also those that do not say how long they are. Uploads are
-    PUT, and have their own limit."""
+class JsonBodies:
+    """Refuses POST bodies that are no JSON or above ``MAX_JSON_BYTES``, also if they do not say how long they are.
+
+    All POST bodies are JSON, whatever their Content-Type says. They are parsed strictly here, because Python's own
+    parser lets through what can be neither stored nor sent back (lone surrogates). Uploads are PUT.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -28,10 +32,12 @@ class JsonLimit:
             return
         try:
             body = await _body(Headers(scope=scope), receive)
+            _check_json(body)
         except FarmError as error:
             await problems.response(error, headers={"Connection": "close"})(scope, receive, send)
             return
         unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        MutableHeaders(scope=scope)["content-type"] = "application/json"
 
         async def replay() -> Message:
             return unread.pop() if unread else await receive()
@@ -72,6 +78,16 @@ async def while_it_flows(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         except TimeoutError:
             raise _stalled() from None
         yield chunk
+
+
+def _check_json(body: bytes) -> None:
+    if body:
+        try:
+            from_json(body)
+        except ValueError as error:
+            raise UserError(
+                f"The request's body is no JSON: {error}.", remedy="Send JSON, encoded as UTF-8."
+            ) from error
 
 
 def _too_large() -> TooLargeError:

@@ -82,20 +82,20 @@ def _farm_error(request: Request, error: Exception) -> Response:
 def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - for the type checker
     # Not the values: they may be secret, or anything but JSON.
-    errors = [
-        {"where": _printable(".".join(map(str, one["loc"]))), "what": _printable(one["msg"])}
-        for one in error.errors()[:_SHOWN_ERRORS]
-    ]
+    errors = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()[:_SHOWN_ERRORS]]
     what = "; ".join(f"{one['where']}: {one['what']}" for one in errors)
-    remedy = "Correct it; the schema is at /api/v1/openapi.json."
-    if request.method == "POST" and "json" not in request.headers.get("content-type", "json"):
-        remedy = "Send it as Content-Type: application/json."
-    return response(UserError(f"The request cannot be used. {what}.", remedy=remedy, details={"errors": errors}))
+    return response(
+        UserError(
+            f"The request cannot be used. {what}.",
+            remedy="Correct it; the schema is at /api/v1/openapi.json.",
+            details={"errors": errors},
+        )
+    )
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
-    where = f"{request.method} {_printable(request.url.path)}"
+    where = f"{request.method} {request.url.path}"
     remedy = "The routes are at /api/v1/openapi.json; client and head should be of one version."
     if error.status_code == HTTPStatus.NOT_FOUND:
         return response(NotFoundError(f"This farm has no route {where}.", remedy=remedy))
@@ -117,10 +117,6 @@ def _unexpected(request: Request, error: Exception) -> Response:
             details={"error_id": number},
         )
     )
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

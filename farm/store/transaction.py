@@ -133,7 +133,8 @@ class Transaction(Reading):
             }
             for job in jobs
         ]
-        self._connection.execute(sa.insert(tables.jobs), rows)
+        if rows:
+            self._connection.execute(sa.insert(tables.jobs), rows)
         self.append_event(run_id, "run", str(run_id), RunState.ACTIVE, f"{len(jobs)} jobs submitted by {by}", at)
         return self.run(run_id)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 
+from farm.client import Client
 from farm.cluster import node
 from farm.config import Settings
-from farm.connection import Connection
 from farm.errors import AuthError, ConflictError, InfrastructureError
 from farm.supervisor.child import Child
 from farm.supervisor.ground import state_folder, stop_signals
@@ -52,7 +51,8 @@ def _ask(settings: Settings) -> ClusterJoin:
     """How to join. Raises AuthError, ConflictError, InfrastructureError."""
     if settings.token is None:
         raise AuthError("This agent has no token.", remedy="On the head: `farm token create NAME --role agent`.")
-    join = asyncio.run(_fetch_join(settings))
+    with Client(settings.url, token=settings.token.get_secret_value()) as client:
+        join = client.cluster()
     for what, theirs, ours in (
         ("Ray", join.ray_version, version("ray")),
         ("Python", join.python_version, platform.python_version()),
@@ -62,15 +62,6 @@ def _ask(settings: Settings) -> ClusterJoin:
                 f"The head runs {what} {theirs}, this machine {ours}.", remedy=f"Install {what} {theirs} here."
             )
     return join
-
-
-async def _fetch_join(settings: Settings) -> ClusterJoin:
-    token = settings.token.get_secret_value() if settings.token else None
-    connection = Connection(settings.url, token, settings.timeout_seconds)
-    try:
-        return await connection.get("/cluster/join", ClusterJoin)
-    finally:
-        await connection.aclose()
 
 
 def _ray_node(settings: Settings, join: ClusterJoin) -> Child:

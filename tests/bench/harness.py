@@ -1,8 +1,8 @@
 """What the harness adds to an inference: its median over the median of the runtime's own loop, per runtime.
 
-``python -m tests.bench.harness [PROCESSES]``. Several fresh processes (``loops.py``) per runtime, the runtimes in turns;
-in each the two loops alternate. The ratio is the median over the processes; ``lowest`` and ``highest`` show how far
-single processes are apart, which is the noise of the machine.
+``python -m tests.bench.harness [PROCESSES]``. Several fresh processes (``loops.py``) per runtime, the runtimes in
+turns; in each the two loops alternate. The ratio is the median over the processes; ``lowest`` and ``highest`` show how
+far single processes are apart, which is the noise of the machine.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 
 import torch
 
-from agents.harness import loop
-from tests.bench.loops import BLOCK_SAMPLES, BLOCKS
+from tests.bench.loops import BLOCK_SAMPLES, BLOCKS, harness_block_seconds
 from tests.bench.report import ROOT, table, write
 from tests.integration.agents.harness.programs import RUNTIMES, Classifier, Model
 
@@ -38,7 +37,7 @@ def main(processes: int) -> None:
     figures: dict[str, float | int] = {
         "processes": processes,
         "samples_per_process": BLOCKS * BLOCK_SAMPLES,
-        "loop_floor_seconds": loop_floor_seconds(),
+        "loop_floor_seconds": harness_block_seconds(lambda: None, FLOOR_SAMPLES),
     }
     rows: list[list[object]] = [["runtime", "overhead_ratio", "lowest", "highest", "harness_ms", "own_loop_ms"]]
     for runtime, results in seen.items():
@@ -76,19 +75,6 @@ def process(model: Model, runtime: str, first: str) -> dict[str, float]:
         done.check_returncode()
     figures: dict[str, float] = json.loads(done.stdout)
     return figures
-
-
-def loop_floor_seconds() -> float:
-    """Median of the harness's own loop around a function that does nothing."""
-    seen: list[loop.Samples] = []
-    loop.collect(
-        lambda: None,
-        first_check=FLOOR_SAMPLES,
-        max_samples=FLOOR_SAMPLES,
-        max_seconds=10,
-        reached=lambda samples: bool(seen.append(samples)),
-    )
-    return statistics.median(seen[0].tolist()) / 1e9
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def test_the_plain_view_writes_a_line_per_event_and_a_summary():
         for one in HISTORY:
             view.show(one)
         view.notify("http://farm answers again.")
-        view.finish(RUN.model_copy(update={"state": RunState.FINISHED}))
+        jobs = {JobState.FINISHED: 1, JobState.FAILED: 1}
+        view.finish(RUN.model_copy(update={"state": RunState.FINISHED, "jobs": jobs}))
     lines = [line.partition("] ")[2] for line in text.getvalue().splitlines()]
     assert lines == [
         "build pytorch building",

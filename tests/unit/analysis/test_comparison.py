@@ -59,6 +59,20 @@ def test_there_is_no_speed_up_over_pytorch_elsewhere(elsewhere: dict[str, Any]) 
     assert row.absent["speedup"] == row.speedup_absent
 
 
+def test_an_invalid_baseline_is_no_measure() -> None:
+    broken = finished("pytorch", series(0.060, 200, 1), id=1, parity=None)
+    row = row_of(Comparison([broken, ONNX]), "onnxruntime")
+    assert row.speedup is None and "itself is invalid" in row.speedup_absent
+
+
+def test_a_suspect_baseline_is_a_caveat() -> None:
+    shaky = finished("pytorch", series(0.060, 200, 1), id=1, telemetry=telemetry(background_cpu_ratio=0.4))
+    assert "may be off, because PyTorch's own result is suspect: machine-busy." in " ".join(
+        str(Comparison([shaky, ONNX])).split()
+    )
+    assert "may be off" not in str(Comparison([PYTORCH, ONNX]))
+
+
 def test_the_best_is_trusted_unless_asked_otherwise() -> None:
     comparison = Comparison(EVERYTHING)
     assert comparison.best().recipe == "onnxruntime"
@@ -157,6 +171,8 @@ def test_to_dict_is_json_and_complete() -> None:
     assert "upsample_bicubic2d" in rows["litert"]["failure"]
     assert rows["litert"]["latency_p50_seconds"] is None
     assert record["runs"][0]["id"] == 1
+    assert record["recommendations"][0]["recipe"] == "onnxruntime"
+    assert record["recommendations"][0]["passed_over"] == [4, 3]
 
 
 def test_to_pandas_has_a_row_per_job_and_numbers() -> None:

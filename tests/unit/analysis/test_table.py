@@ -54,6 +54,11 @@ def test_reasons_and_failures_are_told() -> None:
     assert "aten.upsample_bicubic2d is not supported" in text
 
 
+def test_meters_that_the_device_does_not_show_are_named() -> None:
+    text = " ".join(printed(comparison()[0], 120).split())
+    assert "Not readable here: cpu_frequency (cpu0 has no cpufreq driver" in text
+
+
 def test_the_advice_names_the_winner_and_what_to_keep_in_mind() -> None:
     text = " ".join(printed(comparison()[0], 120).split())
     assert "Fastest: executorch-xnnpack-int8" in text

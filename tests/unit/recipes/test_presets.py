@@ -45,9 +45,7 @@ def test_a_malformed_recipe_names_the_field():
 
 
 def test_own_recipe_with_own_limits_is_accepted():
-    loose = Recipe(
-        name="loose", runtime="onnxruntime", transforms=(Quantize(),), parity=ParityLimits(min_cosine=0.9)
-    )
+    loose = Recipe(name="loose", runtime="onnxruntime", transforms=(Quantize(),), parity=ParityLimits(min_cosine=0.9))
     assert presets.parse(loose) == loose
 
 

@@ -1,0 +1,69 @@
+"""Runs artifacts with their engines' plainest calls, to see that what was built is what was asked for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def outputs(runtime: str, path: Path, samples: list[np.ndarray]) -> list[np.ndarray]:
+    with torch.inference_mode():
+        run = ENGINES[runtime](path)
+        return [np.asarray(run(sample)) for sample in samples]
+
+
+def _pytorch(path: Path) -> Callable:
+    module = torch.export.load(str(path)).module()
+    return lambda sample: module(torch.from_numpy(sample))
+
+
+def _torchscript(path: Path) -> Callable:
+    module = torch.jit.load(str(path))
+    return lambda sample: module(torch.from_numpy(sample))
+
+
+def _mobile(path: Path) -> Callable:
+    from torch.jit.mobile import _load_for_lite_interpreter
+
+    module = _load_for_lite_interpreter(str(path))
+    return lambda sample: module(torch.from_numpy(sample))
+
+
+def _executorch(path: Path) -> Callable:
+    from executorch.extension.pybindings import _portable_lib
+
+    program = _portable_lib._load_for_executorch(str(path))
+    return lambda sample: program.forward([torch.from_numpy(sample)])[0]
+
+
+def _onnxruntime(path: Path) -> Callable:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda sample: session.run(None, {session.get_inputs()[0].name: sample})[0]
+
+
+def _litert(path: Path) -> Callable:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(sample: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(taken["index"], sample)
+        interpreter.invoke()
+        return interpreter.get_tensor(given["index"])
+
+    return run
+
+
+ENGINES: dict[str, Callable[[Path], Callable]] = {
+    "pytorch": _pytorch,
+    "torchscript": _torchscript,
+    "pytorch-mobile": _mobile,
+    "executorch": _executorch,
+    "onnxruntime": _onnxruntime,
+    "litert": _litert,
+}
