@@ -141,7 +141,7 @@ def _samples(value: Any, what: str) -> list[Sample]:
 
 
 def _array(value: Any) -> Array:
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, (np.ndarray, np.generic)):
         if not all(hasattr(value, method) for method in ("detach", "cpu", "numpy")):
             raise ModelError(
                 f"An input is a {type(value).__name__}, not a tensor or array.",

@@ -95,7 +95,8 @@ class AsyncRunHandle:
         return self
 
     async def _follow(self) -> None:
-        if (await self.refresh()).state is RunState.ACTIVE:
+        await self._settle(logger.warning)
+        if self.state is RunState.ACTIVE:
             async with aclosing(self.events()) as events:
                 async for _ in events:
                     pass
@@ -104,7 +105,7 @@ class AsyncRunHandle:
     async def _show(self) -> None:
         from farm.progress import open_view
 
-        await self.refresh()
+        await self._settle(logger.warning)
         with open_view(self.info, await self.outcomes()) as view:
             async with aclosing(self.events(notify=view.notify)) as events:
                 async for event in events:

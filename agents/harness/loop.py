@@ -19,6 +19,7 @@ def collect(
     run: Callable[[], Any],
     *,
     first_check: int,
+    at_least: int,
     max_samples: int | None,
     max_seconds: float,
     reached: Callable[[Samples], bool],
@@ -27,6 +28,7 @@ def collect(
 
     ``samples`` are nanoseconds, one per run so far. ``reached`` is asked outside the timed section, first after
     ``first_check`` runs and then at growing distances, and always once more before the loop ends for another reason.
+    The time does not count before ``at_least`` runs.
     Inside the timed section there is only ``run()`` between two reads of the clock; where its duration goes is
     allocated beforehand.
     """
@@ -37,7 +39,7 @@ def collect(
     end, deadline = 0, clock() + int(max_seconds * 1e9)
     while True:
         samples = np.concatenate([samples, np.zeros(check - count, dtype=np.int64)])
-        while count < check and end < deadline:
+        while count < check and (end < deadline or count < at_least):
             begin = clock()
             run()
             end = clock()
@@ -45,7 +47,7 @@ def collect(
             count += 1
         if reached(samples[:count]):
             return "interval"
-        if end >= deadline:
+        if end >= deadline and count >= at_least:
             return "time"
         if count == max_samples:
             return "samples"

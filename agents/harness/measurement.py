@@ -131,12 +131,8 @@ def _warmup(run: Callable[[], Any], job: Job, writer: Writer) -> bool:
     """Run until the minima are met and the series is steady (``stopping.steady``), at most as long as a measurement
     may take. Returns whether it became steady."""
     protocol = job.protocol
-    written = 0
 
     def reached(samples: Samples) -> bool:
-        nonlocal written
-        writer.write_samples("warmup", samples[written:].tolist())
-        written = len(samples)
         return float(samples.sum()) >= protocol.min_warmup_seconds * 1e9 and steady(
             samples, protocol.confidence, protocol.target_half_width_ratio
         )
@@ -144,9 +140,10 @@ def _warmup(run: Callable[[], Any], job: Job, writer: Writer) -> bool:
     stopped_by = loop.collect(
         run,
         first_check=protocol.min_warmup_runs,
+        at_least=protocol.min_warmup_runs,
         max_samples=None,
         max_seconds=max(protocol.max_seconds, protocol.min_warmup_seconds),
-        reached=reached,
+        reached=_recorded("warmup", writer, reached),
     )
     return stopped_by == "interval"
 
@@ -155,12 +152,8 @@ def _measured(run: Callable[[], Any], job: Job, writer: Writer) -> loop.StoppedB
     """Run until the confidence interval of the median is narrow enough and there are ``min_samples``, or the time or
     the number of samples is used up: ``max_seconds`` wins over ``min_samples``."""
     protocol = job.protocol
-    written = 0
 
     def reached(samples: Samples) -> bool:
-        nonlocal written
-        writer.write_samples("samples", samples[written:].tolist())
-        written = len(samples)
         interval = median_interval(samples, protocol.confidence)
         return (
             len(samples) >= protocol.min_samples
@@ -171,10 +164,24 @@ def _measured(run: Callable[[], Any], job: Job, writer: Writer) -> loop.StoppedB
     return loop.collect(
         run,
         first_check=protocol.min_samples,
+        at_least=1,
         max_samples=protocol.max_samples,
         max_seconds=protocol.max_seconds,
-        reached=reached,
+        reached=_recorded("samples", writer, reached),
     )
+
+
+def _recorded(kind: str, writer: Writer, reached: Callable[[Samples], bool]) -> Callable[[Samples], bool]:
+    """``reached``, after writing the samples that are new since it was last asked."""
+    written = 0
+
+    def look(samples: Samples) -> bool:
+        nonlocal written
+        writer.write_samples(kind, samples[written:].tolist())
+        written = len(samples)
+        return reached(samples)
+
+    return look
 
 
 def _answers(

@@ -180,7 +180,9 @@ def _made(request: BuildRequest, outcome: Outcome, folder: Path) -> Path:
 
 
 def _log_tail(folder: Path) -> str:
+    """The end of the log; of a crash in native code rather the beginning of its account."""
     with (folder / _LOG).open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - 4 * _LOG_TAIL_CHARACTERS))
-        text = log.read().decode(errors="replace")
-    return text.replace(f"{folder}/", "")[-_LOG_TAIL_CHARACTERS:]
+        log.seek(max(0, log.seek(0, os.SEEK_END) - 8 * _LOG_TAIL_CHARACTERS))
+        text = log.read().decode(errors="replace").replace(f"{folder}/", "")
+    crash = text.rfind("Fatal Python error")
+    return text[crash : crash + _LOG_TAIL_CHARACTERS] if crash >= 0 else text[-_LOG_TAIL_CHARACTERS:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -91,18 +92,22 @@ class _Tree:
         return sum(_resident(process) for process in present)
 
     def kill(self) -> None:
-        """End them all, the root last: orphans are re-parented to it (see sandbox) and stay in view until then."""
+        """End them all, the root last: orphans are re-parented to it (see sandbox) and stay in view until then.
+
+        It is stopped first, so that it starts nothing anew."""
+        if self._root is not None:
+            _signal(self._root, signal.SIGSTOP)
         deadline = time.monotonic() + _END_SECONDS
         while time.monotonic() < deadline:
             self.look()
             living = [process for process in self._seen.values() if process != self._root and _alive(process)]
             for process in living:
-                _kill(process)
+                _signal(process, signal.SIGKILL)
             if not living:
                 break
             psutil.wait_procs(living, timeout=0.5)
         if self._root is not None:
-            _kill(self._root)
+            _signal(self._root, signal.SIGKILL)
 
 
 def _resident(process: psutil.Process) -> int:
@@ -119,8 +124,8 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def _kill(process: psutil.Process) -> None:
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
     try:
-        process.kill()
+        process.send_signal(number)
     except psutil.NoSuchProcess:
         return

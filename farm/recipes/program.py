@@ -50,7 +50,7 @@ class Program:
 
     def exported(self) -> Any:
         """The ``torch.export.ExportedProgram``; TorchScript is lifted into one."""
-        import torch
+        from torch.export.pt2_archive._package import load_pt2
 
         if self.spec.format == ModelFormat.TORCHSCRIPT:
             return self._lifted()
@@ -59,7 +59,8 @@ class Program:
         clean = self.path.with_suffix(".pt2")
         archive.clean_pt2(self.path, clean)
         with Boundary(ModelError, "The .pt2 program does not load", _EXPORT_AGAIN):
-            program = torch.export.load(str(clean))
+            # torch.export.load does no more, but hides the reason when this fails
+            program = load_pt2(str(clean)).exported_programs["model"]
         self._check_signature(_graph_inputs(program))
         return program
 

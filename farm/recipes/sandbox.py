@@ -34,7 +34,8 @@ _WRITE_FILE = 1 << 1
 _RIGHTS_OF_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many file rights each version knows
 _SCOPES = 0b11  # abstract sockets and signals, since version 6
 
-_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/opt")
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/proc", "/sys")
+_SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 # Between two looks of the parent at the child's memory it may grow; this much more than the limit it may not.
@@ -102,7 +103,14 @@ def _confine_files(libc: ctypes.CDLL, folder: Path) -> bool:
 def _readable() -> Iterable[str]:
     """The system, this Python and its packages; of a source tree only the package, not what lies beside it."""
     package = Path(__file__).resolve().parent.parent
-    paths = {*_SYSTEM, sys.prefix, sys.base_prefix, str(package), *os.environ.get("LD_LIBRARY_PATH", "").split(":")}
+    paths = {
+        *_SYSTEM,
+        *_SETTINGS,
+        sys.prefix,
+        sys.base_prefix,
+        str(package),
+        *os.environ.get("LD_LIBRARY_PATH", "").split(":"),
+    }
     paths.update(path for path in sys.path if Path(path).resolve() != package.parent)
     if package.parent.name in ("site-packages", "dist-packages"):
         paths.add(str(package.parent))

@@ -15,16 +15,23 @@ from farm import config
 from farm.config import Settings
 from farm.errors import FarmError, InfrastructureError
 from farm.server.app import create_app
+from farm.server.events import Tail
 
 SHUTDOWN_SECONDS = 5
+_BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Port 0 takes a free one. Raises InfrastructureError when the address cannot be had."""
+    # asyncio turns Nagle's algorithm off (40 ms per answer) only where the socket names its protocol.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         if error.errno == errno.EADDRINUSE:
             raise InfrastructureError(
                 f"Port {port} of {host} is taken.",
@@ -34,17 +41,31 @@ def listen(host: str, port: int) -> socket.socket:
             f"The API cannot listen at {host}:{port}: {error.strerror}.",
             remedy="Correct host and port (FARM_HOST, FARM_PORT).",
         ) from error
+    return listener
 
 
 def serve(settings: Settings) -> None:
     """Blocks until told to stop; open requests get ``SHUTDOWN_SECONDS`` to end."""
     with listen(settings.host, settings.port) as listener:
+        app = create_app(settings)
         server_config = uvicorn.Config(
-            create_app(settings), access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_SECONDS
+            app, access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_SECONDS
         )
         host, port = listener.getsockname()[:2]
         logging.getLogger(__name__).info("API at http://%s:%d", f"[{host}]" if ":" in host else host, port)
-        uvicorn.Server(server_config).run(sockets=[listener])
+        _Server(server_config, app.state.resources.tail).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends event streams before it waits for connections to end: they would never do so by themselves."""
+
+    def __init__(self, config: uvicorn.Config, tail: Tail) -> None:
+        super().__init__(config)
+        self._tail = tail
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._tail.close()
+        await super().shutdown(sockets)
 
 
 def main() -> int:

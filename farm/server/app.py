@@ -58,6 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=f"{API_PREFIX}/openapi.json",
         docs_url=f"{API_PREFIX}/docs",
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.resources = Resources(settings, store, artifacts, tail, Nudge(settings.state_dir))
     problems.install(app)

@@ -1,13 +1,7 @@
-"""Bearer tokens and what their roles may do.
-
-A token is shown once and stored as its SHA-256. It has 256 random bits, so it needs neither salt nor a slow
-hash; and it is looked up by its hash, so response times tell nothing about the tokens there are.
-"""
+"""Who calls, and what their role may do."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Callable
 from typing import Annotated
 
@@ -16,21 +10,11 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from farm.errors import AuthError, ForbiddenError
 from farm.server.resources import Farm
+from farm.server.tokens import token_sha256
 from farm.store.reading import Token
 from farm.types import Role
 
-_PREFIX = "farm_"  # lets secret scanners recognize a token
-
 _bearer = HTTPBearer(auto_error=False, description="A token of the farm, as `farm up` prints it.")
-
-
-def new_token() -> str:
-    return _PREFIX + secrets.token_urlsafe(32)
-
-
-def token_sha256(token: str) -> str:
-    """What the store keeps of a token."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _caller(farm: Farm, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Token:

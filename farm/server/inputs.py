@@ -10,8 +10,6 @@ import zipfile
 import zlib
 from typing import BinaryIO, NamedTuple
 
-from numpy.lib import format as npy
-
 from farm.errors import ModelError
 from farm.store.artifacts import ArtifactStore
 from farm.types import Blob, ModelSpec, TensorSpec
@@ -33,7 +31,6 @@ _DAMAGED = (
     OSError,
     EOFError,
 )
-_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 class _Array(NamedTuple):
@@ -69,6 +66,9 @@ def _check_samples(blob: Blob, arrays: dict[tuple[int, int], _Array], inputs: tu
 
 def _arrays(blob: Blob, file: BinaryIO) -> dict[tuple[int, int], _Array]:
     """By sample and input index."""
+    from numpy.lib import format as npy
+
+    headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     arrays = {}
     try:
         with zipfile.ZipFile(file) as archive:
@@ -80,7 +80,7 @@ def _arrays(blob: Blob, file: BinaryIO) -> dict[tuple[int, int], _Array]:
                 if found is None:
                     raise _unfit(blob, f"an array is named {name!r}, not SAMPLE.INPUT such as 0.0")
                 with archive.open(name) as member:
-                    shape, _, dtype = _HEADERS[npy.read_magic(member)](member)
+                    shape, _, dtype = headers[npy.read_magic(member)](member)
                 arrays[int(found[1]), int(found[2])] = _Array(shape, dtype.name)
     except _DAMAGED as error:
         raise _unfit(blob, f"it is no sound .npz file ({type(error).__name__}: {error})") from error

@@ -49,7 +49,7 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
     """Empty if the client went away: then nobody reads the answer."""
     announced = headers.get("content-length", "0")
     body = bytearray()
-    if announced.isdigit() and int(announced[:20]) > MAX_JSON_BYTES:
+    if announced.isdecimal() and int(announced[:20]) > MAX_JSON_BYTES:
         raise _too_large()
     try:
         async with asyncio.timeout(IDLE_SECONDS):

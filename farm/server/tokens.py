@@ -10,8 +10,11 @@ import hashlib
 import secrets
 from datetime import UTC, datetime
 
+from pydantic import TypeAdapter, ValidationError
+
+from farm.errors import UserError
 from farm.store.database import Store
-from farm.types import Role
+from farm.types import Name, Role
 
 _PREFIX = "farm_"  # lets secret scanners recognize a token
 
@@ -26,7 +29,14 @@ def token_sha256(token: str) -> str:
 
 
 def issue_token(store: Store, name: str, role: Role) -> str:
-    """A new token, recorded. Raises ConflictError if the name is taken."""
+    """A new token, recorded. Raises ConflictError if the name is taken, UserError if it is no name."""
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
+        raise UserError(
+            f"{name!r} is no name for a token.",
+            remedy="Use up to 100 letters, digits, dots, hyphens and underscores, the first a letter or digit.",
+        ) from error
     token = new_token()
     with store.transaction() as tx:
         tx.add_token(name, role, token_sha256(token), datetime.now(UTC))

@@ -9,9 +9,6 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from farm.errors import InfrastructureError
 
 
@@ -21,6 +18,9 @@ class Samples(NamedTuple):
 
 
 def write(warmup_seconds: Sequence[float], measured_seconds: Sequence[float]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     phases = ["warmup"] * len(warmup_seconds) + ["measured"] * len(measured_seconds)
     table = pa.table(
         {
@@ -35,6 +35,9 @@ def write(warmup_seconds: Sequence[float], measured_seconds: Sequence[float]) ->
 
 def read(content: bytes) -> Samples:
     """Raises InfrastructureError for what ``write`` did not write."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(io.BytesIO(content), columns=["phase", "seconds"])
     except (pa.ArrowException, OSError) as error:

@@ -42,10 +42,6 @@ class Document(TypeDecorator[Any]):
         self.kind = kind
         self._adapter = TypeAdapter[Any](kind)
 
-    @property
-    def _static_cache_key(self) -> Any:
-        return (Document, self.kind)
-
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
         return None if value is None else self._adapter.dump_json(value).decode()
 

@@ -108,7 +108,7 @@ def harness_block_seconds(run: Run, count: int = BLOCK_SAMPLES) -> float:
         return False
 
     gc.disable()
-    loop.collect(run, first_check=count, max_samples=count, max_seconds=60, reached=keep)
+    loop.collect(run, first_check=count, at_least=count, max_samples=count, max_seconds=60, reached=keep)
     gc.enable()
     return float(statistics.median(seen[0].tolist())) / 1e9
 

@@ -56,3 +56,19 @@ def table(rows: Sequence[Sequence[object]]) -> str:
 def _cpu_model() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> None:
+    """Print every file of ``build/bench`` as a Markdown table."""
+    for path in sorted(FOLDER.glob("*.json")):
+        figures = json.loads(path.read_text())
+        where, commit = figures.pop("machine"), figures.pop("git")
+        print(f"### {path.stem}\n\nAt `{commit}` on {where['cores']} cores of {where['cpu']},", end=" ")
+        print(f"{where['memory_bytes'] / 2**30:.0f} GiB, Python {where['python']}.\n\n| key | value |\n|---|---|")
+        for key, value in figures.items():
+            print(f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |")
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -62,10 +62,10 @@ def _correct_biases(floating: Path, quantized: Path, feeds: Sequence[dict[str, A
     rounded = {tensor.name: tensor for tensor in onnx.load(str(quantized)).graph.initializer}
     uses = Counter(name for node in model.graph.node for name in node.input)
     correctable = (node for node in model.graph.node if _is_correctable(node, weights, rounded))
-    layers = [node for node in correctable if uses[node.input[2]] == 1]
+    layers = [node for node in correctable if len(node.input) < 3 or uses[node.input[2]] == 1]
     means = _input_means(model, [node.input[0] for node in layers], feeds)
     for node in layers:
-        weight, offset = (numpy_helper.to_array(weights[name]) for name in node.input[1:3])
+        weight = numpy_helper.to_array(weights[node.input[1]])
         scale, zero, values = (
             numpy_helper.to_array(rounded[f"{node.input[1]}_{part}"]) for part in ("scale", "zero_point", "quantized")
         )
@@ -76,25 +76,24 @@ def _correct_biases(floating: Path, quantized: Path, feeds: Sequence[dict[str, A
         restored = (values.astype(float) - zero.reshape(shape)) * scale.reshape(shape)
         pair = (weight.T, restored.T) if turned else (weight, restored)
         correction = bias.shift(*pair, means[node.input[0]], attributes.get("group", 1))
-        weights[node.input[2]].CopyFrom(
-            numpy_helper.from_array((offset + correction).astype(offset.dtype), node.input[2])
-        )
+        if len(node.input) > 2:
+            correction += numpy_helper.to_array(weights[node.input[2]])
+            model.graph.initializer.remove(weights[node.input[2]])
+        name = f"{node.output[0]}_corrected_bias"
+        node.input[2:] = [name]
+        model.graph.initializer.append(numpy_helper.from_array(correction.astype(weight.dtype), name))
     onnx.save(model, str(floating))
     return len(layers)
 
 
 def _is_correctable(node: Any, weights: dict[str, Any], rounded: dict[str, Any]) -> bool:
-    """Convolutions and plain Gemm layers with a bias of their own and a quantized weight."""
-    if (
-        node.op_type not in ("Conv", "Gemm")
-        or len(node.input) < 3
-        or not all(name in weights for name in node.input[1:3])
-    ):
+    """Convolutions and plain Gemm layers with a quantized weight, and a constant bias if any."""
+    if node.op_type not in ("Conv", "Gemm") or not all(name in weights for name in node.input[1:3]):
         return False
     scaled = any(attribute.name in ("alpha", "beta") and attribute.f != 1.0 for attribute in node.attribute)
     turned = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
     known = all(f"{node.input[1]}_{part}" in rounded for part in ("scale", "zero_point", "quantized"))
-    return known and not scaled and not turned and len(weights[node.input[2]].dims) == 1
+    return known and not scaled and not turned and all(len(weights[name].dims) == 1 for name in node.input[2:3])
 
 
 def _input_means(model: Any, names: Sequence[str], feeds: Sequence[dict[str, Any]]) -> dict[str, Any]:

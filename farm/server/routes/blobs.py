@@ -34,7 +34,7 @@ async def upload(
     """Store the raw body, streamed. Idempotent. Refused if its hash is not the announced one."""
     limit = farm.settings.max_upload_bytes
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced[:20]) > limit:
+    if announced.isdecimal() and int(announced[:20]) > limit:
         raise TooLargeError(
             f"{name} is larger than the {limit:,} bytes this farm accepts.",
             remedy="Make it smaller, or have the operator raise max_upload_bytes.",

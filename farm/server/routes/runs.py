@@ -108,11 +108,14 @@ async def events(
     """Events after a sequence number, past and live, until the run ends."""
     await asyncio.to_thread(run, run_id, farm, caller)
     return EventSourceResponse(
-        _messages(farm.tail, run_id, max(after, last_event_id)), ping=HEARTBEAT_SECONDS, sep="\n"
+        _messages(farm.tail, run_id, max(after, last_event_id)),
+        ping=HEARTBEAT_SECONDS,
+        sep="\n",
+        shutdown_grace_period=1.0,
     )
 
 
 async def _messages(tail: Tail, run_id: int, after: int) -> AsyncIterator[ServerSentEvent]:
     async with aclosing(tail.follow(run_id, after)) as events:
         async for event in events:
-            yield ServerSentEvent(event.model_dump_json(), id=str(event.seq), event=event.kind)
+            yield ServerSentEvent(event.model_dump_json(), id=str(event.seq), event=event.kind, sep="\n")

@@ -70,7 +70,7 @@ def test_a_process_that_dies_is_told_apart_from_one_that_was_killed(workshop, sp
     assert type(error) is kind
     assert says in error.message
     if number != signal.SIGKILL:
-        assert "Current thread" in error.details["log_tail"]  # Python's stack at the crash
+        assert error.details["log_tail"].startswith("Fatal Python error")  # with Python's stack at the crash
 
 
 def test_a_damaged_store_is_no_fault_of_the_model(spec, workshop, tmp_path):
@@ -115,12 +115,9 @@ def build_in_process(request, tmp_path, *, file_bytes: int = 0, **environment: s
     return done.stdout
 
 
-@pytest.mark.parametrize("file_bytes", [2_000, 26_000])
-def test_a_file_that_cannot_be_written_is_the_disks_fault(workshop, spec, tmp_path, file_bytes):
-    """Below the size of the upload (not even staged), and below that of the artifact (fails in the child)."""
-    told = build_in_process(workshop.request(spec, "onnxruntime"), tmp_path, file_bytes=file_bytes)
+def test_an_upload_that_cannot_be_staged_is_the_disks_fault(workshop, spec, tmp_path):
+    told = build_in_process(workshop.request(spec, "onnxruntime"), tmp_path, file_bytes=2_000)
     assert told.startswith("InfrastructureError")
-    assert "disk is full" in told
 
 
 def test_a_full_disk_is_the_disks_fault(workshop, spec, tmp_path):
@@ -133,7 +130,6 @@ def test_a_full_disk_is_the_disks_fault(workshop, spec, tmp_path):
         pytest.skip("mounting a small file system needs privileges")
     try:
         told = build_in_process(workshop.request(spec, "pytorch"), tmp_path, TMPDIR=str(mount))
-        (mount / "filling").write_bytes(bytes(40 << 10))
     finally:
         subprocess.run(["umount", str(mount)], check=True)
     assert told.startswith("InfrastructureError"), told

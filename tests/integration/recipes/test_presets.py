@@ -51,6 +51,16 @@ def test_relu6_is_fused_before_quantization(workshop, spec):
     assert "2 activations fused into the layer before them." in artifact.report.notes
 
 
+def test_operators_that_the_backend_leaves_are_noted(workshop):
+    class Mean(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.relu(x).mean((2, 3))
+
+    spec = workshop.put(package(Mean(), (images(1)[0],)))
+    (note,) = workshop.build(spec, "executorch-xnnpack").report.notes
+    assert note == "Not delegated to XNNPACK, so run by slow portable kernels: 1 x aten.mean.out."
+
+
 def test_reference_is_what_the_model_itself_answers(workshop, spec, tmp_path):
     artifact = workshop.build(spec, "reference")
     rows = samples.read(workshop.fetch(artifact, tmp_path), "reference outputs")

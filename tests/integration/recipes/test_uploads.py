@@ -90,7 +90,7 @@ def pickled_weight(source: Path, target: Path, marker: Path) -> Path:
 
 def pickled(marker: Path) -> bytes:
     buffer = io.BytesIO()
-    torch.save(Payload(marker), buffer)
+    torch.save(((Payload(marker),), {}), buffer)
     return buffer.getvalue()
 
 
@@ -208,7 +208,7 @@ def test_programs_that_do_not_load_say_so(workshop, program, tmp_path):
     assert "cannot be read" in refusal(workshop, tmp_path / "noise.pt2").message
     cut = tmp_path / "cut.pt2"
     cut.write_bytes(program.read_bytes()[:-200])
-    assert "cannot be read" in refusal(workshop, cut).message
+    assert "no .pt2 program" in refusal(workshop, cut).message
     unknown = changed_json(program, tmp_path / "op.pt2", GRAPH, _operator("torch.ops.aten.no_such_operator.default"))
     error = refusal(workshop, unknown)
     assert "does not load" in error.message

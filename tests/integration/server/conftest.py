@@ -20,7 +20,7 @@ import uvicorn
 from farm.config import Settings
 from farm.server.__main__ import listen
 from farm.server.app import API_PREFIX, create_app
-from farm.server.auth import new_token, token_sha256
+from farm.server.tokens import new_token, token_sha256
 from farm.store.database import Store
 from farm.types import Blob, Device, Problem, Role
 from tests.values import device, model_spec

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import string
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -94,14 +95,12 @@ def documented(openapi: dict[str, Any]) -> dict[tuple[str, str], set[int]]:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/nothing", 404), ("DELETE", "/runs", 405), ("GET", "/runs/", 307), ("PATCH", "/models/net", 405)],
+    [("GET", "/nothing", 404), ("DELETE", "/runs", 405), ("GET", "/runs/", 404), ("PATCH", "/models/net", 405)],
 )
 def test_routes_that_do_not_exist(standing_farm: LiveFarm, method: str, path: str, status: int) -> None:
     with standing_farm.client() as http:
         response = http.request(method, path)
-    assert response.status_code == status
-    if status != 307:
-        problem(response, status, "not-found" if status == 404 else "bad-request")
+    problem(response, status, "not-found" if status == 404 else "bad-request")
 
 
 class TestBodies:
@@ -116,9 +115,9 @@ class TestBodies:
             (b'{"model": "net"}', "body.recipes: Field required"),
             (b'{"model": "net", "recipes": [], "devices": "each"}', "body.recipes"),
             (b'{"model": "net", "recipes": [{"name": "x y"}], "devices": "each"}', "body.recipes.0.name"),
-            (b'{"model": "net", "devices": "each", "\\ud800": 1}', "surrogate"),
+            (b'{"model": "net", "devices": "each", "\\ud800": 1}', "no JSON"),
             (b"[" * 100_000, "recursion limit"),
-            (b'{"model": "\\ud800", "recipes": [], "devices": "each"}', "surrogate"),
+            (b'{"model": "\\ud800", "recipes": [], "devices": "each"}', "no JSON"),
             (b'{"protocol": {"max_seconds": Infinity}}', "body.protocol.max_seconds"),
             (b'{"protocol": {"max_samples": 10, "min_samples": 20}}', "max_samples=10 is below min_samples=20"),
             (b'{"scenarios": [{"threads": 1e999}]}', "body.scenarios"),
@@ -219,7 +218,7 @@ def test_every_answer_is_a_documented_one(
     standing_farm: LiveFarm, documented: dict[tuple[str, str], set[int]], data: st.DataObject
 ) -> None:
     method, path = data.draw(st.sampled_from(sorted(documented)))
-    filled = re.sub(r"\{\w+\}", lambda _: data.draw(words).replace("/", "").replace(".", "") or "x", path)
+    filled = re.sub(r"\{\w+\}", lambda _: quote(data.draw(words).replace("/", "").replace(".", "") or "x"), path)
     query = data.draw(
         st.dictionaries(st.sampled_from(["limit", "before", "after", "selector", "name", "other"]), words, max_size=3)
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from farm.server.auth import new_token, token_sha256
+from farm.server.tokens import new_token, token_sha256
 from farm.store.database import Store
 from farm.types import Role
 from tests.values import NOW, device, model_spec, run_spec
@@ -102,6 +102,18 @@ def test_it_stops_in_time_although_somebody_follows_a_run(tmp_path: Path) -> Non
         _, said = process.communicate(timeout=20)
         assert time.monotonic() - stopped < 8
     assert process.returncode == 0, said
+
+
+def test_answers_do_not_wait_for_acknowledgements(tmp_path: Path) -> None:
+    """With Nagle's algorithm on, most answers on a kept connection take 40 ms and more."""
+    port = free_port()
+    with started(tmp_path, port), httpx.Client(timeout=10, trust_env=False) as http:
+        seconds = []
+        for _ in range(60):
+            begun = time.monotonic()
+            http.get(f"http://127.0.0.1:{port}/api/v1/health")
+            seconds.append(time.monotonic() - begun)
+    assert sorted(seconds)[20] < 0.035
 
 
 def test_what_was_committed_survives_kill_9(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 import farm as farm_package
 from farm.coordinator.nudge import Nudge
+from farm.errors import UserError
 from farm.recipes import presets
-from farm.server.auth import new_token, token_sha256
+from farm.server.tokens import issue_token, new_token, token_sha256
 from farm.store import samples
 from farm.store.artifacts import ArtifactStore
 from farm.types import (
@@ -98,6 +99,11 @@ class TestTokens:
                 t.revoke_token("the-viewer")
             problem(http.get("/runs"), 401, "unauthorized")
 
+    @pytest.mark.parametrize("name", ["", "a b", "a\0", "x" * 101, "-a"])
+    def test_a_token_has_a_proper_name(self, standing_farm: LiveFarm, name: str) -> None:
+        with pytest.raises(UserError, match="no name for a token"):
+            issue_token(standing_farm.store, name, Role.USER)
+
     def test_tokens_are_stored_hashed(self, farm: LiveFarm) -> None:
         token = new_token()
         assert token.startswith("farm_")
@@ -125,7 +131,7 @@ class TestTokens:
         ("method", "path", "allowed"),
         [
             *[("GET", path, {Role.VIEWER, Role.USER, Role.ADMIN}) for path in READ[1:]],
-            ("GET", "/runs/1/events", {Role.VIEWER, Role.USER, Role.ADMIN}),
+            ("GET", "/runs/999999/events", {Role.VIEWER, Role.USER, Role.ADMIN}),
             ("GET", "/jobs/1/samples", {Role.VIEWER, Role.USER, Role.ADMIN}),
             ("GET", "/builds/" + "0" * 64, {Role.VIEWER, Role.USER, Role.ADMIN}),
             ("GET", "/devices/host-a", {Role.VIEWER, Role.USER, Role.ADMIN}),

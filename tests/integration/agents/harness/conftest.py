@@ -27,6 +27,7 @@ class Outcome:
 
     @property
     def facts(self) -> dict[str, Any]:
+        assert self.exit_code == 0, f"{self.records[-1]}\n{self.log}"
         return summarize(self.records)
 
     @property

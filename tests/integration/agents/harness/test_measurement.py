@@ -88,22 +88,23 @@ def test_wrong_numbers_are_measured_and_shown_not_hidden(classifier: Model, meas
     assert facts["parity"]["snr_db"] < 0
 
 
-def test_max_seconds_wins_over_a_target_that_cannot_be_reached(classifier: Model, measure: Measure) -> None:
-    protocol = QUICK.model_copy(update={"target_half_width_ratio": 1e-9, "max_seconds": 0.5, "max_samples": 10**6})
+def test_max_seconds_wins_over_min_samples(classifier: Model, measure: Measure) -> None:
+    protocol = QUICK.model_copy(update={"min_samples": 10**6, "max_seconds": 0.5, "max_samples": 10**6})
     facts = measure(classifier, "pytorch", protocol=protocol.model_dump()).facts
     assert facts["stopped_by"] == "time"
     assert 0.3 < sum(facts["latency_samples_seconds"]) < 1
 
 
 def test_max_samples_ends_a_measurement(classifier: Model, measure: Measure) -> None:
-    protocol = QUICK.model_copy(update={"target_half_width_ratio": 1e-9, "max_seconds": 2.0})
+    only_look = {"min_samples": QUICK.max_samples, "target_half_width_ratio": 1e-9, "max_seconds": 30.0}
+    protocol = QUICK.model_copy(update=only_look)
     facts = measure(classifier, "pytorch", protocol=protocol.model_dump()).facts
     assert facts["stopped_by"] == "samples"
     assert len(facts["latency_samples_seconds"]) == QUICK.max_samples
 
 
 def test_kill_9_in_the_middle_leaves_readable_records_and_no_result(classifier: Model, tmp_path: Path) -> None:
-    endless = QUICK.model_copy(update={"target_half_width_ratio": 1e-9, "max_seconds": 50.0, "max_samples": 10**7})
+    endless = QUICK.model_copy(update={"min_samples": 10**7, "max_samples": 10**7, "max_seconds": 50.0})
     path = job(tmp_path, classifier, "pytorch", protocol=endless.model_dump())
     process = start(path)
     try:

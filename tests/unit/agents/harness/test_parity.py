@@ -12,7 +12,7 @@ from agents.harness.tensors import Array
 
 FLOATS = hnp.arrays(
     np.float32,
-    hnp.array_shapes(min_dims=1, max_dims=3, max_side=5),
+    hnp.array_shapes(min_dims=0, max_dims=3, max_side=5),
     elements=st.floats(-1000, 1000, width=32).filter(lambda value: value == 0 or abs(value) > 1e-3),
 )
 

@@ -63,10 +63,11 @@ def test_interval_covers_the_true_median_as_often_as_it_says() -> None:
         assert covered >= 0.94
 
 
-def test_a_falling_series_is_not_steady_and_a_level_one_is() -> None:
+def test_a_series_that_gets_faster_is_not_steady_and_one_that_is_level_or_gets_slower_is() -> None:
     noise = np.random.default_rng(1).normal(1, 0.03, 300)
     assert not steady(np.linspace(3, 1, 300) * noise, 0.95, 0.02)
     assert steady(noise, 0.95, 0.02)
+    assert steady(np.linspace(1, 3, 300) * noise, 0.95, 0.02)
 
 
 def test_one_slow_inference_does_not_prolong_the_warmup() -> None:

@@ -1,0 +1,68 @@
+"""``kill -9`` of every part of a farm in the middle of a run: each job still ends, finished or failed with a reason."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+import farm
+from farm.types import JobState, RunState
+from tests.e2e.conftest import SmallNet, torch
+
+pytestmark = [pytest.mark.real_models, pytest.mark.slow]
+
+PARTS = {
+    "build worker": "farm.recipes.worker",
+    "build task": "ray::_build",
+    "harness": "agents.harness",
+    "agent": "ray::AgentActor",
+    "coordinator": "-m farm.coordinator",
+    "api": "-m farm.server",
+    "raylet": "raylet/raylet",
+    "gcs": "gcs_server",
+}
+
+
+def find(part: str) -> psutil.Process | None:
+    """A process of this test's farm (all of them descend from this process, or were left to init by a kill)."""
+    for process in psutil.process_iter(["cmdline"]):
+        if PARTS[part] in " ".join(process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_run_goes_on(client: farm.Client, image: torch.Tensor, part: str) -> None:
+    torch.manual_seed(list(PARTS).index(part))  # a model of its own: something has to be built
+    run = client.submit(
+        SmallNet().eval(),
+        example_inputs=(image,),
+        recipes=["torchscript", "onnxruntime"],
+        devices="platform=linux",
+        protocol=farm.Protocol(min_samples=100, max_seconds=2, target_half_width_ratio=1e-6, timeout_seconds=60),
+    )
+    if not part.startswith("build"):
+        until(lambda: any(o.job.state is JobState.RUNNING for o in run.outcomes()), "a job runs", 120)
+    until(lambda: find(part) is not None, f"{part} is there", 120)
+    victim = find(part)
+    assert victim is not None
+    victim.send_signal(signal.SIGKILL)
+    run.wait(timeout_seconds=180)
+    assert run.state is RunState.FINISHED
+    outcomes = run.outcomes()
+    assert [outcome.job.state for outcome in outcomes] == [JobState.FINISHED] * 2, [o.job.failure for o in outcomes]
+    for outcome in outcomes:
+        finished = [a for a in client.attempts(outcome.job.id) if a.state == "finished"]
+        assert len(finished) == 1, "counted once"
+        assert finished[0].epoch == outcome.job.epoch
