@@ -89,7 +89,7 @@ class Transaction(Reading):
 
     # --- runs and jobs -------------------------------------------------------------------------------
 
-    def add_run(  # noqa: PLR0917
+    def add_run(
         self,
         spec: RunSpec,
         model: Model,
@@ -232,7 +232,7 @@ class Transaction(Reading):
         """False when this event was committed before: its effects must not be applied again."""
         return self._insert_new(tables.agent_events, agent=agent, journal_id=journal_id, seq=seq)
 
-    def append_event(  # noqa: PLR0917
+    def append_event(
         self, run_id: int, kind: Literal["build", "job", "run"], subject: str, state: str, text: str, at: datetime
     ) -> Event:
         values: dict[str, Any] = {
