@@ -156,14 +156,17 @@ class Agent:
 
     async def _launch(self, attempt: _Attempt, folder: Path) -> tuple[int, float]:
         lease = attempt.lease
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         blobs = (*lease.files, lease.example_inputs, lease.parity_inputs, lease.reference_outputs)
         files = {blob.sha256: await self._cache.obtain(blob) for blob in blobs}
-        process = attempt.driver.launch(lease, files, folder)
-        self._journal.set_process(lease.attempt_id, *process)
-        self._journal.note(lease, "started")
+        process = self._start_harness(attempt, files, folder)
         self._news.set()
+        return process
+
+    def _start_harness(self, attempt: _Attempt, files: dict[str, Path], folder: Path) -> tuple[int, float]:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        process = attempt.driver.launch(attempt.lease, files, folder)
+        self._journal.started(attempt.lease, *process)
         return process
 
     def _finish(self, attempt: _Attempt, failure: Failure) -> None:

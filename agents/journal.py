@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -20,7 +22,9 @@ CREATE TABLE IF NOT EXISTS identity (journal_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS attempts (
     attempt_id INTEGER PRIMARY KEY, lease TEXT NOT NULL, pid INTEGER, process_started REAL
 );
-CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, attempt_id INTEGER NOT NULL, event TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, attempt_id INTEGER NOT NULL, event TEXT NOT NULL
+);
 """
 
 
@@ -53,31 +57,35 @@ class Journal:
         self._db.execute("INSERT INTO attempts VALUES (?, ?, NULL, NULL)", (lease.attempt_id, lease.model_dump_json()))
         return True
 
-    def set_process(self, attempt_id: int, pid: int, process_started: float) -> None:
+    def started(self, lease: Lease, pid: int, process_started: float) -> AgentEvent:
         """The harness's process; its start time tells it from a later process with the same number."""
-        self._db.execute(
-            "UPDATE attempts SET pid=?, process_started=? WHERE attempt_id=?", (pid, process_started, attempt_id)
-        )
+        with self._transaction():
+            self._db.execute(
+                "UPDATE attempts SET pid=?, process_started=? WHERE attempt_id=?",
+                (pid, process_started, lease.attempt_id),
+            )
+            return self._append(lease, "started", None, None)
 
     def running(self) -> list[tuple[Lease, int | None, float | None]]:
         """Attempts without an end: (lease, pid, process start time)."""
         rows = self._db.execute("SELECT lease, pid, process_started FROM attempts ORDER BY attempt_id").fetchall()
         return [(Lease.model_validate_json(lease), pid, started) for lease, pid, started in rows]
 
-    def note(self, lease: Lease, kind: Literal["started"]) -> AgentEvent:
-        return self._append(lease, kind, None, None)
-
     def end(self, lease: Lease, measurement: Measurement | None = None, failure: Failure | None = None) -> AgentEvent:
-        """Record how an attempt ended and take it off the running ones, in one transaction."""
+        """Record how an attempt ended and take it off the running ones."""
+        with self._transaction():
+            self._db.execute("DELETE FROM attempts WHERE attempt_id=?", (lease.attempt_id,))
+            return self._append(lease, "measured" if measurement else "failed", measurement, failure)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.execute("DELETE FROM attempts WHERE attempt_id=?", (lease.attempt_id,))
-            event = self._append(lease, "measured" if measurement else "failed", measurement, failure)
+            yield
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-        return event
 
     def _append(
         self,

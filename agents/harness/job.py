@@ -15,6 +15,7 @@ class Protocol:
     min_warmup_seconds: float
     min_warmup_runs: int
     min_samples: int
+    min_seconds: float
     max_samples: int
     max_seconds: float
     confidence: float

@@ -149,14 +149,15 @@ def _warmup(run: Callable[[], Any], job: Job, writer: Writer) -> bool:
 
 
 def _measured(run: Callable[[], Any], job: Job, writer: Writer) -> loop.StoppedBy:
-    """Run until the confidence interval of the median is narrow enough and there are ``min_samples``, or the time or
-    the number of samples is used up: ``max_seconds`` wins over ``min_samples``."""
+    """Run until the confidence interval of the median is narrow enough and the minima are met, or the time or the
+    number of samples is used up: the maxima win over the minima."""
     protocol = job.protocol
 
     def reached(samples: Samples) -> bool:
         interval = median_interval(samples, protocol.confidence)
         return (
             len(samples) >= protocol.min_samples
+            and float(samples.sum()) >= protocol.min_seconds * 1e9
             and interval is not None
             and interval.half_width_ratio <= protocol.target_half_width_ratio
         )

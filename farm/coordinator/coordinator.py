@@ -105,7 +105,7 @@ class Coordinator:
                 tx.append_event(run_id, "run", str(run_id), state, "", _now())
             case st.StartBuild(key):
                 return partial(self._build, self._build_request(key, tx))
-                
+
             case st.StartAttempt(job_id, device_id, epoch):
                 agent = self.state.devices[device_id].agent
                 lease = self._lease(tx.add_attempt(job_id, epoch, device_id, agent, _now()), job_id, tx)

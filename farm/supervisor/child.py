@@ -42,7 +42,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
             )
         self._started_seconds = time.monotonic()
 

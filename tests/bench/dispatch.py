@@ -35,7 +35,13 @@ def gaps(client: farm.Client) -> list[float]:
     import torch
 
     protocol = farm.Protocol(
-        min_warmup_seconds=0, min_warmup_runs=1, min_samples=10, max_samples=10, max_seconds=1, timeout_seconds=60
+        min_warmup_seconds=0,
+        min_warmup_runs=1,
+        min_samples=10,
+        min_seconds=0,
+        max_samples=10,
+        max_seconds=1,
+        timeout_seconds=60,
     )
     model = client.add_model(torch.nn.Linear(8, 8), example_inputs=(torch.ones(1, 8),), name="linear")
     runs = [

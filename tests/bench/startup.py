@@ -81,9 +81,8 @@ def main() -> None:
         for name, value in figures.items()
     ]
     print(report.table(rows))
-    print(
-        f"\nMedians of {IMPORT_REPEATS} imports and {START_REPEATS} starts. Written to {report.write('startup', figures)}."
-    )
+    print(f"\nMedians of {IMPORT_REPEATS} imports and {START_REPEATS} starts.")
+    print(f"Written to {report.write('startup', figures)}.")
 
 
 if __name__ == "__main__":

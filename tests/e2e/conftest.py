@@ -22,7 +22,10 @@ class SmallNet(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = torch.nn.Sequential(
-            torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU6(), torch.nn.AdaptiveAvgPool2d(4)
+            torch.nn.Conv2d(3, 8, 3, padding=1),
+            torch.nn.BatchNorm2d(8),
+            torch.nn.ReLU6(),
+            torch.nn.AdaptiveAvgPool2d(4),
         )
         self.classify = torch.nn.Linear(8 * 16, 10)
 
@@ -59,7 +62,9 @@ def client(state_dir: Path) -> Iterator[farm.Client]:
 @pytest.fixture
 def quick() -> farm.Protocol:
     """Short measurements: these tests are about the farm, not about the figures."""
-    return farm.Protocol(min_warmup_seconds=0.01, min_samples=20, max_samples=200, max_seconds=1, timeout_seconds=60)
+    return farm.Protocol(
+        min_warmup_seconds=0.01, min_samples=20, min_seconds=0, max_samples=200, max_seconds=1, timeout_seconds=60
+    )
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_snippet_of_the_readme_works_verbatim(
-    client: farm.Client, model: SmallNet, image: torch.Tensor, token: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    client: farm.Client,
+    model: SmallNet,
+    image: torch.Tensor,
+    token: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     readme = (ROOT / "README.md").read_text()
     snippet = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "client.submit" in block)
@@ -68,7 +73,11 @@ def test_a_variant_that_fails_leaves_the_others_alone_and_says_why(
             return super().forward(image) / 0.0 * 0.0
 
     run = client.submit(
-        Unlucky().eval(), example_inputs=(image,), recipes=["pytorch", "onnxruntime"], devices="platform=linux", protocol=quick
+        Unlucky().eval(),
+        example_inputs=(image,),
+        recipes=["pytorch", "onnxruntime"],
+        devices="platform=linux",
+        protocol=quick,
     )
     run.wait(timeout_seconds=120)
     assert run.state is RunState.FINISHED

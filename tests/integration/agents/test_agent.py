@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.real_models
 onnx = pytest.importorskip("onnx", reason="needs the onnxruntime extra")
 pytest.importorskip("onnxruntime", reason="needs the onnxruntime extra")
 
-QUICK = Protocol(min_warmup_seconds=0.01, min_samples=20, max_seconds=1, target_half_width_ratio=0.5)
+QUICK = Protocol(min_warmup_seconds=0.01, min_samples=20, min_seconds=0, max_seconds=1, target_half_width_ratio=0.5)
 ENDLESS = Protocol(max_seconds=50, timeout_seconds=60, target_half_width_ratio=1e-9, max_samples=10_000_000)
 
 
@@ -221,7 +220,7 @@ def test_a_harness_that_died_while_the_agent_was_away_is_reported(bench: Bench) 
         harness = harness_of(bench)
         await first.close()
         harness.kill()
-        time.sleep(0.2)
+        await asyncio.sleep(0.2)
         async with bench.agent() as second:
             failed = await next_event(second, started.seq)
             assert failed.failure is not None

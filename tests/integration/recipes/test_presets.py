@@ -43,12 +43,9 @@ def test_every_preset_builds_what_pytorch_computes(workshop, spec, name, tmp_pat
         notes = " ".join(report.notes)
         assert "16 calibration inputs" in notes
         assert "Bias corrected in 3 layers" in notes
+        fused = "2 activations fused into the layer before them." in report.notes
+        assert fused == (recipe.runtime == "executorch")
     assert not any("Not delegated" in note for note in report.notes)
-
-
-def test_relu6_is_fused_before_quantization(workshop, spec):
-    artifact = workshop.build(spec, "executorch-xnnpack-int8")
-    assert "2 activations fused into the layer before them." in artifact.report.notes
 
 
 def test_operators_that_the_backend_leaves_are_noted(workshop):
@@ -84,7 +81,7 @@ def script(workshop, tmp_path_factory):
     return workshop.put(package(path, (images(1)[0],), parity_inputs=images(4), input_names=["image"]))
 
 
-@pytest.mark.parametrize("name", ["torchscript", "pytorch-mobile", "onnxruntime", "executorch-xnnpack"])
+@pytest.mark.parametrize("name", ["torchscript", "pytorch-mobile", "onnxruntime"])
 def test_torchscript_uploads_build_directly_or_lifted(workshop, script, name, tmp_path):
     assert script.format == ModelFormat.TORCHSCRIPT
     artifact = workshop.build(script, name)

@@ -32,8 +32,7 @@ def lease(attempt_id: int) -> Lease:
 def test_it_remembers_over_a_restart(tmp_path: Path) -> None:
     first = Journal(tmp_path / "journal.db")
     assert first.begin(lease(1))
-    first.set_process(1, 4711, 123.5)
-    started = first.note(lease(1), "started")
+    started = first.started(lease(1), 4711, 123.5)
     first.begin(lease(2))
     failed = first.end(lease(2), failure=FAILURE)
     first.close()
@@ -54,7 +53,7 @@ def test_an_attempt_is_begun_once_until_its_end_is_acknowledged(tmp_path: Path) 
     assert not journal.begin(lease(1)), "its end is not acknowledged yet"
     journal.acknowledge(end.seq)
     assert journal.events_after(0) == []
-    assert journal.note(lease(1), "started").seq > end.seq, "numbers are never used twice"
+    assert journal.started(lease(1), 4711, 1.0).seq > end.seq, "numbers are never used twice"
     journal.close()
 
 

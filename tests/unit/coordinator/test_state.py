@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from farm.coordinator.state import (
@@ -41,7 +42,9 @@ def kinds(instructions: list[Instruction], kind: type) -> list:
     return [instruction for instruction in instructions if isinstance(instruction, kind)]
 
 
-def farm_with(jobs: list[JobView], *, host: str = "bench", devices: tuple[str, ...] = ("a-cpu",)) -> tuple[FarmState, list]:
+def farm_with(
+    jobs: list[JobView], *, host: str = "bench", devices: tuple[str, ...] = ("a-cpu",)
+) -> tuple[FarmState, list]:
     state = FarmState(build_host="head", build_slots=2)
     out = [instruction for device in devices for instruction in state.apply(DeviceSeen(device, device[0], host))]
     keys = sorted({key for job in jobs for key in job.needs})

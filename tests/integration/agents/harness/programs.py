@@ -49,7 +49,7 @@ class Tagger(torch.nn.Module):
         self.embedding = torch.nn.Embedding(50, 8)
         self.linear = torch.nn.Linear(8, 8)
 
-    def forward(  # noqa: PLR0917 - more than ten inputs are the point
+    def forward(
         self, ids, mask, a, b, c, d, e, f, g, h, i, j
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
         scores = self.linear(self.embedding(ids)) * mask.unsqueeze(-1)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from agents.harness.stopping import EXACT_UP_TO, median_interval, median_ranks, steady
+from agents.harness.stopping import EXACT_UP_TO, independent_count, median_interval, median_ranks, steady
+from farm.analysis import statistics
 
 CONFIDENCES = st.sampled_from((0.9, 0.95, 0.99))
 
@@ -46,7 +47,7 @@ def test_interval_encloses_the_median_and_scales(samples: list[int], scale: int,
     series = np.array(samples, dtype=np.int64)
     interval = median_interval(series, confidence)
     if interval is None:
-        assert len(samples) < 9
+        assert median_ranks(independent_count(series), confidence) is None
         return
     assert interval.low <= interval.median == np.median(series) <= interval.high
     scaled = median_interval(series * scale, confidence)
@@ -85,3 +86,21 @@ def test_a_shift_below_the_tolerance_counts_as_level() -> None:
 def test_a_short_series_is_not_known_to_be_steady() -> None:
     assert not steady(np.ones(17), 0.95, 0.02)
     assert steady(np.ones(18), 0.95, 0.02)
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(4, 400), correlation=st.sampled_from((0.0, 0.5, 0.95)))
+def test_samples_count_as_in_the_analysis(seed: int, count: int, correlation: float) -> None:
+    """The harness stands alone and has its own copy; a measurement that stops must be found narrow enough later."""
+    generator = np.random.default_rng(seed)
+    series = np.zeros(count)
+    for i in range(count):
+        series[i] = correlation * series[i - 1] + generator.standard_normal()
+    series = np.exp(series)
+    assert independent_count(series) == pytest.approx(statistics.independent_count(series, 0.5), abs=1)
+
+
+def test_correlated_samples_count_less() -> None:
+    generator = np.random.default_rng(3)
+    noise = generator.standard_normal(500)
+    assert independent_count(noise) > 300
+    assert independent_count(np.convolve(noise, np.ones(20) / 20, mode="same")) < 100

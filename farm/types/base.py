@@ -1,0 +1,56 @@
+"""Names, hashes and files: what every other type is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+
+def _inside(name: str) -> str:
+    """Files are unpacked under their names: none may lead out of its folder."""
+    if name in (".", ".."):
+        raise ValueError(f"{name!r} is no file name")
+    return name
+
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f\x7f]{1,200}$"), AfterValidator(_inside)]
+DType = Literal["float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"]
+
+
+class Frozen(BaseModel):
+    # JSON has no NaN; a model may well answer with one, and then its parity holds it.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 over the canonical JSON of ``value``: the same content always has the same digest."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class Blob(Frozen):
+    """A content-addressed file in the artifact store."""
+
+    name: FileName
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+    @property
+    def store_path(self) -> str:
+        """Where a content-addressed folder keeps it, relative to its root."""
+        return f"{self.sha256[:2]}/{self.sha256}"
+
+
+class TensorSpec(Frozen):
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"

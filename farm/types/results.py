@@ -1,0 +1,126 @@
+"""What a device recorded (measurement), and what is concluded from it (result)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from farm.types.base import Frozen, Name
+from farm.types.devices import Device
+from farm.types.recipes import Artifact
+from farm.types.runs import Job
+
+
+class Parity(Frozen):
+    """Distance of the outputs on the device from PyTorch's, over ``samples`` inputs.
+
+    ``top1_agreement`` is absent where the outputs are no rows of class scores.
+    """
+
+    samples: int
+    max_abs_error: float
+    max_rel_error: float
+    reference_abs_max: float
+    cosine: float
+    snr_db: float
+    top1_agreement: float | None = None
+
+
+class Telemetry(Frozen):
+    """What the device did meanwhile. A field is absent where it could not be read; ``absent`` says why."""
+
+    background_cpu_ratio: float | None = None
+    steal_ratio: float | None = None
+    cpu_frequency_hertz_min: float | None = None
+    cpu_frequency_hertz_max: float | None = None
+    cpu_frequency_limit_hertz: float | None = None
+    cpu_frequency_maximum_hertz: float | None = None
+    temperature_start_celsius: float | None = None
+    temperature_max_celsius: float | None = None
+    absent: dict[str, str] = {}
+
+
+class Measurement(Frozen):
+    """Raw record of one attempt, as the harness and the meters wrote it."""
+
+    attempt_id: int
+    job_id: int
+    epoch: int
+    latency_samples_seconds: tuple[float, ...]
+    warmup_samples_seconds: tuple[float, ...]
+    import_seconds: float
+    load_seconds: float
+    first_inference_seconds: float
+    memory_baseline_bytes: int | None
+    memory_peak_bytes: int | None
+    parity: Parity | None
+    non_finite_outputs: int
+    stopped_by: Literal["interval", "time", "samples"]
+    cpus_allowed: tuple[int, ...]
+    runtime_versions: dict[str, str]
+    telemetry: Telemetry
+    started_at: datetime
+    absent: dict[str, str] = {}
+
+
+class Estimate(Frozen):
+    """A figure with its confidence interval [low, high]."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width_ratio(self) -> float:
+        return (self.high - self.low) / 2 / self.value if self.value else float("inf")
+
+
+class VerdictLevel(StrEnum):
+    TRUSTED = "trusted"
+    SUSPECT = "suspect"
+    INVALID = "invalid"
+
+
+class Reason(Frozen):
+    code: Name
+    level: Literal[VerdictLevel.SUSPECT, VerdictLevel.INVALID]
+    text: str
+
+
+class Verdict(Frozen):
+    level: VerdictLevel
+    reasons: tuple[Reason, ...] = ()
+
+
+class Result(Frozen):
+    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``."""
+
+    job_id: int
+    epoch: int
+    latency_seconds: dict[str, Estimate]
+    latency_mean_seconds: float
+    confidence: float
+    sample_count: int
+    independent_sample_count: int | None = None  # serially correlated samples count as fewer
+    import_seconds: float
+    load_seconds: float
+    first_inference_seconds: float
+    memory_peak_bytes: int | None
+    memory_over_baseline_bytes: int | None
+    artifact_bytes: int
+    parity: Parity | None
+    telemetry: Telemetry
+    verdict: Verdict
+    runtime_versions: dict[str, str] = {}
+    absent: dict[str, str] = {}
+    measured_at: datetime
+
+
+class JobOutcome(Frozen):
+    """A job with all that is known of it: the row of a comparison."""
+
+    job: Job
+    device: Device
+    artifact: Artifact | None = None
+    result: Result | None = None

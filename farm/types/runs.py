@@ -1,0 +1,148 @@
+"""What is measured (scenario) and how (protocol), and the runs, jobs and attempts that do it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from farm.types.base import Blob, Frozen, Name, Sha256
+from farm.types.failure import Failure
+from farm.types.recipes import Recipe
+
+
+class Scenario(Frozen):
+    """What is measured. ``single-stream`` (MLPerf's name): one request after the other.
+
+    May be written ``Scenario("single-stream", threads=2)``.
+    """
+
+    name: Literal["single-stream"] = "single-stream"
+    threads: int = Field(default=1, ge=1, le=256)
+    accelerator: Literal["cpu"] = "cpu"
+
+    def __init__(self, name: str = "single-stream", **fields: Any) -> None:
+        super().__init__(**{"name": name, **fields})
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.threads}t"
+
+
+class Protocol(Frozen):
+    """How: warm-up, stop rule, time-out. The stop rule ends a measurement once the confidence interval of
+    the median is within ±``target_half_width_ratio`` and the minima are met, or when ``max_seconds`` are spent (then
+    the verdict says so). 100 samples leave room for the interval of a p95, which needs 72 independent ones.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    min_warmup_seconds: float = Field(default=0.5, ge=0)
+    min_warmup_runs: int = Field(default=3, ge=1)
+    min_samples: int = Field(default=100, ge=10)
+    min_seconds: float = Field(default=0.3, ge=0)
+    max_samples: int = Field(default=20_000, ge=10)
+    max_seconds: float = Field(default=10.0, gt=0)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    target_half_width_ratio: float = Field(default=0.02, gt=0, lt=1)
+    timeout_seconds: float = Field(default=300.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Protocol:
+        if self.max_samples < self.min_samples:
+            raise ValueError(f"max_samples={self.max_samples} is below min_samples={self.min_samples}")
+        if self.timeout_seconds <= self.max_seconds:
+            raise ValueError(f"timeout_seconds={self.timeout_seconds} must exceed max_seconds={self.max_seconds}")
+        return self
+
+
+class RunSpec(Frozen):
+    model: str  # id, unique prefix of an id, or name (the newest of that name)
+    recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=200)
+    devices: str
+    scenarios: tuple[Scenario, ...] = Field(default=(Scenario(),), min_length=1, max_length=50)
+    protocol: Protocol = Protocol()
+    name: str = Field(default="", max_length=200)
+
+
+class RunState(StrEnum):
+    ACTIVE = "active"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+class JobState(StrEnum):
+    WAITING = "waiting"  # for its artifact
+    QUEUED = "queued"
+    LEASED = "leased"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED)
+
+
+class Job(Frozen):
+    """One artifact, one device, one scenario. ``epoch`` counts attempts and fences late results."""
+
+    id: int
+    run_id: int
+    recipe: Recipe
+    build_key: Sha256
+    reference_key: Sha256 | None = None  # the build that computes the reference outputs, where the upload had none
+    device_id: Name
+    scenario: Scenario
+    state: JobState
+    epoch: int = 0
+    reason: str = ""
+    failure: Failure | None = None
+
+
+class Run(Frozen):
+    id: int
+    spec: RunSpec
+    model_id: Sha256
+    model_name: str
+    state: RunState
+    created_by: str
+    created_at: datetime
+    finished_at: datetime | None = None
+    jobs: dict[JobState, int] = {}
+
+
+class Lease(Frozen):
+    """Everything an agent needs to measure one attempt. ``epoch`` is the fencing token."""
+
+    attempt_id: int
+    job_id: int
+    epoch: int
+    device_id: Name
+    runtime: Name
+    options: dict[str, str | int | float | bool] = {}
+    files: tuple[Blob, ...]
+    example_inputs: Blob
+    parity_inputs: Blob
+    reference_outputs: Blob
+    scenario: Scenario
+    protocol: Protocol
+    ttl_seconds: float = Field(gt=0)
+
+
+class Attempt(Frozen):
+    """One try at a job: a device held for it, and how that ended. ``measurement`` is the raw record as a blob."""
+
+    id: int
+    job_id: int
+    epoch: int
+    device_id: Name
+    agent: Name
+    state: Literal["leased", "running", "finished", "failed", "cancelled", "superseded"]
+    leased_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    failure: Failure | None = None
+    measurement: Blob | None = None

@@ -1,0 +1,84 @@
+"""What only passes between processes: events, problems, roles, and how agents and heads meet."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from farm.errors import Fault
+from farm.types.base import Frozen, Name
+from farm.types.devices import Device
+from farm.types.failure import Failure
+from farm.types.results import Measurement
+
+
+class Event(Frozen):
+    """One line of a run's event stream."""
+
+    seq: int
+    run_id: int
+    at: datetime
+    kind: Literal["build", "job", "run"]
+    subject: str  # recipe name, job id, run id
+    state: str
+    text: str = ""
+
+
+class Role(StrEnum):
+    VIEWER = "viewer"
+    USER = "user"
+    AGENT = "agent"
+    ADMIN = "admin"
+
+
+class Problem(Frozen):
+    """RFC 9457 problem document: how every error of the API looks."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    fault: Fault
+    remedy: str
+    details: dict[str, Any] = {}
+
+
+class AgentInfo(Frozen):
+    """What an agent says of itself. ``journal_id`` changes when its journal was lost."""
+
+    name: Name
+    host: str
+    journal_id: str
+    python_version: str
+    devices: tuple[Device, ...]
+
+
+class AgentEvent(Frozen):
+    """One line of an agent's journal: delivered at least once, committed once, then acknowledged."""
+
+    seq: int
+    attempt_id: int
+    epoch: int
+    kind: Literal["started", "measured", "failed"]
+    at: datetime
+    measurement: Measurement | None = None
+    failure: Failure | None = None
+
+
+class HeadStarted(Frozen):
+    """What ``farm up`` says once it is ready. ``token``: of a new admin, on the first start on a state folder."""
+
+    url: str
+    state_dir: str
+    token: str | None = None
+
+
+class ClusterJoin(Frozen):
+    """What ``farm agent`` needs to join the Ray cluster of a head. Given to agents and admins only."""
+
+    ray_address: str
+    ray_token: str
+    ray_version: str
+    python_version: str
