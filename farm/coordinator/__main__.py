@@ -8,6 +8,8 @@ import logging
 import signal
 import sys
 
+import scipy.stats  # noqa: F401 - takes a second to load, which must not fall into the first result's way
+
 from farm.cluster.connection import Cluster
 from farm.config import load
 from farm.coordinator.coordinator import Coordinator

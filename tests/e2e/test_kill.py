@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -27,10 +28,13 @@ PARTS = {
 }
 
 
-def find(part: str) -> psutil.Process | None:
-    """A process of this test's farm (all of them descend from this process, or were left to init by a kill)."""
-    for process in psutil.process_iter(["cmdline"]):
-        if PARTS[part] in " ".join(process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE:
+def find(part: str, state_dir: Path) -> psutil.Process | None:
+    """A process of this farm: it descends from this test, or it names the state folder (the harness may outlive
+    its parent). Other farms on this machine are left alone."""
+    mine = {process.pid for process in psutil.Process().children(recursive=True)}
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if PARTS[part] in line and (process.info["pid"] in mine or str(state_dir) in line):
             return process
     return None
 
@@ -43,7 +47,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_run_goes_on(client: farm.Client, image: torch.Tensor, part: str) -> None:
+def test_the_run_goes_on(client: farm.Client, state_dir: Path, image: torch.Tensor, part: str) -> None:
     torch.manual_seed(list(PARTS).index(part))  # a model of its own: something has to be built
     run = client.submit(
         SmallNet().eval(),
@@ -54,8 +58,8 @@ def test_the_run_goes_on(client: farm.Client, image: torch.Tensor, part: str) ->
     )
     if not part.startswith("build"):
         until(lambda: any(o.job.state is JobState.RUNNING for o in run.outcomes()), "a job runs", 120)
-    until(lambda: find(part) is not None, f"{part} is there", 120)
-    victim = find(part)
+    until(lambda: find(part, state_dir) is not None, f"{part} is there", 120)
+    victim = find(part, state_dir)
     assert victim is not None
     victim.send_signal(signal.SIGKILL)
     run.wait(timeout_seconds=180)

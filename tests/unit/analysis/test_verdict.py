@@ -63,7 +63,7 @@ def test_what_does_not_compute_the_same_is_invalid(code: str, fields: dict[str, 
             {"telemetry": telemetry(cpu_frequency_limit_hertz=1.8e9, cpu_frequency_maximum_hertz=3.2e9)},
         ),
         ("too-few-samples", {"latency_samples_seconds": tuple(QUIET[:30])}),
-        ("interval-not-reached", {"latency_samples_seconds": tuple(series(0.01, 60, spread=0.3))}),
+        ("interval-not-reached", {"latency_samples_seconds": tuple(series(0.01, 120, spread=0.3))}),
         ("interval-not-reached", {"latency_samples_seconds": (0.01, 0.011, 0.012)}),
         ("drift", {"latency_samples_seconds": tuple(QUIET * np.linspace(1, 1.2, 400))}),
         ("drift", {"latency_samples_seconds": tuple(QUIET * np.linspace(1.2, 1, 400))}),
@@ -107,7 +107,7 @@ def test_identical_outputs_pass_even_when_they_are_all_zero() -> None:
 def test_the_reason_names_the_figure_and_the_limit() -> None:
     (reason,) = verdict(measurement(QUIET, parity=parity(cosine=0.98))).reasons
     assert "0.980000" in reason.text and "0.9999" in reason.text
-    (reason,) = verdict(measurement(series(0.01, 60, spread=0.3))).reasons
+    (reason,) = verdict(measurement(series(0.01, 120, spread=0.3))).reasons
     assert "instead of ±2.0%" in reason.text
 
 
