@@ -21,12 +21,11 @@ _OBJECT_STORE_BYTES = 80_000_000  # artifacts travel through the artifact store,
 
 def environment(settings: Settings, token: str) -> dict[str, str]:
     """For every process that uses this Ray cluster. Loopback only unless ``ray_host`` says otherwise."""
-    loopback = settings.ray_host == "127.0.0.1"
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
         # Ray replaces 127.0.0.1 by an outside address where it believes in multi-node clusters.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if is_loopback(settings) else "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_worker_prestart": "0",
         "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
@@ -35,6 +34,11 @@ def environment(settings: Settings, token: str) -> dict[str, str]:
         "RAY_health_check_timeout_ms": "1000",
         "RAY_health_check_failure_threshold": "5",
     }
+
+
+def is_loopback(settings: Settings) -> bool:
+    """Whether nobody on another machine can reach this cluster."""
+    return settings.ray_host == "127.0.0.1"
 
 
 def cluster_token(settings: Settings) -> str:

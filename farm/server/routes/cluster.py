@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 from fastapi import APIRouter
 
-from farm.cluster.node import cluster_token, head_address
-from farm.errors import InfrastructureError
+from farm.cluster.node import cluster_token, head_address, is_loopback
+from farm.errors import ConflictError, InfrastructureError
 from farm.server.auth import Joiner
 from farm.server.problems import documented
 from farm.server.resources import Farm
@@ -17,9 +17,14 @@ from farm.types import ClusterJoin
 router = APIRouter(prefix="/cluster", tags=["cluster"])
 
 
-@router.get("/join", responses=documented())
+@router.get("/join", responses=documented(ConflictError))
 def join(farm: Farm, caller: Joiner) -> ClusterJoin:
     """Address and secret of the Ray cluster. The secret lets its holder run code on every node."""
+    if farm.settings.ray_address is None and is_loopback(farm.settings):
+        raise ConflictError(
+            "This head's Ray cluster listens on loopback only, so no agent can join it.",
+            remedy="Start the head with `farm up --ray-host ADDRESS`, an address of it that the agents reach.",
+        )
     address = farm.settings.ray_address or head_address(farm.settings)
     if address is None:
         raise InfrastructureError("The farm's Ray cluster is not up.", remedy="Try again in a few seconds.")
