@@ -47,6 +47,8 @@ class Progress:
             job = outcome.job
             self.jobs[str(job.id)] = job.state
             self.labels[str(job.id)] = f"{job.recipe.name} on {job.device_id}, {job.scenario}"
+            if outcome.artifact is not None:
+                self.builds[job.recipe.name] = (BuildState.BUILT, "")
 
     def apply(self, event: Event) -> None:
         if event.seq <= self._seq:

@@ -20,6 +20,7 @@ from farm.types import (
     RunState,
     Scenario,
 )
+from tests.values import artifact
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 RECIPES = tuple(
@@ -149,3 +150,10 @@ def test_a_terminal_gets_the_live_view():
     console = Console(file=StringIO(), width=120, force_terminal=True)
     with open_view(RUN, outcomes(), console) as view:
         assert isinstance(view, LiveView)
+
+
+def test_an_artifact_that_is_there_already_is_shown_as_built():
+    first, *rest = outcomes()
+    built = first.model_copy(update={"artifact": artifact("a" * 64)})
+    progress = Progress(RUN, [built, *rest])
+    assert progress.builds[first.job.recipe.name] == ("built", "")
