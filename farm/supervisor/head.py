@@ -7,6 +7,7 @@ This process imports neither ray nor the server.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import time
@@ -17,11 +18,14 @@ import httpx
 
 from farm.cluster import node
 from farm.config import Settings
+from farm.errors import InfrastructureError
 from farm.server.tokens import issue_token
 from farm.store.database import Store
 from farm.supervisor.child import Child
 from farm.supervisor.ground import free_port, state_folder, stop_signals, wait_for
 from farm.types import HeadStarted, Role
+
+log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.2
 
@@ -96,7 +100,12 @@ class _Head:
             self._clear_ray()
             if not self._ray.keep_running():
                 return
-            self._await_ray(self._ray, stopping)
+            try:
+                self._await_ray(self._ray, stopping)
+            except InfrastructureError as error:  # tried again, later and later; the API answers meanwhile
+                log.warning("%s", error)
+                self._ray.stop()
+                return
         self._coordinator.keep_running()
 
     def _await_ray(self, ray: Child, stopping: Callable[[], bool]) -> None:
