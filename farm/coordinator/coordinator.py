@@ -28,7 +28,7 @@ from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, Lease
+from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, Lease, Run
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Coordinator:
         self.store = store
         self.artifacts = artifacts
         self.leases = Leases(settings.lease_ttl_seconds)
-        self.state = st.FarmState(socket.gethostname(), settings.build_slots)
+        self.state = st.FarmState(socket.gethostname(), settings.build_slots, settings.devices_per_user)
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
         self._newest_run = 0
@@ -142,7 +142,7 @@ class Coordinator:
 
     def _take_submissions(self) -> None:
         with self.store.reading() as reading:
-            added = [_run_added(run.id, reading) for run in reading.runs_after(self._newest_run)]
+            added = [_run_added(run, reading) for run in reading.runs_after(self._newest_run)]
             cancelled = [st.CancelRequested(run_id) for run_id in reading.cancel_requests()]
         if added or cancelled:
             self._newest_run = max([self._newest_run, *(event.run_id for event in added)])
@@ -224,13 +224,17 @@ def _built_text(build: Build) -> str:
     return f"in {build.built.report.seconds:.1f} s, {build.built.size_bytes / 2**20:.1f} MiB"
 
 
-def _run_added(run_id: int, reading: Reading) -> st.RunAdded:
-    jobs = reading.jobs(run_id)
+def _run_added(run: Run, reading: Reading) -> st.RunAdded:
+    jobs = reading.jobs(run.id)
     needs = {job.id: frozenset(key for key in (job.build_key, job.reference_key) if key) for job in jobs}
     builds = reading.builds(sorted(frozenset().union(*needs.values())))
+    user, priority = run.created_by, run.spec.priority
     return st.RunAdded(
-        run_id,
-        tuple(st.JobView(job.id, run_id, job.device_id, needs[job.id], job.state, job.epoch) for job in jobs),
+        run.id,
+        tuple(
+            st.JobView(job.id, run.id, user, job.device_id, needs[job.id], priority, job.state, job.epoch)
+            for job in jobs
+        ),
         tuple(st.BuildView(build.key, build.state) for build in builds),
     )
 

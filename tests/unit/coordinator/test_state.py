@@ -53,7 +53,7 @@ def farm_with(
 
 
 def job(number: int, *needs: str, device: str = "a-cpu", run: int = 1) -> JobView:
-    return JobView(number, run, device, frozenset(needs or ("k1",)))
+    return JobView(number, run, "ada", device, frozenset(needs or ("k1",)))
 
 
 def test_a_job_goes_from_submission_to_the_end_of_its_run() -> None:
@@ -132,8 +132,8 @@ def test_cancel_withdraws_what_runs_and_the_device_goes_on_with_another_run() ->
 
 
 def test_a_new_coordinator_takes_up_what_the_last_one_left() -> None:
-    held = JobView(1, 1, "a-cpu", frozenset({"k1"}), JobState.RUNNING, epoch=2)
-    waiting = JobView(2, 1, "a-cpu", frozenset({"k2"}), JobState.WAITING)
+    held = JobView(1, 1, "ada", "a-cpu", frozenset({"k1"}), state=JobState.RUNNING, epoch=2)
+    waiting = JobView(2, 1, "ada", "a-cpu", frozenset({"k2"}))
     state = FarmState("head", 2)
     out = state.apply(
         RunAdded(1, (held, waiting), (BuildView("k1", BuildState.BUILT), BuildView("k2", BuildState.BUILDING)))
@@ -192,7 +192,7 @@ class Farm(RuleBasedStateMachine):
         jobs = []
         for key in needs:
             device = data.draw(st.sampled_from(DEVICES))
-            jobs.append(JobView(self.next_job, self.next_run, device, frozenset({key})))
+            jobs.append(JobView(self.next_job, self.next_run, "ada", device, frozenset({key})))
             self.job_states[self.next_job] = JobState.WAITING
             self.next_job += 1
         self.jobs_of[self.next_run] = {one.id for one in jobs}
