@@ -19,6 +19,7 @@ from functools import partial
 from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
 from farm.coordinator import state as st
+from farm.coordinator.explanation import explain
 from farm.coordinator.follower import AgentFollower
 from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.nudge import Nudge
@@ -28,7 +29,7 @@ from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, Lease, Run
+from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, JobState, Lease, Run
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ class Coordinator:
         """Write it down; what is to be done about it after the commit."""
         match instruction:
             case st.SetJob(job_id, state, epoch, reason, failure):
+                if state is JobState.QUEUED:
+                    reason = self._why_queued(job_id, reason)
                 tx.set_job(job_id, state, reason, failure, epoch)
                 tx.append_event(tx.job(job_id).run_id, "job", str(job_id), state, reason, _now())
             case st.SetBuild(key, state, runs, failure):
@@ -118,6 +121,13 @@ class Coordinator:
                     if follower := self._followers.get(withdrawn.agent):
                         return follower.reconcile_soon
         return None
+
+    def _why_queued(self, job_id: int, reason: str) -> str:
+        """Written down once, as of now: to keep it true would be thousands of writes per event."""
+        if self.state.jobs[job_id].state is not JobState.QUEUED:  # it has its device already
+            return reason
+        why = f"{explain(self.state, job_id)} (when queued)"
+        return f"{reason}; {why}" if reason else why
 
     # --- what the API wrote ---------------------------------------------------------------------------
 

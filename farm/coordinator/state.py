@@ -185,7 +185,7 @@ class FarmState:
         if BuildState.FAILED in states and failure:
             self._set_job(job, JobState.FAILED, "its artifact could not be built", failure)
         elif states == {BuildState.BUILT}:
-            self._queue(job, f"waits for {job.device_id}")
+            self._queue(job)
 
     def _drop_from_build(self, key: str, job: JobView) -> None:
         """Forget builds that nobody waits for; one in progress is still awaited."""
@@ -241,7 +241,7 @@ class FarmState:
         job = self.jobs.get(job_id)
         return job if job and job.epoch == epoch and job.state in states else None
 
-    def _queue(self, job: JobView, reason: str) -> None:
+    def _queue(self, job: JobView, reason: str = "") -> None:
         self._set_job(job, JobState.QUEUED, reason)
         self.scheduler.add(job, self.devices[job.device_id])
 

@@ -4,9 +4,9 @@
 
 Per size, a farm of D devices gets Q jobs of 8 users in 3 priorities, with a quota that binds, and works them off: every
 device reports that its attempt started and ended. Timed is each ``FarmState.apply``, whose end of an attempt includes
-the choice and the lease of the next job: an assignment is all that ``apply`` does between two jobs of a device. Python's
-garbage collector stays on, as in the coordinator; ``event_max_seconds`` is its full collection, which grows with the
-jobs known, and ``frozen_event_max_seconds`` the same with what was loaded frozen (``gc.freeze``).
+the choice and the lease of the next job; an assignment is all that ``apply`` does between two jobs of a device. The
+garbage collector stays on, as in the coordinator: ``event_max_seconds`` is its full collection where that falls into an
+event; ``frozen_event_max_seconds`` is the same with ``gc.freeze`` after loading.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Load:
 
 def runs(devices: list[str], queued: int) -> list[RunAdded]:
     """Runs of JOBS_PER_RUN jobs: on each of their devices, RECIPES variants."""
-    rng = random.Random(1)
+    rng = random.Random(1)  # noqa: S311 - the same farm every time
     events = []
     for first in range(0, queued, JOBS_PER_RUN):
         run = first // JOBS_PER_RUN + 1
