@@ -21,6 +21,8 @@ def explain(state: FarmState, job_id: int, job_seconds: float | None = None) -> 
             return _builds(state, job)
         case JobState.QUEUED:
             return _queued(state, job, device, job_seconds)
+        case _ if job_id not in device.holders:
+            return f"does not wait: {job.device_id} has measured, the result is being worked out"
         case _:
             return f"{job.device_id} is leased to it, attempt {job.epoch}"
 

@@ -109,8 +109,11 @@ class FarmState:
     def _add_run(self, event: RunAdded) -> None:
         if event.run_id in self.runs:
             return
+        needed = {key for job in event.jobs if not job.state.terminal for key in job.needs}
         for build in event.builds:
             known = self.builds.get(build.key)
+            if build.key not in needed:
+                continue  # after a restart: only jobs that have ended wanted it
             if known is None or known.state is BuildState.FAILED:
                 # What failed before is tried again for a new run; what another coordinator's life was
                 # building has died with it.

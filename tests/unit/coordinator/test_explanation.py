@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farm.coordinator.events import AgentLost, AttemptEnded, BuildEnded, DeviceSeen, RunAdded
+from farm.coordinator.events import AgentLost, AttemptEnded, BuildEnded, DeviceReleased, DeviceSeen, RunAdded
 from farm.coordinator.explanation import explain
 from farm.coordinator.state import FarmState
 from farm.coordinator.views import BuildView, JobView
@@ -51,8 +51,10 @@ def test_a_job_waits_for_those_ahead_of_it_and_says_how_long() -> None:
     assert "; 1 job is ahead of it on a; starts in about 20 s" in explain(state, 2, 10)
     assert "; 2 jobs are ahead of it on a; starts in about 30 s" in explain(state, 5, 10), "users take turns"
     assert "; 4 jobs are ahead of it on a; starts in about 50 s" in explain(state, 4, 10)
+    state.apply(DeviceReleased(1, 1))
+    assert explain(state, 1) == "does not wait: a has measured, the result is being worked out"
     state.apply(AttemptEnded(1, 1))
-    assert "does not wait" in explain(state, 1)
+    assert "it has ended" in explain(state, 1)
     assert "leased to job 6 of run 6; starts in about 10 s" in explain(state, 2, 10)
 
 

@@ -150,6 +150,17 @@ def test_a_new_coordinator_takes_up_what_the_last_one_left() -> None:
     assert kinds(state.apply(AttemptEnded(1, 2)), StartAttempt) == [StartAttempt(2, "a-cpu", 1)]
 
 
+def test_a_new_coordinator_does_not_build_for_jobs_that_have_ended() -> None:
+    failed = JobView(1, 1, "ada", "a-cpu", frozenset({"k1"}), state=JobState.FAILED)
+    state = FarmState("a", 2)
+    state.apply(DeviceSeen("a-cpu", "a", "a"))
+    views = (BuildView("k1", BuildState.FAILED), BuildView("k2", BuildState.BUILT))
+    out = state.apply(RunAdded(1, (failed, job(2, "k2")), views))
+    assert not kinds(out, SetBuild)
+    assert not kinds(out, StartBuild)
+    assert kinds(out, StartAttempt) == [StartAttempt(2, "a-cpu", 1)], "nor does that keep a machine from measuring"
+
+
 class Farm(RuleBasedStateMachine):
     """Random events, among them repeated and outdated ones, against what must always hold."""
 
