@@ -5,17 +5,19 @@
 Per size, a farm of D devices gets Q jobs of 8 users in 3 priorities, with a quota that binds, and works them off: every
 device reports that its attempt started and ended. Timed is each ``FarmState.apply``, whose end of an attempt includes
 the choice and the lease of the next job; an assignment is all that ``apply`` does between two jobs of a device. The
-garbage collector stays on, as in the coordinator: ``event_max_seconds`` is its full collection where that falls into an
-event; ``frozen_event_max_seconds`` is the same with ``gc.freeze`` after loading.
+garbage collector stays on, as in the coordinator; ``gc_longest_pause_seconds`` is its longest stop, submission included:
+a full collection, which grows with the jobs known, and hits one event in very many.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import statistics
 import time
 from collections import deque
+from collections.abc import Iterator
 
 from farm.coordinator.events import AttemptEnded, AttemptStarted, DeviceSeen, Event, RunAdded
 from farm.coordinator.instructions import Instruction, StartAttempt
@@ -90,13 +92,11 @@ def runs(devices: list[str], queued: int) -> list[RunAdded]:
     return events
 
 
-def measure(devices: int, queued: int, *, frozen: bool) -> dict[str, float]:
-    load = Load(devices, queued)
+def measure(devices: int, queued: int) -> dict[str, float]:
     gc.collect()
-    if frozen:
-        gc.freeze()
-    load.work_off()
-    gc.unfreeze()
+    with pauses() as pause_seconds:
+        load = Load(devices, queued)
+        load.work_off()
     quantiles = statistics.quantiles(load.seconds, n=100, method="inclusive")
     return {
         "assignments_per_second": load.assignments / sum(load.seconds),
@@ -104,16 +104,36 @@ def measure(devices: int, queued: int, *, frozen: bool) -> dict[str, float]:
         "event_p99_seconds": quantiles[98],
         "event_max_seconds": max(load.seconds),
         "submit_seconds_per_job": load.submit_seconds_per_job,
+        "gc_longest_pause_seconds": max(pause_seconds, default=0.0),
     }
+
+
+@contextlib.contextmanager
+def pauses() -> Iterator[list[float]]:
+    """The stops of the garbage collector meanwhile."""
+    seconds: list[float] = []
+    began = 0.0
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        nonlocal began
+        if phase == "start":
+            began = time.perf_counter()
+        else:
+            seconds.append(time.perf_counter() - began)
+
+    gc.callbacks.append(note)
+    try:
+        yield seconds
+    finally:
+        gc.callbacks.remove(note)
 
 
 def main() -> None:
     figures: dict[str, float | int] = {"repeats": REPEATS, "users": USERS}
     rows: list[list[object]] = []
     for devices, queued in SIZES:
-        repeats = [measure(devices, queued, frozen=False) for _ in range(REPEATS)]
+        repeats = [measure(devices, queued) for _ in range(REPEATS)]
         median = {key: statistics.median(repeat[key] for repeat in repeats) for key in repeats[0]}
-        median["frozen_event_max_seconds"] = measure(devices, queued, frozen=True)["event_max_seconds"]
         rows = rows or [["devices", "queued", *median]]
         rows.append([devices, queued, *median.values()])
         figures |= {f"{devices}x{queued}_{key}": value for key, value in median.items()}
