@@ -5,8 +5,8 @@
 Per size, a farm of D devices gets Q jobs of 8 users in 3 priorities, with a quota that binds, and works them off: every
 device reports that its attempt started and ended. Timed is each ``FarmState.apply``, whose end of an attempt includes
 the choice and the lease of the next job; an assignment is all that ``apply`` does between two jobs of a device. The
-garbage collector stays on, as in the coordinator; ``gc_longest_pause_seconds`` is its longest stop, submission included:
-a full collection, which grows with the jobs known, and hits one event in very many.
+garbage collector stays on, as in the coordinator; ``gc_longest_pause_seconds`` is its longest stop, submission
+included: a full collection, which grows with the jobs known, and hits one event in very many.
 """
 
 from __future__ import annotations
