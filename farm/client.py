@@ -24,6 +24,7 @@ from farm.types import (
     ClusterJoin,
     Device,
     Model,
+    Priority,
     Protocol,
     Recipe,
     RecipeInfo,
@@ -170,6 +171,7 @@ class AsyncClient:
         example_inputs: Any = None,
         scenarios: Sequence[Scenario] = (Scenario(),),
         protocol: Protocol | None = None,
+        priority: Priority = "normal",
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
         name: str | None = None,
@@ -180,6 +182,7 @@ class AsyncClient:
         ``model``: an ``nn.Module``, a file (see ``add_model``), or the name or id of an uploaded model.
         ``recipes``: names of presets, recipes, or ``"all"`` that are usable at the farm and take this model.
         ``devices``: a selector. ``name`` names the run, ``model_name`` a model that is uploaded with it.
+        ``priority``: at each device, jobs of a higher one go first: interactive, normal, nightly.
         """
         self.connection.check_token()
         inputs = {
@@ -199,6 +202,7 @@ class AsyncClient:
                 scenarios=tuple(scenarios),
                 protocol=protocol or Protocol(),
                 name=name or "",
+                priority=priority,
             )
         except ValidationError as error:
             first = error.errors()[0]

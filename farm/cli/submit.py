@@ -13,7 +13,7 @@ from farm.cli.output import JsonFlag
 from farm.cli.runs import exit_code, follow
 from farm.cli.session import connect
 from farm.errors import UserError
-from farm.types import Protocol, Scenario
+from farm.types import Priority, Protocol, Scenario
 
 
 def submit(
@@ -27,6 +27,9 @@ def submit(
         float | None, typer.Option(help="Time to measure one job, if its interval is not reached sooner.")
     ] = None,
     timeout_seconds: Annotated[float | None, typer.Option(help="Time after which a job is given up.")] = None,
+    priority: Annotated[
+        Priority, typer.Option(help="Who goes first at a device: interactive, normal, nightly.")
+    ] = "normal",
     inputs: Annotated[Path | None, typer.Option(help="Example inputs (.npz) of a model file.")] = None,
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to compare outputs on.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to quantize with.")] = None,
@@ -47,6 +50,7 @@ def submit(
             example_inputs=inputs,
             scenarios=_scenarios(threads),
             protocol=_protocol(max_seconds=max_seconds, timeout_seconds=timeout_seconds),
+            priority=priority,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
             name=name,

@@ -19,6 +19,7 @@ from functools import partial
 from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
 from farm.coordinator import state as st
+from farm.coordinator.explanation import explain
 from farm.coordinator.follower import AgentFollower
 from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.nudge import Nudge
@@ -28,7 +29,7 @@ from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, Lease
+from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, JobState, Lease, Run
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Coordinator:
         self.store = store
         self.artifacts = artifacts
         self.leases = Leases(settings.lease_ttl_seconds)
-        self.state = st.FarmState(socket.gethostname(), settings.build_slots)
+        self.state = st.FarmState(socket.gethostname(), settings.build_slots, settings.devices_per_user)
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
         self._newest_run = 0
@@ -89,6 +90,8 @@ class Coordinator:
         """Write it down; what is to be done about it after the commit."""
         match instruction:
             case st.SetJob(job_id, state, epoch, reason, failure):
+                if state is JobState.QUEUED:
+                    reason = self._why_queued(job_id, reason)
                 tx.set_job(job_id, state, reason, failure, epoch)
                 tx.append_event(tx.job(job_id).run_id, "job", str(job_id), state, reason, _now())
             case st.SetBuild(key, state, runs, failure):
@@ -119,6 +122,13 @@ class Coordinator:
                         return follower.reconcile_soon
         return None
 
+    def _why_queued(self, job_id: int, reason: str) -> str:
+        """Written down once, as of now: to keep it true would be thousands of writes per event."""
+        if self.state.jobs[job_id].state is not JobState.QUEUED:  # it has its device already
+            return reason
+        why = f"{explain(self.state, job_id)} (when queued)"
+        return f"{reason}; {why}" if reason else why
+
     # --- what the API wrote ---------------------------------------------------------------------------
 
     def _resume(self) -> None:
@@ -142,7 +152,7 @@ class Coordinator:
 
     def _take_submissions(self) -> None:
         with self.store.reading() as reading:
-            added = [_run_added(run.id, reading) for run in reading.runs_after(self._newest_run)]
+            added = [_run_added(run, reading) for run in reading.runs_after(self._newest_run)]
             cancelled = [st.CancelRequested(run_id) for run_id in reading.cancel_requests()]
         if added or cancelled:
             self._newest_run = max([self._newest_run, *(event.run_id for event in added)])
@@ -224,13 +234,17 @@ def _built_text(build: Build) -> str:
     return f"in {build.built.report.seconds:.1f} s, {build.built.size_bytes / 2**20:.1f} MiB"
 
 
-def _run_added(run_id: int, reading: Reading) -> st.RunAdded:
-    jobs = reading.jobs(run_id)
+def _run_added(run: Run, reading: Reading) -> st.RunAdded:
+    jobs = reading.jobs(run.id)
     needs = {job.id: frozenset(key for key in (job.build_key, job.reference_key) if key) for job in jobs}
     builds = reading.builds(sorted(frozenset().union(*needs.values())))
+    user, priority = run.created_by, run.spec.priority
     return st.RunAdded(
-        run_id,
-        tuple(st.JobView(job.id, run_id, job.device_id, needs[job.id], job.state, job.epoch) for job in jobs),
+        run.id,
+        tuple(
+            st.JobView(job.id, run.id, user, job.device_id, needs[job.id], priority, job.state, job.epoch)
+            for job in jobs
+        ),
         tuple(st.BuildView(build.key, build.state) for build in builds),
     )
 

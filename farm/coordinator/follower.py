@@ -89,7 +89,7 @@ class AgentFollower:
             at = datetime.now(UTC)
             for device in info.devices:
                 known = self._farm.state.devices.get(device.id)
-                leased = known is not None and known.holder is not None
+                leased = known is not None and known.leased
                 state = DeviceState.LEASED if leased else DeviceState.ONLINE
                 tx.upsert_device(device.model_copy(update={"state": state}), at)
 

@@ -31,7 +31,7 @@ from farm.types.results import (
     Verdict,
     VerdictLevel,
 )
-from farm.types.runs import Attempt, Job, JobState, Lease, Protocol, Run, RunSpec, RunState, Scenario
+from farm.types.runs import Attempt, Job, JobState, Lease, Priority, Protocol, Run, RunSpec, RunState, Scenario
 from farm.types.wire import AgentEvent, AgentInfo, ClusterJoin, Event, HeadStarted, Problem, Role
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "Name",
     "Parity",
     "ParityLimits",
+    "Priority",
     "Problem",
     "Protocol",
     "Quantize",

@@ -57,6 +57,10 @@ class Protocol(Frozen):
         return self
 
 
+# At each device, jobs of a higher priority go first.
+Priority = Literal["interactive", "normal", "nightly"]
+
+
 class RunSpec(Frozen):
     model: str  # id, unique prefix of an id, or name (the newest of that name)
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=200)
@@ -64,6 +68,7 @@ class RunSpec(Frozen):
     scenarios: tuple[Scenario, ...] = Field(default=(Scenario(),), min_length=1, max_length=50)
     protocol: Protocol = Protocol()
     name: str = Field(default="", max_length=200)
+    priority: Priority = "normal"
 
 
 class RunState(StrEnum):

@@ -79,6 +79,7 @@ def test_what_is_neither_file_nor_model(client):
         ({"recipes": ["litert"]}, farm.RecipeSpecError),
         ({"name": "x" * 300}, farm.UserError),
         ({"scenarios": []}, farm.UserError),
+        ({"priority": "urgent"}, farm.UserError),
         ({"example_inputs": None}, farm.ModelError),
         ({"parity_inputs": [(np.ones((2, 3), np.float32),)]}, farm.ModelError),
     ],
@@ -112,8 +113,9 @@ def test_from_the_shell(client, head, file, monkeypatch, capsys):
     assert main(["models", "add", str(file), "--inputs", "x.npz", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["name"] == "tiny"
     words = ["--recipes", "onnxruntime, onnxruntime-int8", "--devices", "platform=linux", "--threads", "1,2"]
-    assert main(["submit", "tiny", *words, "--max-seconds", "2", "--json"]) == 0
+    assert main(["submit", "tiny", *words, "--max-seconds", "2", "--priority", "nightly", "--json"]) == 0
     run = json.loads(capsys.readouterr().out)["run"]
+    assert run["spec"]["priority"] == "nightly"
     assert sum(run["jobs"].values()) == 4
     assert main(["submit", str(file), "--inputs", "x.npz", *words]) == 0
     assert f"farm runs watch {run['id'] + 1}" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from farm.coordinator.explanation import explain
 from farm.coordinator.state import (
     MAX_ATTEMPTS,
     AgentLost,
@@ -31,11 +32,15 @@ from farm.coordinator.state import (
     WithdrawAttempt,
 )
 from farm.errors import InfrastructureError, RecipeError
-from farm.types import BuildState, Failure, JobState, RunState
+from farm.types import BuildState, Failure, JobState, Priority, RunState
+from tests.unit.coordinator.reference import Reference
 
 LOST = Failure.of(InfrastructureError("The worker died.", remedy="Tried again."))
 BROKEN = Failure.of(RecipeError("The converter refuses aten::foo.", remedy="Choose another recipe."))
-DEVICES = ("a-cpu", "b-cpu")
+DEVICES = ("a-cpu", "b-cpu", "b-gpu")
+USERS = ("ada", "bob", "cleo")
+QUOTA = 2
+KEYS = ("k1", "k2", "k3")
 
 
 def kinds(instructions: list[Instruction], kind: type) -> list:
@@ -53,7 +58,7 @@ def farm_with(
 
 
 def job(number: int, *needs: str, device: str = "a-cpu", run: int = 1) -> JobView:
-    return JobView(number, run, device, frozenset(needs or ("k1",)))
+    return JobView(number, run, "ada", device, frozenset(needs or ("k1",)))
 
 
 def test_a_job_goes_from_submission_to_the_end_of_its_run() -> None:
@@ -132,8 +137,8 @@ def test_cancel_withdraws_what_runs_and_the_device_goes_on_with_another_run() ->
 
 
 def test_a_new_coordinator_takes_up_what_the_last_one_left() -> None:
-    held = JobView(1, 1, "a-cpu", frozenset({"k1"}), JobState.RUNNING, epoch=2)
-    waiting = JobView(2, 1, "a-cpu", frozenset({"k2"}), JobState.WAITING)
+    held = JobView(1, 1, "ada", "a-cpu", frozenset({"k1"}), state=JobState.RUNNING, epoch=2)
+    waiting = JobView(2, 1, "ada", "a-cpu", frozenset({"k2"}))
     state = FarmState("head", 2)
     out = state.apply(
         RunAdded(1, (held, waiting), (BuildView("k1", BuildState.BUILT), BuildView("k2", BuildState.BUILDING)))
@@ -145,6 +150,17 @@ def test_a_new_coordinator_takes_up_what_the_last_one_left() -> None:
     assert kinds(state.apply(AttemptEnded(1, 2)), StartAttempt) == [StartAttempt(2, "a-cpu", 1)]
 
 
+def test_a_new_coordinator_does_not_build_for_jobs_that_have_ended() -> None:
+    failed = JobView(1, 1, "ada", "a-cpu", frozenset({"k1"}), state=JobState.FAILED)
+    state = FarmState("a", 2)
+    state.apply(DeviceSeen("a-cpu", "a", "a"))
+    views = (BuildView("k1", BuildState.FAILED), BuildView("k2", BuildState.BUILT))
+    out = state.apply(RunAdded(1, (failed, job(2, "k2")), views))
+    assert not kinds(out, SetBuild)
+    assert not kinds(out, StartBuild)
+    assert kinds(out, StartAttempt) == [StartAttempt(2, "a-cpu", 1)], "nor does that keep a machine from measuring"
+
+
 class Farm(RuleBasedStateMachine):
     """Random events, among them repeated and outdated ones, against what must always hold."""
 
@@ -152,7 +168,8 @@ class Farm(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = FarmState(build_host="a", build_slots=2)
+        self.state = FarmState(build_host="a", build_slots=2, devices_per_user=QUOTA)
+        self.reference = Reference(self.state)
         self.next_job = self.next_run = 1
         self.job_states: dict[int, JobState] = {}
         self.ends: Counter[int] = Counter()
@@ -163,7 +180,11 @@ class Farm(RuleBasedStateMachine):
 
     def feed(self, event: object) -> tuple[tuple[int, int], ...]:
         started = []
-        for instruction in self.state.apply(event):  # type: ignore[arg-type]
+        out = self.state.apply(event)  # type: ignore[arg-type]
+        attempts, builds = self.reference.expect(out)
+        assert [(one.job_id, one.device_id) for one in kinds(out, StartAttempt)] == attempts
+        assert [one.key for one in kinds(out, StartBuild)] == builds
+        for instruction in out:
             match instruction:
                 case SetJob(job_id, job_state, _):
                     assert not self.job_states[job_id].terminal, "a job ends once"
@@ -187,12 +208,18 @@ class Farm(RuleBasedStateMachine):
                     self.run_ends[run_id] += 1
         return tuple(started)
 
-    @rule(target=attempts, needs=st.lists(st.sampled_from(("k1", "k2", "k3")), min_size=1, max_size=4), data=st.data())
-    def submit(self, needs: list[str], data: st.DataObject) -> object:
+    @rule(
+        target=attempts,
+        needs=st.lists(st.sampled_from(KEYS), min_size=1, max_size=4),
+        user=st.sampled_from(USERS),
+        priority=st.sampled_from(("interactive", "normal", "nightly")),
+        data=st.data(),
+    )
+    def submit(self, needs: list[str], user: str, priority: Priority, data: st.DataObject) -> object:
         jobs = []
         for key in needs:
             device = data.draw(st.sampled_from(DEVICES))
-            jobs.append(JobView(self.next_job, self.next_run, device, frozenset({key})))
+            jobs.append(JobView(self.next_job, self.next_run, user, device, frozenset({key}), priority))
             self.job_states[self.next_job] = JobState.WAITING
             self.next_job += 1
         self.jobs_of[self.next_run] = {one.id for one in jobs}
@@ -200,7 +227,7 @@ class Farm(RuleBasedStateMachine):
         self.next_run += 1
         return _several(self.feed(event))
 
-    @rule(target=attempts, key=st.sampled_from(("k1", "k2", "k3")), failure=st.sampled_from((None, LOST, BROKEN)))
+    @rule(target=attempts, key=st.sampled_from(KEYS), failure=st.sampled_from((None, LOST, BROKEN)))
     def end_build(self, key: str, failure: Failure | None) -> object:
         self.building.discard(key)
         return _several(self.feed(BuildEnded(key, failure)))
@@ -240,6 +267,19 @@ class Farm(RuleBasedStateMachine):
     def nothing_is_remembered_of_what_has_ended(self) -> None:
         assert all(not self.job_states[one].terminal for one in self.state.jobs)
         assert all(build.jobs or build.state is BuildState.BUILDING for build in self.state.builds.values())
+
+    @invariant()
+    def nobody_has_more_devices_than_the_quota_and_the_counts_are_right(self) -> None:
+        holders = [job for device in self.state.devices.values() for job in device.holders]
+        leased = Counter(self.state.jobs[one].user for one in holders)
+        assert leased == self.state.scheduler.leased_by
+        assert all(count <= QUOTA for count in leased.values())
+
+    @invariant()
+    def every_job_can_say_why_it_waits(self) -> None:
+        for one in self.state.jobs.values():
+            text = explain(self.state, one.id, 10.0)
+            assert (one.device_id if one.state is not JobState.WAITING else "build") in text
 
     def teardown(self) -> None:
         """Whatever happened: with devices back and builds answered, every job comes to an end."""
