@@ -14,7 +14,7 @@ from farm.coordinator import state as st
 from farm.errors import InfrastructureError
 from farm.store.samples import write as write_samples
 from farm.store.transaction import Transaction
-from farm.types import AgentEvent, AgentInfo, Blob, DeviceState, Lease, Measurement, Result
+from farm.types import AgentEvent, AgentInfo, Blob, Device, DeviceState, Lease, Measurement, Result
 
 if TYPE_CHECKING:
     from farm.coordinator.coordinator import Coordinator
@@ -31,6 +31,8 @@ class AgentFollower:
         self._name = name
         self._farm = coordinator
         self._agent: AgentConnection | None = None  # None while it does not answer
+        self._revision = ""  # of its devices,
+        self._seen: dict[str, Device] = {}  # which are in the store like this
 
     async def follow(self) -> None:
         """Until cancelled. An agent that does not answer for a while is lost until it does again."""
@@ -38,7 +40,7 @@ class AgentFollower:
         while True:
             try:
                 agent = AgentConnection(self._name)
-                info = await agent.info()
+                info = await agent.info(self._revision)
                 self._agent, silent_since_seconds = agent, None
                 self._see(info)
                 async with asyncio.TaskGroup() as both:
@@ -50,6 +52,7 @@ class AgentFollower:
             silent_since_seconds = silent_since_seconds or time.monotonic()
             if time.monotonic() - silent_since_seconds > _LOST_AFTER_SECONDS:
                 self._farm.turn(st.AgentLost(self._name))
+                self._revision, self._seen = "", {}
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def start(self, lease: Lease) -> None:
@@ -82,18 +85,30 @@ class AgentFollower:
         while True:
             await self._reconcile(agent)
             await asyncio.sleep(self._farm.leases.ttl_seconds / 4)
-            self._see(await agent.info())
+            self._see(await agent.info(self._revision))
 
     def _see(self, info: AgentInfo) -> None:
+        """Write only what is new: of a thousand devices that idle, one line says that their agent was heard of."""
+        devices = self._seen if info.devices is None else {device.id: device for device in info.devices}
+        changed = [device for device in devices.values() if self._seen.get(device.id) != device]
+        events: list[st.Event] = []
+        if self._seen.keys() - devices.keys():
+            # Some went away: all are lost for a moment, in one transaction, and those that stayed are seen again.
+            events.append(st.AgentLost(self._name))
+        shown = devices.values() if events else changed
+        events += [st.DeviceSeen(device.id, device.agent, device.host) for device in shown]
+
         def write(tx: Transaction) -> None:
             at = datetime.now(UTC)
-            for device in info.devices:
+            tx.hear_agent(self._name, at)
+            for device in changed:
                 known = self._farm.state.devices.get(device.id)
                 leased = known is not None and known.holder is not None
                 state = DeviceState.LEASED if leased else DeviceState.ONLINE
                 tx.upsert_device(device.model_copy(update={"state": state}), at)
 
-        self._farm.turn(*(st.DeviceSeen(d.id, d.agent, d.host) for d in info.devices), writing=write)
+        self._farm.turn(*events, writing=write)
+        self._revision, self._seen = info.revision, devices
 
     # --- what it reports ------------------------------------------------------------------------------
 
@@ -101,9 +116,13 @@ class AgentFollower:
         with self._farm.store.reading() as reading:
             seen = reading.agent_cursor(self._name, journal_id)
         while True:
-            for event in await agent.events(seen, _EVENTS_POLL_SECONDS):
+            events = await agent.events(seen, _EVENTS_POLL_SECONDS)
+            if any(event.failure and event.failure.fault == "infrastructure" for event in events):
+                self._see(await agent.info(self._revision))  # the device may be gone: no next try on it
+            for event in events:
                 await self._take(journal_id, event)
                 seen = event.seq
+            if events:
                 await agent.acknowledge(seen)
 
     async def _take(self, journal_id: str, event: AgentEvent) -> None:
