@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -119,14 +120,17 @@ class AgentFollower:
             events = await agent.events(seen, _EVENTS_POLL_SECONDS)
             if any(event.failure and event.failure.fault == "infrastructure" for event in events):
                 self._see(await agent.info(self._revision))  # the device may be gone: no next try on it
-            for event in events:
-                await self._take(journal_id, event)
-                seen = event.seq
+            async with asyncio.TaskGroup() as results:
+                for event in events:
+                    if rest := self._take(journal_id, event):
+                        results.create_task(rest)
             if events:
+                seen = events[-1].seq
                 await agent.acknowledge(seen)
 
-    async def _take(self, journal_id: str, event: AgentEvent) -> None:
-        """Commit one event, once. The device goes on with its next job while a result is worked out."""
+    def _take(self, journal_id: str, event: AgentEvent) -> Coroutine[None, None, None] | None:
+        """Commit one event, once. What is returned works out a result; its device goes on with its next job already,
+        and so do those of the events after it."""
         lease = self._farm.leases.get(event.attempt_id)
         if lease is None or not self._farm.state.attempt_is_current(lease.job_id, event.epoch):
             # Superseded, cancelled, or reported once more: never counted.
@@ -146,13 +150,17 @@ class AgentFollower:
         else:
             self._farm.leases.close(event.attempt_id)
             self._farm.turn(st.DeviceReleased(lease.job_id, event.epoch))
-            result, samples, record = await asyncio.to_thread(self._conclude, lease.job_id, event.measurement)
+            return self._take_result(lease.job_id, journal_id, event, event.measurement)
+        return None
 
-            def write(tx: Transaction) -> None:
-                self._record(tx, journal_id, event, record)
-                tx.add_result(result, samples)
+    async def _take_result(self, job_id: int, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
+        result, samples, record = await asyncio.to_thread(self._conclude, job_id, measurement)
 
-            self._farm.turn(st.AttemptEnded(lease.job_id, event.epoch), writing=write)
+        def write(tx: Transaction) -> None:
+            self._record(tx, journal_id, event, record)
+            tx.add_result(result, samples)
+
+        self._farm.turn(st.AttemptEnded(job_id, event.epoch), writing=write)
 
     def _record(self, tx: Transaction, journal_id: str, event: AgentEvent, measurement: Blob | None = None) -> None:
         if not tx.record_agent_event(self._name, journal_id, event.seq):
