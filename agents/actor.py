@@ -22,8 +22,8 @@ class AgentActor:
         logging.basicConfig(level=logging.INFO)
         return Agent(load())
 
-    async def info(self) -> str:
-        return self._agent.info().model_dump_json()
+    async def info(self, known_revision: str) -> str:
+        return self._agent.info(known_revision).model_dump_json()
 
     async def start(self, lease: str) -> str | None:
         """None, or the failure why the attempt cannot be started."""

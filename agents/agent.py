@@ -18,9 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.attached import Attached
 from agents.cache import ArtifactCache
+from agents.drivers import catalogue
 from agents.drivers.base import Driver
-from agents.drivers.host import HostDriver
 from agents.journal import Journal
 from farm.config import Settings
 from farm.errors import FarmError, InfrastructureError, InternalError
@@ -36,7 +37,7 @@ class _Attempt:
     lease: Lease
     driver: Driver
     expires_at_seconds: float  # monotonic
-    process: tuple[int, float] | None = None
+    handle: str | None = None  # once it is launched
     task: asyncio.Task[None] | None = None
 
 
@@ -49,8 +50,10 @@ class Agent:
         self._folder = settings.state_dir / "agents" / settings.agent_name
         self._journal = Journal(self._folder / "journal.db")
         self._cache = ArtifactCache(settings, self._folder / "cache")
-        self._drivers: list[Driver] = [HostDriver(settings.agent_name)]
+        self._drivers = catalogue.drivers(settings)
+        self._attached = Attached(self._drivers)
         self._attempts: dict[int, _Attempt] = {}
+        self._holders: dict[str, _Attempt] = {}  # by device
         self._news = asyncio.Event()
         self._watchdog = asyncio.create_task(self._end_expired_leases())
         self._adopt()
@@ -62,13 +65,16 @@ class Agent:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._journal.close()
 
-    def info(self) -> AgentInfo:
+    def info(self, known_revision: str = "") -> AgentInfo:
+        """``known_revision``: of the devices that the caller has; they are left out while they are the same."""
+        revision = self._attached.revision
         return AgentInfo(
             name=self._settings.agent_name,
             host=socket.gethostname(),
             journal_id=self._journal.id,
             python_version=platform.python_version(),
-            devices=tuple(device for driver in self._drivers for device in driver.discover()),
+            revision=revision,
+            devices=None if revision == known_revision else self._attached.devices(),
         )
 
     def start(self, lease: Lease) -> None:
@@ -78,11 +84,10 @@ class Agent:
         """
         if lease.attempt_id in self._attempts:
             return
-        driver = self._driver_of(lease.device_id)
-        holder = next((a.lease for a in self._attempts.values() if a.lease.device_id == lease.device_id), None)
-        if holder is not None:
+        driver = self._attached.driver_of(lease.device_id)
+        if holder := self._holders.get(lease.device_id):
             raise InfrastructureError(
-                f"{lease.device_id} still runs attempt {holder.attempt_id}.", remedy="The job is queued again."
+                f"{lease.device_id} still runs attempt {holder.lease.attempt_id}.", remedy="The job is queued again."
             )
         if self._journal.begin(lease):
             self._run(_Attempt(lease, driver, self._clock() + lease.ttl_seconds), adopted=False)
@@ -111,79 +116,75 @@ class Agent:
 
     # --- inside ---------------------------------------------------------------------------------------
 
-    def _driver_of(self, device_id: str) -> Driver:
-        for driver in self._drivers:
-            if any(device.id == device_id for device in driver.discover()):
-                return driver
-        raise InfrastructureError(
-            f"{device_id} is not attached to {self._settings.agent_name}.", remedy="Plug it in again."
-        )
-
     def _folder_of(self, lease: Lease) -> Path:
         return self._folder / "attempts" / str(lease.attempt_id)
 
     def _adopt(self) -> None:
         """Take over what a previous process of this agent left running."""
-        for lease, pid, process_started in self._journal.running():
-            attempt = _Attempt(lease, self._drivers[0], self._clock() + lease.ttl_seconds)
-            if pid is None or process_started is None:
-                self._finish(attempt, _interrupted("before the harness was started"))
-                continue
-            attempt.process = pid, process_started
-            self._run(attempt, adopted=True)
+        for lease, name, handle in self._journal.running():
+            if name is None or handle is None:
+                self._finish(lease, _interrupted("the agent ended before it was started"))
+            elif name not in self._drivers:
+                self._finish(lease, _interrupted(f"the agent no longer has its driver {name!r}"))
+            else:
+                expires_at_seconds = self._clock() + lease.ttl_seconds
+                self._run(_Attempt(lease, self._drivers[name], expires_at_seconds, handle), adopted=True)
 
     def _run(self, attempt: _Attempt, *, adopted: bool) -> None:
-        self._attempts[attempt.lease.attempt_id] = attempt
+        self._attempts[attempt.lease.attempt_id] = self._holders[attempt.lease.device_id] = attempt
         attempt.task = asyncio.create_task(self._measure(attempt, adopted=adopted))
 
     async def _measure(self, attempt: _Attempt, *, adopted: bool) -> None:
         lease, folder = attempt.lease, self._folder_of(attempt.lease)
         try:
-            if attempt.process is None:
-                attempt.process = await self._launch(attempt, folder)
-            measurement = await attempt.driver.collect(lease, *attempt.process, folder, adopted=adopted)
+            if attempt.handle is None:
+                attempt.handle = await self._launch(attempt, folder)
+            measurement = await attempt.driver.collect(lease, attempt.handle, folder, adopted=adopted)
         except FarmError as error:
-            self._finish(attempt, Failure.of(error, log_tail=_tail(folder / "log.txt")))
+            self._finish(lease, Failure.of(error, log_tail=_tail(folder / "log.txt")))
         except OSError as error:
             problem = InfrastructureError(f"The agent failed: {error}.", remedy="Check its disk and its log.")
-            self._finish(attempt, Failure.of(problem))
+            self._finish(lease, Failure.of(problem))
         except Exception as error:  # a bug must end the attempt, not leave the device leased
             log.exception("attempt %d", lease.attempt_id)
-            self._finish(attempt, Failure.of(InternalError(f"The agent failed: {error!r}.", remedy="Report this bug.")))
+            self._finish(lease, Failure.of(InternalError(f"The agent failed: {error!r}.", remedy="Report this bug.")))
         else:
             self._journal.end(lease, measurement=measurement)
-            self._forget(attempt)
+            self._forget(lease)
 
-    async def _launch(self, attempt: _Attempt, folder: Path) -> tuple[int, float]:
+    async def _launch(self, attempt: _Attempt, folder: Path) -> str:
         lease = attempt.lease
         blobs = (*lease.files, lease.example_inputs, lease.parity_inputs, lease.reference_outputs)
-        files = {blob.sha256: await self._cache.obtain(blob) for blob in blobs}
-        process = self._start_harness(attempt, files, folder)
+        needed = blobs if attempt.driver.needs_files else ()
+        files = {blob.sha256: await self._cache.obtain(blob) for blob in needed}
+        handle = self._launch_now(attempt, files, folder)
         self._news.set()
-        return process
+        return handle
 
-    def _start_harness(self, attempt: _Attempt, files: dict[str, Path], folder: Path) -> tuple[int, float]:
+    def _launch_now(self, attempt: _Attempt, files: dict[str, Path], folder: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        process = attempt.driver.launch(attempt.lease, files, folder)
-        self._journal.started(attempt.lease, *process)
-        return process
+        handle = attempt.driver.launch(attempt.lease, files, folder)
+        self._journal.started(attempt.lease, attempt.driver.name, handle)
+        return handle
 
-    def _finish(self, attempt: _Attempt, failure: Failure) -> None:
-        self._journal.end(attempt.lease, failure=failure)
-        self._forget(attempt)
+    def _finish(self, lease: Lease, failure: Failure) -> None:
+        self._journal.end(lease, failure=failure)
+        self._forget(lease)
 
-    def _forget(self, attempt: _Attempt) -> None:
-        self._attempts.pop(attempt.lease.attempt_id, None)
-        shutil.rmtree(self._folder_of(attempt.lease), ignore_errors=True)
+    def _forget(self, lease: Lease) -> None:
+        attempt = self._attempts.pop(lease.attempt_id, None)
+        if attempt is not None and self._holders.get(lease.device_id) is attempt:
+            del self._holders[lease.device_id]
+        shutil.rmtree(self._folder_of(lease), ignore_errors=True)
         self._news.set()
 
     def _end(self, attempt: _Attempt, reason: str) -> None:
         if attempt.task:
             attempt.task.cancel()
-        if attempt.process:
-            attempt.driver.kill(*attempt.process)
-        self._finish(attempt, _interrupted(reason))
+        if attempt.handle:
+            attempt.driver.kill(attempt.handle)
+        self._finish(attempt.lease, _interrupted(reason))
 
     async def _end_expired_leases(self) -> None:
         while True:

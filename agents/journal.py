@@ -20,11 +20,21 @@ from farm.types import AgentEvent, Failure, Lease, Measurement
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (journal_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS attempts (
-    attempt_id INTEGER PRIMARY KEY, lease TEXT NOT NULL, pid INTEGER, process_started REAL
+    attempt_id INTEGER PRIMARY KEY, lease TEXT NOT NULL, driver TEXT, handle TEXT
 );
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, attempt_id INTEGER NOT NULL, event TEXT NOT NULL
 );
+"""
+
+
+# Journals of 0.1.0 knew host processes only; their handle is that of ``agents.drivers.host``.
+_FROM_PROCESSES = """
+ALTER TABLE attempts ADD COLUMN driver TEXT;
+ALTER TABLE attempts ADD COLUMN handle TEXT;
+UPDATE attempts SET driver='host', handle=json_array(pid, process_started) WHERE pid IS NOT NULL;
+ALTER TABLE attempts DROP COLUMN pid;
+ALTER TABLE attempts DROP COLUMN process_started;
 """
 
 
@@ -37,6 +47,8 @@ class Journal:
         # and a result that is lost with the last commits is measured again when its lease runs out.
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
+        if self._db.execute("SELECT 1 FROM pragma_table_info('attempts') WHERE name='pid'").fetchone():
+            self._db.executescript(f"BEGIN IMMEDIATE; {_FROM_PROCESSES} COMMIT;")
         row = self._db.execute("SELECT journal_id FROM identity").fetchone()
         if row is None:
             row = (uuid.uuid4().hex,)
@@ -57,19 +69,18 @@ class Journal:
         self._db.execute("INSERT INTO attempts VALUES (?, ?, NULL, NULL)", (lease.attempt_id, lease.model_dump_json()))
         return True
 
-    def started(self, lease: Lease, pid: int, process_started: float) -> AgentEvent:
-        """The harness's process; its start time tells it from a later process with the same number."""
+    def started(self, lease: Lease, driver: str, handle: str) -> AgentEvent:
+        """What runs it: the driver's name, and the handle by which that driver finds the attempt again."""
         with self._transaction():
             self._db.execute(
-                "UPDATE attempts SET pid=?, process_started=? WHERE attempt_id=?",
-                (pid, process_started, lease.attempt_id),
+                "UPDATE attempts SET driver=?, handle=? WHERE attempt_id=?", (driver, handle, lease.attempt_id)
             )
             return self._append(lease, "started", None, None)
 
-    def running(self) -> list[tuple[Lease, int | None, float | None]]:
-        """Attempts without an end: (lease, pid, process start time)."""
-        rows = self._db.execute("SELECT lease, pid, process_started FROM attempts ORDER BY attempt_id").fetchall()
-        return [(Lease.model_validate_json(lease), pid, started) for lease, pid, started in rows]
+    def running(self) -> list[tuple[Lease, str | None, str | None]]:
+        """Attempts without an end: (lease, driver, handle), both None where it was not started yet."""
+        rows = self._db.execute("SELECT lease, driver, handle FROM attempts ORDER BY attempt_id").fetchall()
+        return [(Lease.model_validate_json(lease), driver, handle) for lease, driver, handle in rows]
 
     def end(self, lease: Lease, measurement: Measurement | None = None, failure: Failure | None = None) -> AgentEvent:
         """Record how an attempt ended and take it off the running ones."""

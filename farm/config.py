@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     # agent
     agent_name: str = "local"
     agent_cache_bytes: int = Field(default=20 * 2**30, gt=0)
+    agent_host_device: bool = True  # offer this machine's CPU
+    agent_virtual_devices: int = Field(default=0, ge=0, le=100_000)
+    agent_virtual_profile: Path | None = None  # default: agents/virtual/lab.yaml
 
     @property
     def resolved_database_url(self) -> str:

@@ -1,4 +1,14 @@
-"""What a driver must be able to do. One driver object serves all devices of its kind on one machine."""
+"""What a driver must be able to do. One driver object serves all devices of its kind on one machine.
+
+Drivers of other packages are found by the entry point group ``torchfarm.drivers``. An entry point names a callable
+that takes ``farm.config.Settings`` and returns a ``Driver``, or None where it has nothing to offer on this machine:
+
+    [project.entry-points."torchfarm.drivers"]
+    microcontroller = "my_package.driver:attached"
+
+The entry point's name is for messages; ``Driver.name`` is what the journal keeps. A driver that cannot be loaded is
+logged and left out, the others work on.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +18,37 @@ from typing import Protocol
 
 from farm.types import Device, Lease, Measurement
 
+ENTRY_POINTS = "torchfarm.drivers"
+
 
 class Driver(Protocol):
-    def discover(self) -> list[Device]:
-        """The devices that are attached now. Cheap: called every few seconds."""
+    @property
+    def name(self) -> str:
+        """Unique on this machine and the same over restarts: the journal finds the driver of an attempt by it."""
         ...
 
-    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> tuple[int, float]:
-        """Start the harness detached from this process; (pid, start time of the process).
+    @property
+    def needs_files(self) -> bool:
+        """Whether ``launch`` reads the blobs of the lease. If not, they are not fetched and ``files`` is empty."""
+        ...
 
-        ``files`` maps the hash of every blob of the lease to a local file; the harness writes into
-        ``folder``. Raises InfrastructureError.
+    def discover(self) -> tuple[Device, ...]:
+        """The devices that are attached now; their ids are stable over restarts.
+
+        Called every few seconds and before every start, so it must not search: return the very same object as the last
+        time while nothing has changed, and the agent does nothing at all.
         """
         ...
 
-    async def collect(
-        self, lease: Lease, pid: int, process_started: float, folder: Path, *, adopted: bool
-    ) -> Measurement:
+    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
+        """Start the attempt so that it outlives this process; a handle by which a later process finds it again.
+
+        The handle is the driver's own business: text (JSON, say) that the journal keeps. ``files`` maps the hash of
+        every blob of the lease to a local file; whatever is written goes into ``folder``. Raises InfrastructureError.
+        """
+        ...
+
+    async def collect(self, lease: Lease, handle: str, folder: Path, *, adopted: bool) -> Measurement:
         """Wait for the end and read what was measured.
 
         ``adopted``: the agent was restarted since the launch, readings of its meters are incomplete.
@@ -32,6 +56,6 @@ class Driver(Protocol):
         """
         ...
 
-    def kill(self, pid: int, process_started: float) -> None:
-        """End the harness and all its children now. No error if it is gone already."""
+    def kill(self, handle: str) -> None:
+        """End the attempt and all its processes now. No error if it is gone already."""
         ...

@@ -37,19 +37,26 @@ _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 class HostDriver:
-    """``agent``: the agent's name, which makes the device's id stable."""
+    """``agent``: the agent's name, which makes the device's id stable.
+
+    A handle is ``[pid, start time of the process]``: the start time tells the harness from a later process with the
+    same number.
+    """
+
+    name = "host"
+    needs_files = True
 
     def __init__(self, agent: str) -> None:
-        self._agent = agent
         self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._device = Device(
+        device = Device(
             id=f"{agent}-cpu", agent=agent, host=socket.gethostname(), facts=host_facts(), state=DeviceState.ONLINE
         )
+        self._devices = (device,)
 
-    def discover(self) -> list[Device]:
-        return [self._device]
+    def discover(self) -> tuple[Device, ...]:
+        return self._devices
 
-    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> tuple[int, float]:
+    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         job = {
             "runtime": lease.runtime,
             "options": lease.options,
@@ -82,18 +89,17 @@ class HostDriver:
                 f"The harness could not be started: {error}.", remedy="Check memory and process limits of the agent."
             ) from error
         self._children[process.pid] = process
-        return process.pid, psutil.Process(process.pid).create_time()
+        return json.dumps([process.pid, psutil.Process(process.pid).create_time()])
 
-    async def collect(
-        self, lease: Lease, pid: int, process_started: float, folder: Path, *, adopted: bool
-    ) -> Measurement:
+    async def collect(self, lease: Lease, handle: str, folder: Path, *, adopted: bool) -> Measurement:
+        pid, process_started = _process(handle)
         cpus = pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads)
         telemetry = HostTelemetry(pid, cpus, os.cpu_count() or 1)
         try:
             async with asyncio.timeout(lease.protocol.timeout_seconds):
                 await self._sample_until_exit(pid, process_started, telemetry)
         except TimeoutError:
-            self.kill(pid, process_started)
+            self.kill(handle)
             raise DeviceError(
                 f"The harness was killed after {lease.protocol.timeout_seconds:g} s.{_reached(folder)}",
                 remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
@@ -131,7 +137,8 @@ class HostDriver:
         process = self._children.pop(pid, None)
         return process.wait(timeout=5) if process else None
 
-    def kill(self, pid: int, process_started: float) -> None:
+    def kill(self, handle: str) -> None:
+        pid, process_started = _process(handle)
         try:
             process = psutil.Process(pid)
             if process.create_time() != process_started:
@@ -145,6 +152,11 @@ class HostDriver:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         self._reap(pid)
+
+
+def _process(handle: str) -> tuple[int, float]:
+    pid, process_started = json.loads(handle)
+    return pid, process_started
 
 
 def pinned_cpus(available: list[int], threads: int) -> list[int]:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from farm.cli import output
 from farm.cli.output import JsonFlag
-from farm.cli.session import needs_extra, target
-from farm.config import load
+from farm.cli.session import needs_extra, target, with_checked_profile
+from farm.config import Settings, load
+
+StateDir = Annotated[Path | None, typer.Option(help="Journal and cache.")]
 
 
 def agent(
     context: typer.Context,
     head: Annotated[str, typer.Option(help="URL of the farm, e.g. http://farm.example:7070.")],
     name: Annotated[str | None, typer.Option(help="Name of this agent; stable and unique in the farm.")] = None,
-    state_dir: Annotated[Path | None, typer.Option(help="Journal and cache.")] = None,
+    state_dir: StateDir = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Offer this machine's devices to a farm. Needs a token of role agent. Runs until Ctrl-C.
 
     It prints nothing on stdout; --json is for its errors.
     """
-    settings = load(agent_name=name, state_dir=state_dir, token=target(context).token)
+    run(load(agent_name=name, state_dir=state_dir, token=target(context).token), head)
+
+
+def run(settings: Settings, head: str) -> NoReturn:
+    """Until Ctrl-C, then leave the command with the exit code."""
     with needs_extra("agent"):
         from farm.supervisor.agent import agent as run_agent
 
+        settings = with_checked_profile(settings)
     raise typer.Exit(run_agent(settings, head, announce=output.note))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import farm
-from farm.cli import devices, models, runs, tokens
+from farm.cli import devices, models, runs, tokens, virtual
 from farm.cli.agent import agent
 from farm.cli.compare import compare
 from farm.cli.doctor import doctor
@@ -47,6 +47,7 @@ def options(
 
 app.command()(up)
 app.command()(agent)
+app.add_typer(virtual.app, name="virtual")
 app.add_typer(devices.app, name="devices")
 app.add_typer(models.app, name="models")
 app.command()(submit)

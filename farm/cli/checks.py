@@ -29,6 +29,7 @@ HEAD = (
     "fsspec",
     "psutil",
     "pyarrow",
+    "pyyaml",
     "ray",
     "scipy",
     "sqlalchemy",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import typer
 
 from farm.client import Client
+from farm.config import Settings
 from farm.errors import ConfigError
 
 
@@ -38,3 +39,15 @@ def needs_extra(extra: str) -> Iterator[None]:
         raise ConfigError(
             f"This command needs {error.name}, which is not installed.", remedy=f"pip install 'torchfarm[{extra}]'"
         ) from error
+
+
+def with_checked_profile(settings: Settings) -> Settings:
+    """The virtual fleet's profile found and read before anything starts; its path no longer depends on the working
+    directory. Raises ConfigError. Needs the extra ``agent``."""
+    if not settings.agent_virtual_devices or settings.agent_virtual_profile is None:
+        return settings
+    from agents.virtual.profile import load_profile
+
+    path = settings.agent_virtual_profile.resolve()
+    load_profile(path)
+    return settings.model_copy(update={"agent_virtual_profile": path})

@@ -9,7 +9,7 @@ import typer
 
 from farm.cli import output
 from farm.cli.output import JsonFlag
-from farm.cli.session import needs_extra
+from farm.cli.session import needs_extra, with_checked_profile
 from farm.config import load
 from farm.types import HeadStarted
 
@@ -23,12 +23,26 @@ def up(
     ray_host: Annotated[
         str | None, typer.Option(help="Address of this machine for agents on others; default: loopback only.")
     ] = None,
+    virtual_devices: Annotated[
+        int | None, typer.Option(help="So many virtual devices beside this machine's CPU.", min=0)
+    ] = None,
+    virtual_profile: Annotated[Path | None, typer.Option(help="YAML file that says which.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Start a farm here: the head, and an agent for this machine's CPU. Runs until Ctrl-C."""
-    settings = load(host=host, port=port, state_dir=state_dir, ray_address=ray_address, ray_host=ray_host)
+    settings = load(
+        host=host,
+        port=port,
+        state_dir=state_dir,
+        ray_address=ray_address,
+        ray_host=ray_host,
+        agent_virtual_devices=virtual_devices,
+        agent_virtual_profile=virtual_profile,
+    )
     with needs_extra("head"):
         from farm.supervisor.head import up as run_head
+
+        settings = with_checked_profile(settings)
 
     raise typer.Exit(run_head(settings, announce=output.emit_line if as_json else _welcome))
 

@@ -50,8 +50,9 @@ class AgentConnection:
             label_selector={AGENT_LABEL: name},
         ).remote()
 
-    async def info(self) -> AgentInfo:
-        return AgentInfo.model_validate_json(await self._call(self._actor.info.remote()))
+    async def info(self, known_revision: str = "") -> AgentInfo:
+        """Without its devices where they are still those of ``known_revision``."""
+        return AgentInfo.model_validate_json(await self._call(self._actor.info.remote(known_revision)))
 
     async def start(self, lease: Lease) -> Failure | None:
         failure = await self._call(self._actor.start.remote(lease.model_dump_json()))

@@ -12,7 +12,7 @@ import scipy.stats  # noqa: F401 - takes a second to load, which must not fall i
 
 from farm.cluster.connection import Cluster
 from farm.config import load
-from farm.coordinator.coordinator import Coordinator
+from farm.coordinator.coordinator import Coordinator, TurnFailed
 from farm.errors import ConfigError, FarmError
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
@@ -42,7 +42,7 @@ def main() -> int:
     status = 0
     try:
         asyncio.run(_run())
-    except* FarmError as group:
+    except* (FarmError, TurnFailed) as group:
         log.error("%s", "; ".join(map(str, group.exceptions)))
         status = 1
     return status

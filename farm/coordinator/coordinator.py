@@ -23,7 +23,7 @@ from farm.coordinator.explanation import explain
 from farm.coordinator.follower import AgentFollower
 from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.nudge import Nudge
-from farm.errors import InfrastructureError
+from farm.errors import FarmError, InfrastructureError
 from farm.recipes.keys import tool_versions
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 PROCESS = "coordinator"  # its name in the heartbeat table
 _TICK_SECONDS = 1.0
 _DISCOVERY_SECONDS = 2.0
+
+
+class TurnFailed(Exception):
+    """The store did not take a turn, so memory is ahead of it: only a new coordinator can go on."""
 
 
 class Coordinator:
@@ -63,16 +67,19 @@ class Coordinator:
     # --- one turn -------------------------------------------------------------------------------------
 
     def turn(self, *events: st.Event, writing: Callable[[Transaction], object] | None = None) -> None:
-        """Commit ``writing`` and what follows from the events together; act afterwards."""
+        """Commit ``writing`` and what follows from the events together; act afterwards. Raises TurnFailed."""
         actions: list[Callable[[], Coroutine[None, None, None]]] = []
-        with self.store.transaction() as tx:
-            if writing is not None:
-                writing(tx)
-            for event in events:
-                for instruction in self.state.apply(event):
-                    action = self._carry_out(instruction, tx)
-                    if action is not None:
-                        actions.append(action)
+        try:
+            with self.store.transaction() as tx:
+                if writing is not None:
+                    writing(tx)
+                for event in events:
+                    for instruction in self.state.apply(event):
+                        action = self._carry_out(instruction, tx)
+                        if action is not None:
+                            actions.append(action)
+        except FarmError as error:
+            raise TurnFailed(str(error)) from error
         for action in actions:
             self.spawn(action())
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from farm.analysis.conclusion import conclude
 from farm.cluster.connection import AgentConnection
 from farm.coordinator import state as st
-from farm.errors import InfrastructureError
+from farm.errors import FarmError, InfrastructureError
 from farm.store.samples import write as write_samples
 from farm.store.transaction import Transaction
-from farm.types import AgentEvent, AgentInfo, Blob, DeviceState, Lease, Measurement, Result
+from farm.types import AgentEvent, AgentInfo, Blob, Device, DeviceState, Failure, Lease, Measurement, Result
 
 if TYPE_CHECKING:
     from farm.coordinator.coordinator import Coordinator
@@ -31,6 +32,8 @@ class AgentFollower:
         self._name = name
         self._farm = coordinator
         self._agent: AgentConnection | None = None  # None while it does not answer
+        self._revision = ""  # of its devices,
+        self._seen: dict[str, Device] = {}  # which are in the store like this
 
     async def follow(self) -> None:
         """Until cancelled. An agent that does not answer for a while is lost until it does again."""
@@ -38,7 +41,7 @@ class AgentFollower:
         while True:
             try:
                 agent = AgentConnection(self._name)
-                info = await agent.info()
+                info = await agent.info(self._revision)
                 self._agent, silent_since_seconds = agent, None
                 self._see(info)
                 async with asyncio.TaskGroup() as both:
@@ -50,6 +53,7 @@ class AgentFollower:
             silent_since_seconds = silent_since_seconds or time.monotonic()
             if time.monotonic() - silent_since_seconds > _LOST_AFTER_SECONDS:
                 self._farm.turn(st.AgentLost(self._name))
+                self._revision, self._seen = "", {}
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def start(self, lease: Lease) -> None:
@@ -82,32 +86,50 @@ class AgentFollower:
         while True:
             await self._reconcile(agent)
             await asyncio.sleep(self._farm.leases.ttl_seconds / 4)
-            self._see(await agent.info())
+            self._see(await agent.info(self._revision))
 
     def _see(self, info: AgentInfo) -> None:
+        """Write only what is new: of a thousand devices that idle, one line says that their agent was heard of."""
+        devices = self._seen if info.devices is None else {device.id: device for device in info.devices}
+        changed = [device for device in devices.values() if self._seen.get(device.id) != device]
+        events: list[st.Event] = []
+        if self._seen.keys() - devices.keys():
+            # Some went away: all are lost for a moment, in one transaction, and those that stayed are seen again.
+            events.append(st.AgentLost(self._name))
+        shown = devices.values() if events else changed
+        events += [st.DeviceSeen(device.id, device.agent, device.host) for device in shown]
+
         def write(tx: Transaction) -> None:
             at = datetime.now(UTC)
-            for device in info.devices:
+            tx.hear_agent(self._name, at)
+            for device in changed:
                 known = self._farm.state.devices.get(device.id)
                 leased = known is not None and known.leased
                 state = DeviceState.LEASED if leased else DeviceState.ONLINE
                 tx.upsert_device(device.model_copy(update={"state": state}), at)
 
-        self._farm.turn(*(st.DeviceSeen(d.id, d.agent, d.host) for d in info.devices), writing=write)
+        self._farm.turn(*events, writing=write)
+        self._revision, self._seen = info.revision, devices
 
     # --- what it reports ------------------------------------------------------------------------------
 
     async def _read_events(self, agent: AgentConnection, journal_id: str) -> None:
-        with self._farm.store.reading() as reading:
-            seen = reading.agent_cursor(self._name, journal_id)
+        seen = 0  # a journal holds what is not acknowledged yet; what was committed before is told by its number
         while True:
-            for event in await agent.events(seen, _EVENTS_POLL_SECONDS):
-                await self._take(journal_id, event)
-                seen = event.seq
+            events = await agent.events(seen, _EVENTS_POLL_SECONDS)
+            if any(event.failure and event.failure.fault == "infrastructure" for event in events):
+                self._see(await agent.info(self._revision))  # the device may be gone: no next try on it
+            async with asyncio.TaskGroup() as results:
+                for event in events:
+                    if rest := self._take(journal_id, event):
+                        results.create_task(rest)
+            if events:
+                seen = events[-1].seq
                 await agent.acknowledge(seen)
 
-    async def _take(self, journal_id: str, event: AgentEvent) -> None:
-        """Commit one event, once. The device goes on with its next job while a result is worked out."""
+    def _take(self, journal_id: str, event: AgentEvent) -> Coroutine[None, None, None] | None:
+        """Commit one event, once. What is returned works out a result; its device goes on with its next job already,
+        and so do those of the events after it."""
         lease = self._farm.leases.get(event.attempt_id)
         if lease is None or not self._farm.state.attempt_is_current(lease.job_id, event.epoch):
             # Superseded, cancelled, or reported once more: never counted.
@@ -127,13 +149,25 @@ class AgentFollower:
         else:
             self._farm.leases.close(event.attempt_id)
             self._farm.turn(st.DeviceReleased(lease.job_id, event.epoch))
-            result, samples, record = await asyncio.to_thread(self._conclude, lease.job_id, event.measurement)
+            return self._take_result(lease.job_id, journal_id, event, event.measurement)
+        return None
 
-            def write(tx: Transaction) -> None:
-                self._record(tx, journal_id, event, record)
-                tx.add_result(result, samples)
+    async def _take_result(self, job_id: int, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
+        try:
+            result, samples, record = await asyncio.to_thread(self._conclude, job_id, measurement)
+        except FarmError as error:  # nothing can be concluded from it, or the disk is full
+            failed = event.model_copy(update={"failure": Failure.of(error)})
+            self._farm.turn(
+                st.AttemptEnded(job_id, event.epoch, failed.failure),
+                writing=lambda tx: self._record(tx, journal_id, failed),
+            )
+            return
 
-            self._farm.turn(st.AttemptEnded(lease.job_id, event.epoch), writing=write)
+        def write(tx: Transaction) -> None:
+            self._record(tx, journal_id, event, record)
+            tx.add_result(result, samples)
+
+        self._farm.turn(st.AttemptEnded(job_id, event.epoch), writing=write)
 
     def _record(self, tx: Transaction, journal_id: str, event: AgentEvent, measurement: Blob | None = None) -> None:
         if not tx.record_agent_event(self._name, journal_id, event.seq):

@@ -17,6 +17,7 @@ from farm.types import (
     Blob,
     Build,
     Device,
+    DeviceState,
     Event,
     Frozen,
     Job,
@@ -200,17 +201,14 @@ class Reading:
     # --- devices and events --------------------------------------------------------------------------
 
     def devices(self) -> list[Device]:
-        return [
-            _as(Device, row)
-            for row in self._connection.execute(sa.select(tables.devices).order_by(tables.devices.c.id))
-        ]
+        return [_device(row) for row in self._connection.execute(_DEVICES.order_by(tables.devices.c.id))]
 
     def device(self, device_id: str) -> Device:
         """Raises NotFoundError."""
-        row = self._first(sa.select(tables.devices).where(tables.devices.c.id == device_id))
+        row = self._first(_DEVICES.where(tables.devices.c.id == device_id))
         if row is None:
             raise NotFoundError(f"No device {device_id!r}.", remedy="`farm devices` shows the devices there are.")
-        return _as(Device, row)
+        return _device(row)
 
     def events_after(self, seq: int, run_id: int | None = None, limit: int = 500) -> list[Event]:
         """In the order they were committed, of all runs or of one."""
@@ -222,12 +220,6 @@ class Reading:
     def last_event_seq(self) -> int:
         """Of all runs; 0 before the first event."""
         return self._connection.execute(sa.select(sa.func.max(tables.events.c.seq))).scalar() or 0
-
-    def agent_cursor(self, agent: str, journal_id: str) -> int:
-        """The highest committed sequence number of an agent's journal; 0 before the first."""
-        table = tables.agent_events.c
-        query = sa.select(sa.func.max(table.seq)).where(table.agent == agent, table.journal_id == journal_id)
-        return self._connection.execute(query).scalar() or 0
 
     def heartbeat_age(self, process: str, now: datetime) -> float | None:
         """Seconds since the process was last heard of; None if it never was."""
@@ -250,6 +242,25 @@ class Reading:
         for run_id, state, count in counted:
             counts.setdefault(run_id, {})[JobState(state)] = count
         return [Run(**row._mapping, jobs=counts.get(row.id, {})) for row in rows]
+
+
+def agent_of_heartbeat(agent: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Agents have heartbeats, too, told from the farm's own processes by what no name begins with."""
+    return tables.heartbeats.c.process == sa.literal("@") + agent
+
+
+_DEVICES = sa.select(tables.devices, tables.heartbeats.c.at.label("heard_at")).outerjoin(
+    tables.heartbeats, agent_of_heartbeat(tables.devices.c.agent)
+)
+
+
+def _device(row: sa.Row[Any]) -> Device:
+    """One line per agent says when it was heard of, instead of one per device: idle devices cost nothing."""
+    values = dict(row._mapping)
+    heard_at, seen_at = values.pop("heard_at"), values["last_seen_at"]
+    if values["state"] != DeviceState.OFFLINE and heard_at and (seen_at is None or heard_at > seen_at):
+        values["last_seen_at"] = heard_at
+    return Device.model_validate(values)
 
 
 def _as(kind: type[T], row: sa.Row[Any]) -> T:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from farm.errors import ConflictError, NotFoundError
 from farm.store import tables
-from farm.store.reading import Reading
+from farm.store.reading import Reading, agent_of_heartbeat
 from farm.types import (
     Artifact,
     Blob,
@@ -226,7 +226,18 @@ class Transaction(Reading):
 
     def set_device_state(self, device_id: str, state: DeviceState) -> None:
         """Raises NotFoundError."""
-        self._update(tables.devices, tables.devices.c.id == device_id, f"device {device_id!r}", state=state)
+        values: dict[str, Any] = {"state": state}
+        if state is DeviceState.OFFLINE:
+            # From here on its agent no longer speaks for it.
+            device = tables.devices.c
+            heard_at = sa.select(tables.heartbeats.c.at).where(agent_of_heartbeat(device.agent)).scalar_subquery()
+            seen_at = sa.func.coalesce(heard_at, device.last_seen_at)
+            values["last_seen_at"] = sa.case((device.state == DeviceState.OFFLINE, device.last_seen_at), else_=seen_at)
+        self._update(tables.devices, tables.devices.c.id == device_id, f"device {device_id!r}", **values)
+
+    def hear_agent(self, agent: str, at: datetime) -> None:
+        """It answered: all its devices that are not offline were seen now (``Device.last_seen_at``)."""
+        self.heartbeat(f"@{agent}", at)
 
     def record_agent_event(self, agent: str, journal_id: str, seq: int) -> bool:
         """False when this event was committed before: its effects must not be applied again."""

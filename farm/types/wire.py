@@ -46,13 +46,16 @@ class Problem(Frozen):
 
 
 class AgentInfo(Frozen):
-    """What an agent says of itself. ``journal_id`` changes when its journal was lost."""
+    """What an agent says of itself. ``journal_id`` changes when its journal was lost, ``revision`` with its devices;
+    ``devices`` is None when they are those of the revision that was asked about.
+    """
 
     name: Name
     host: str
     journal_id: str
     python_version: str
-    devices: tuple[Device, ...]
+    revision: str
+    devices: tuple[Device, ...] | None
 
 
 class AgentEvent(Frozen):

@@ -4,6 +4,7 @@
 
 One host device works off a queue of short jobs whose artifact is built. The device is idle when the agent has
 noted that a harness ended; the harness is started when the agent has its process. Both times are the agent's own.
+The host is measured beside 1,000 virtual devices that idle, and (``alone_*``) beside none.
 What the new process needs until the harness runs (interpreter, numpy) is not ours to dispatch and is stated apart.
 """
 
@@ -21,6 +22,7 @@ import farm
 from tests.bench import report
 
 JOBS = 40
+IDLE_DEVICES = 1000
 
 
 def interpreter_seconds() -> float:
@@ -45,7 +47,7 @@ def gaps(client: farm.Client) -> list[float]:
     )
     model = client.add_model(torch.nn.Linear(8, 8), example_inputs=(torch.ones(1, 8),), name="linear")
     runs = [
-        client.submit(model.id, recipes=["onnxruntime"], devices="platform=linux", protocol=protocol)
+        client.submit(model.id, recipes=["onnxruntime"], devices="virtual=false", protocol=protocol)
         for _ in range(JOBS)
     ]
     for run in runs:
@@ -57,20 +59,31 @@ def gaps(client: farm.Client) -> list[float]:
     return [(after.started_at - before.ended_at).total_seconds() for before, after in itertools.pairwise(attempts)]
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, farm.embedded_farm(Path(folder) / "state") as client:
-        while not client.devices():
+def waits(idle_devices: int) -> list[float]:
+    """``gaps`` of a farm of its own, with so many idle devices beside the host."""
+    environment = {"FARM_AGENT_VIRTUAL_DEVICES": str(idle_devices)}
+    with tempfile.TemporaryDirectory() as folder, farm.embedded_farm(Path(folder) / "state", environment) as client:
+        while len(client.devices()) <= idle_devices:
             time.sleep(0.1)
-        waits = gaps(client)
-    interpreter = [interpreter_seconds() for _ in range(7)]
-    quantiles = statistics.quantiles(waits, n=100, method="inclusive")
+        return gaps(client)
+
+
+def quantiles(prefix: str, seconds: list[float]) -> dict[str, float]:
+    return {
+        f"{prefix}p50_seconds": statistics.median(seconds),
+        f"{prefix}p99_seconds": statistics.quantiles(seconds, n=100, method="inclusive")[98],
+        f"{prefix}max_seconds": max(seconds),
+    }
+
+
+def main() -> None:
+    alone, among = waits(0), waits(IDLE_DEVICES)
     figures = {
-        "p50_seconds": statistics.median(waits),
-        "p99_seconds": quantiles[98],
-        "max_seconds": max(waits),
-        "jobs": len(waits) + 1,
-        "idle_devices": 0,
-        "interpreter_start_seconds": statistics.median(interpreter),
+        **quantiles("", among),
+        **quantiles("alone_", alone),
+        "jobs": len(among) + 1,
+        "idle_devices": IDLE_DEVICES,
+        "interpreter_start_seconds": statistics.median(interpreter_seconds() for _ in range(7)),
     }
     print(report.table([("figure", "value"), *((name, float(value)) for name, value in figures.items())]))
     print(f"\nWritten to {report.write('dispatch', figures)}.")

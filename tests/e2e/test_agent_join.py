@@ -30,11 +30,13 @@ def agent_token(state_dir: Path) -> str:
 
 
 @contextmanager
-def joined(head_url: str, token: str, state_dir: Path) -> Iterator[subprocess.Popen[str]]:
+def joined(
+    head_url: str, token: str, state_dir: Path, command: tuple[str, ...] = ("agent", "--name", "edge")
+) -> Iterator[subprocess.Popen[str]]:
     """``farm agent`` at another loopback address, as if on another machine."""
     environment = os.environ | {"FARM_TOKEN": token, "FARM_RAY_HOST": "127.0.0.3"}
-    command = [*FARM, "agent", "--head", head_url, "--name", "edge", "--state-dir", str(state_dir)]
-    agent = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    whole = [*FARM, *command, "--head", head_url, "--state-dir", str(state_dir)]
+    agent = subprocess.Popen(whole, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         yield agent
     finally:
@@ -76,6 +78,11 @@ def test_devices_of_another_machine_come_measure_go_and_come_back(
         with joined(client.url, token, tmp_path / "edge"):
             waiting.wait(timeout_seconds=120)
         assert [outcome.job.state for outcome in waiting.outcomes()] == [JobState.FINISHED]
+
+        fleet = ("virtual", "fleet", "--devices", "5", "--name", "lab")
+        with joined(client.url, token, tmp_path / "lab", fleet):
+            until(lambda: len(client.devices("agent=lab")) == 5, "a virtual fleet joins the same way")
+            assert all(device.facts.virtual for device in client.devices("agent=lab"))
 
 
 def test_an_agent_is_told_at_once_why_it_cannot_join(client: farm.Client, state_dir: Path, tmp_path: Path) -> None:

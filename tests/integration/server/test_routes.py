@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import farm as farm_package
+from farm.config import Settings
 from farm.coordinator.nudge import Nudge
 from farm.errors import UserError
 from farm.recipes import presets
@@ -30,7 +31,7 @@ from farm.types import (
     RunSpec,
     RunState,
 )
-from tests.integration.server.conftest import LiveFarm, problem
+from tests.integration.server.conftest import LiveFarm, problem, serve
 from tests.values import NOW, artifact, device, recipe, result
 
 
@@ -345,6 +346,10 @@ def test_recipes(farm: LiveFarm) -> None:
 
 
 class TestClusterJoin:
-    def test_a_cluster_that_is_not_up(self, farm: LiveFarm) -> None:
+    def test_a_cluster_that_nobody_can_reach_says_how_to_open_it(self, farm: LiveFarm) -> None:
         with farm.client(Role.AGENT) as http:
+            assert "--ray-host" in problem(http.get("/cluster/join"), 409, "conflict").remedy
+
+    def test_a_cluster_that_is_not_up(self, tmp_path) -> None:
+        with serve(Settings(state_dir=tmp_path, ray_host="127.0.0.2")) as farm, farm.client(Role.AGENT) as http:
             problem(http.get("/cluster/join"), 503, "infrastructure")

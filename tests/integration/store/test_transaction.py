@@ -278,14 +278,12 @@ class TestDevices:
 
     def test_an_agent_event_is_committed_once(self, store: Store) -> None:
         with store.transaction() as t:
-            assert t.agent_cursor("local", "j1") == 0
             assert t.record_agent_event("local", "j1", 1)
             assert t.record_agent_event("local", "j1", 2)
         with store.transaction() as t:
             assert not t.record_agent_event("local", "j1", 2)
             assert t.record_agent_event("local", "j2", 1)
             assert t.record_agent_event("other", "j1", 9)
-            assert (t.agent_cursor("local", "j1"), t.agent_cursor("local", "j2")) == (2, 1)
 
     def test_heartbeats(self, store: Store) -> None:
         with store.transaction() as t:
@@ -354,3 +352,24 @@ def test_times_keep_their_instant(store: Store) -> None:
         assert t.device("host-a").last_seen_at == NOW
     with pytest.raises(Exception, match="no time zone"), store.transaction() as t:
         t.upsert_device(device(), NOW.replace(tzinfo=None))
+
+
+class TestLastSeen:
+    def test_one_line_of_an_agent_speaks_for_its_devices_until_they_are_offline(self, store: Store) -> None:
+        minute = timedelta(minutes=1)
+        with store.transaction() as t:
+            for name in ("a", "b"):
+                t.upsert_device(device(name, agent="lab"), NOW)
+            t.upsert_device(device("c", agent="elsewhere"), NOW)
+            t.hear_agent("lab", NOW + minute)
+            assert [d.last_seen_at for d in t.devices()] == [NOW + minute, NOW + minute, NOW]
+            t.set_device_state("b", DeviceState.OFFLINE)
+            t.hear_agent("lab", NOW + 2 * minute)
+            t.set_device_state("b", DeviceState.OFFLINE)
+            assert t.device("a").last_seen_at == NOW + 2 * minute
+            assert t.device("b").last_seen_at == NOW + minute, "seen last when it went"
+            t.set_device_state("c", DeviceState.OFFLINE)
+            assert t.device("c").last_seen_at == NOW
+            t.upsert_device(device("b", agent="lab"), NOW + 3 * minute)
+            assert t.device("b").last_seen_at == NOW + 3 * minute
+            assert t.heartbeat_age("lab", NOW) is None, "agents are no processes of the head"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from agents.journal import Journal
@@ -32,14 +33,14 @@ def lease(attempt_id: int) -> Lease:
 def test_it_remembers_over_a_restart(tmp_path: Path) -> None:
     first = Journal(tmp_path / "journal.db")
     assert first.begin(lease(1))
-    started = first.started(lease(1), 4711, 123.5)
+    started = first.started(lease(1), "host", "[4711, 123.5]")
     first.begin(lease(2))
     failed = first.end(lease(2), failure=FAILURE)
     first.close()
 
     second = Journal(tmp_path / "journal.db")
     assert second.id == first.id
-    assert second.running() == [(lease(1), 4711, 123.5)]
+    assert second.running() == [(lease(1), "host", "[4711, 123.5]")]
     assert second.events_after(0) == [started, failed]
     assert second.events_after(started.seq) == [failed]
     second.close()
@@ -53,7 +54,7 @@ def test_an_attempt_is_begun_once_until_its_end_is_acknowledged(tmp_path: Path) 
     assert not journal.begin(lease(1)), "its end is not acknowledged yet"
     journal.acknowledge(end.seq)
     assert journal.events_after(0) == []
-    assert journal.started(lease(1), 4711, 1.0).seq > end.seq, "numbers are never used twice"
+    assert journal.started(lease(1), "host", "[4711, 1.0]").seq > end.seq, "numbers are never used twice"
     journal.close()
 
 
@@ -62,3 +63,30 @@ def test_a_lost_journal_is_told_by_its_identity(tmp_path: Path) -> None:
     assert first.id != second.id
     first.close()
     second.close()
+
+
+def test_a_journal_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    """Which had columns for a process in place of driver and handle."""
+    with sqlite3.connect(tmp_path / "journal.db") as old:
+        old.executescript(
+            """
+            CREATE TABLE identity (journal_id TEXT NOT NULL);
+            CREATE TABLE attempts (
+                attempt_id INTEGER PRIMARY KEY, lease TEXT NOT NULL, pid INTEGER, process_started REAL
+            );
+            CREATE TABLE events (
+                seq INTEGER PRIMARY KEY AUTOINCREMENT, attempt_id INTEGER NOT NULL, event TEXT NOT NULL
+            );
+            INSERT INTO identity VALUES ('abc');
+            """
+        )
+        rows = [(1, lease(1).model_dump_json(), 4711, 1763780000.25), (2, lease(2).model_dump_json(), None, None)]
+        old.executemany("INSERT INTO attempts VALUES (?, ?, ?, ?)", rows)
+    old.close()
+    for life in range(2):
+        journal = Journal(tmp_path / "journal.db")
+        assert journal.id == "abc"
+        assert journal.running() == [(lease(1), "host", "[4711,1763780000.25]"), (lease(2), None, None)]
+        assert journal.begin(lease(3 + life))
+        journal.end(lease(3 + life), failure=FAILURE)
+        journal.close()
