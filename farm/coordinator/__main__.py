@@ -8,7 +8,9 @@ import logging
 import signal
 import sys
 
-import scipy.stats  # noqa: F401 - takes a second to load, which must not fall into the first result's way
+# They take a second to load, which must not fall into the first result's way.
+import pyarrow.parquet  # noqa: F401
+import scipy.stats  # noqa: F401
 
 from farm.cluster.connection import Cluster
 from farm.config import load

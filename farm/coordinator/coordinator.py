@@ -49,6 +49,7 @@ class Coordinator:
         self.artifacts = artifacts
         self.leases = Leases(settings.lease_ttl_seconds)
         self.state = st.FarmState(socket.gethostname(), settings.build_slots, settings.devices_per_user)
+        self.concluding: dict[int, asyncio.Task[None]] = {}  # attempts whose result is being worked out
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
         self._newest_run = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EVENTS_POLL_SECONDS = 10.0
+_COMMIT_POLL_SECONDS = 0.1  # while results are being worked out
 _RETRY_SECONDS = 0.5
 _LOST_AFTER_SECONDS = 15.0
 
@@ -114,22 +115,27 @@ class AgentFollower:
     # --- what it reports ------------------------------------------------------------------------------
 
     async def _read_events(self, agent: AgentConnection, journal_id: str) -> None:
+        """Acknowledge an event once it and all before it are committed; go on reading meanwhile."""
         seen = 0  # a journal holds what is not acknowledged yet; what was committed before is told by its number
+        open_events: deque[tuple[int, asyncio.Task[None] | None]] = deque()
         while True:
-            events = await agent.events(seen, _EVENTS_POLL_SECONDS)
+            events = await agent.events(seen, _COMMIT_POLL_SECONDS if open_events else _EVENTS_POLL_SECONDS)
             if any(event.failure and event.failure.fault == "infrastructure" for event in events):
                 self._see(await agent.info(self._revision))  # the device may be gone: no next try on it
-            async with asyncio.TaskGroup() as results:
-                for event in events:
-                    if rest := self._take(journal_id, event):
-                        results.create_task(rest)
-            if events:
-                seen = events[-1].seq
-                await agent.acknowledge(seen)
+            for event in events:
+                open_events.append((event.seq, self._take(journal_id, event)))
+                seen = event.seq
+            committed = 0
+            while open_events and ((task := open_events[0][1]) is None or task.done()):
+                committed, _ = open_events.popleft()
+            if committed:
+                await agent.acknowledge(committed)
 
-    def _take(self, journal_id: str, event: AgentEvent) -> Coroutine[None, None, None] | None:
-        """Commit one event, once. What is returned works out a result; its device goes on with its next job already,
-        and so do those of the events after it."""
+    def _take(self, journal_id: str, event: AgentEvent) -> asyncio.Task[None] | None:
+        """Commit one event, once. A result takes longer to work out: that task is returned, and belongs to the
+        coordinator, so that it ends also when this agent is lost meanwhile."""
+        if concluding := self._farm.concluding.get(event.attempt_id):
+            return concluding
         lease = self._farm.leases.get(event.attempt_id)
         if lease is None or not self._farm.state.attempt_is_current(lease.job_id, event.epoch):
             # Superseded, cancelled, or reported once more: never counted.
@@ -148,8 +154,11 @@ class AgentFollower:
             )
         else:
             self._farm.leases.close(event.attempt_id)
-            self._farm.turn(st.DeviceReleased(lease.job_id, event.epoch))
-            return self._take_result(lease.job_id, journal_id, event, event.measurement)
+            self._farm.turn(st.DeviceReleased(lease.job_id, event.epoch))  # which goes on with its next job
+            task = self._farm.spawn(self._take_result(lease.job_id, journal_id, event, event.measurement))
+            self._farm.concluding[event.attempt_id] = task
+            task.add_done_callback(lambda _: self._farm.concluding.pop(event.attempt_id))
+            return task
         return None
 
     async def _take_result(self, job_id: int, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
