@@ -35,7 +35,6 @@ _MODEL_REF = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _MODEL_COLUMNS = [tables.models.c[name] for name in Model.model_fields]
 _RUN_COLUMNS = [tables.runs.c[name] for name in Run.model_fields if name != "jobs"]
-_TERMINAL_JOB_STATES = [state for state in JobState if state.terminal]
 _OPEN_ATTEMPT_STATES = ["leased", "running"]
 
 
@@ -148,13 +147,6 @@ class Reading:
         if row is None:
             raise NotFoundError(f"No job {job_id}.", remedy="`farm runs show RUN` lists the jobs of a run.")
         return _as(Job, row)
-
-    def active_jobs(self) -> list[Job]:
-        """All jobs that are not over, the oldest first."""
-        rows = self._connection.execute(
-            sa.select(tables.jobs).where(tables.jobs.c.state.not_in(_TERMINAL_JOB_STATES)).order_by(tables.jobs.c.id)
-        )
-        return [_as(Job, row) for row in rows]
 
     def attempts_of(self, job_id: int) -> list[Attempt]:
         rows = self._connection.execute(
