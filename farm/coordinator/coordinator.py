@@ -20,7 +20,7 @@ from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
 from farm.coordinator import state as st
 from farm.coordinator.explanation import explain
-from farm.coordinator.follower import AgentFollower
+from farm.coordinator.follower import AgentFollower, set_state
 from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.nudge import Nudge
 from farm.errors import FarmError, InfrastructureError
@@ -110,7 +110,7 @@ class Coordinator:
                     tx.append_event(run_id, "build", build.recipe.name, state, text, _now())
             case st.SetDevice(id, online, leased):
                 free = DeviceState.ONLINE if online else DeviceState.OFFLINE
-                tx.set_device_state(id, DeviceState.LEASED if leased else free)
+                set_state(tx, id, DeviceState.LEASED if leased else free)
             case st.EndRun(run_id, state):
                 tx.set_run(run_id, state, _now())
                 tx.append_event(run_id, "run", str(run_id), state, "", _now())
@@ -144,8 +144,7 @@ class Coordinator:
         with self.store.transaction() as tx:
             for attempt in tx.open_attempts():
                 self.leases.open(attempt.id, attempt.job_id, attempt.epoch, attempt.agent)
-            for device in tx.devices():
-                tx.set_device_state(device.id, DeviceState.OFFLINE)  # until its agent is heard of
+            tx.all_devices_offline()  # until their agents are heard of
 
     async def _watch_inbox(self) -> None:
         woken = asyncio.Event()

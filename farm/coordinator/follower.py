@@ -107,7 +107,8 @@ class AgentFollower:
                 known = self._farm.state.devices.get(device.id)
                 leased = known is not None and known.leased
                 state = DeviceState.LEASED if leased else DeviceState.ONLINE
-                tx.upsert_device(device.model_copy(update={"state": state}), at)
+                tx.upsert_device(device, at)
+                set_state(tx, device.id, state)
 
         self._farm.turn(*events, writing=write)
         self._revision, self._seen = info.revision, devices
@@ -198,3 +199,15 @@ class AgentFollower:
         samples = self._farm.artifacts.put([parquet], f"samples-{job_id}.parquet")
         record = self._farm.artifacts.put([measurement.model_dump_json().encode()], f"measurement-{job_id}.json")
         return result, samples, record
+
+
+def set_state(tx: Transaction, device_id: str, state: DeviceState) -> None:
+    known = tx.device(device_id)
+    tx.set_device(
+        device_id,
+        state=state,
+        health=known.health,
+        health_reason=known.health_reason,
+        failures=known.failures,
+        maintenance=known.maintenance,
+    )

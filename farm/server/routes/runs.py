@@ -47,7 +47,7 @@ def submit(spec: RunSpec, farm: Farm, caller: Writer) -> Run:
     rng = random.Random()  # noqa: S311 - spreads load, guards nothing
     expansion = expand(spec, model, devices, presets.infos(), reference=presets.REFERENCE, key_of=key_of, rng=rng)
     with farm.store.transaction() as transaction:
-        run = transaction.add_run(spec, model, expansion.jobs, expansion.builds, caller.name, now())
+        run = transaction.add_run(spec, model, expansion.jobs, expansion.builds, caller.name, now(), expansion.pools)
     farm.nudge.send()
     return run
 
