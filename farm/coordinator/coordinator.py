@@ -12,24 +12,26 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
 from farm.coordinator import state as st
-from farm.coordinator.explanation import explain
-from farm.coordinator.follower import AgentFollower, set_state
+from farm.coordinator.caretaker import Caretaker
+from farm.coordinator.enquiry import Enquiry
+from farm.coordinator.follower import AgentFollower
 from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.nudge import Nudge
-from farm.errors import FarmError, InfrastructureError
+from farm.coordinator.outlook import outlook
+from farm.errors import AttemptInterrupted, FarmError
 from farm.recipes.keys import tool_versions
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, JobState, Lease, Run
+from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceHealth, Failure, JobWait, Lease, Run
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Coordinator:
         self.leases = Leases(settings.lease_ttl_seconds)
         self.state = st.FarmState(socket.gethostname(), settings.build_slots, settings.devices_per_user)
         self.concluding: dict[int, asyncio.Task[None]] = {}  # attempts whose result is being worked out
+        self._caretaker = Caretaker(self)
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
         self._newest_run = 0
@@ -57,8 +60,8 @@ class Coordinator:
 
     async def run(self) -> None:
         """Until cancelled, or until something fails that only a new start can mend."""
-        self._resume()
-        async with asyncio.TaskGroup() as self._tasks:
+        async with Enquiry(self.settings.state_dir).serve(self._outlook), asyncio.TaskGroup() as self._tasks:
+            self._resume()
             self.spawn(self._watch_inbox())
             self.spawn(self._discover_agents())
 
@@ -84,6 +87,9 @@ class Coordinator:
         for action in actions:
             self.spawn(action())
 
+    def follower(self, agent: str) -> AgentFollower | None:
+        return self._followers.get(agent)
+
     def end_attempt(self, lease: OpenLease, failure: Failure) -> None:
         """For attempts whose agent did not say itself how they ended."""
         self.leases.close(lease.attempt_id)
@@ -98,8 +104,6 @@ class Coordinator:
         """Write it down; what is to be done about it after the commit."""
         match instruction:
             case st.SetJob(job_id, state, epoch, reason, failure):
-                if state is JobState.QUEUED:
-                    reason = self._why_queued(job_id, reason)
                 tx.set_job(job_id, state, reason, failure, epoch)
                 tx.append_event(tx.job(job_id).run_id, "job", str(job_id), state, reason, _now())
             case st.SetBuild(key, state, runs, failure):
@@ -108,9 +112,21 @@ class Coordinator:
                 text = failure.message if failure else _built_text(build) if state is BuildState.BUILT else ""
                 for run_id in sorted(runs):
                     tx.append_event(run_id, "build", build.recipe.name, state, text, _now())
-            case st.SetDevice(id, online, leased):
-                free = DeviceState.ONLINE if online else DeviceState.OFFLINE
-                set_state(tx, id, DeviceState.LEASED if leased else free)
+            case st.MoveJobs(job_ids, device_id):
+                tx.move_jobs(job_ids, device_id)
+            case st.SetDevice(id, state, health, health_reason, failures, maintenance):
+                tx.set_device(
+                    id,
+                    state=state,
+                    health=health,
+                    health_reason=health_reason,
+                    failures=failures,
+                    maintenance=maintenance,
+                )
+                if health is DeviceHealth.BAD:
+                    self._caretaker.quarantine(id)
+            case st.CheckDevice(device_id, step, looping):
+                return partial(self._caretaker.check, device_id, step, looping=looping)
             case st.EndRun(run_id, state):
                 tx.set_run(run_id, state, _now())
                 tx.append_event(run_id, "run", str(run_id), state, "", _now())
@@ -130,13 +146,6 @@ class Coordinator:
                         return follower.reconcile_soon
         return None
 
-    def _why_queued(self, job_id: int, reason: str) -> str:
-        """Written down once, as of now: to keep it true would be thousands of writes per event."""
-        if self.state.jobs[job_id].state is not JobState.QUEUED:  # it has its device already
-            return reason
-        why = f"{explain(self.state, job_id)} (when queued)"
-        return f"{reason}; {why}" if reason else why
-
     # --- what the API wrote ---------------------------------------------------------------------------
 
     def _resume(self) -> None:
@@ -145,12 +154,15 @@ class Coordinator:
             for attempt in tx.open_attempts():
                 self.leases.open(attempt.id, attempt.job_id, attempt.epoch, attempt.agent)
             tx.all_devices_offline()  # until their agents are heard of
+            remembered = self._caretaker.remember(tx)
+        self.turn(*remembered)
 
     async def _watch_inbox(self) -> None:
         woken = asyncio.Event()
         with Nudge(self.settings.state_dir).listen(woken):
             while True:
                 self._take_submissions()
+                self._caretaker.tick()
                 self._expire_leases()
                 self.turn(writing=lambda tx: tx.heartbeat(PROCESS, _now()))
                 with contextlib.suppress(TimeoutError):
@@ -167,11 +179,15 @@ class Coordinator:
 
     def _expire_leases(self) -> None:
         for lease in self.leases.expired():
-            error = InfrastructureError(
+            error = AttemptInterrupted(
                 f"Agent {lease.agent} was lost: it did not renew the lease of attempt {lease.attempt_id}.",
                 remedy="The job is tried again when its device is back.",
             )
             self.end_attempt(lease, Failure.of(error))
+
+    def _outlook(self, job_ids: Sequence[int]) -> list[JobWait]:
+        with self.store.reading() as reading:
+            return outlook(job_ids, self.state, self.leases, reading)
 
     # --- builds ---------------------------------------------------------------------------------------
 
@@ -249,10 +265,22 @@ def _run_added(run: Run, reading: Reading) -> st.RunAdded:
     return st.RunAdded(
         run.id,
         tuple(
-            st.JobView(job.id, run.id, user, job.device_id, needs[job.id], priority, job.state, job.epoch)
+            st.JobView(
+                job.id,
+                run.id,
+                user,
+                job.device_id,
+                needs[job.id],
+                priority,
+                job.state,
+                job.epoch,
+                pool=job.pool,
+                slot=job.slot,
+            )
             for job in jobs
         ),
         tuple(st.BuildView(build.key, build.state) for build in builds),
+        reading.pools(run.id),
     )
 
 

@@ -120,8 +120,10 @@ class Fleet:
     # --- health ---------------------------------------------------------------------------------------
 
     def succeed(self, device: DeviceView) -> None:
-        device.failures = 0
-        self.note(device)
+        """It has measured. What is in doubt for another reason (a hook that failed) stays so."""
+        if device.health is DeviceHealth.GOOD:
+            device.failures = 0
+            self.note(device)
 
     def fail(self, device: DeviceView, failure: Failure) -> None:
         """An attempt, or what was done around it, failed for a reason that may be the device's."""

@@ -114,7 +114,8 @@ class FarmState:
                 if job := self._current(job_id, epoch, JobState.LEASED):
                     self._set_job(job, JobState.RUNNING)
             case DeviceReleased(job_id, epoch):
-                if job := self._current(job_id, epoch, *ON_DEVICE):
+                if (job := self._current(job_id, epoch, *ON_DEVICE)) and job_id in self.devices[job.device_id].holders:
+                    self.fleet.succeed(self.devices[job.device_id])
                     self._release(job)
             case AttemptEnded(job_id, epoch, failure):
                 if job := self._current(job_id, epoch, *ON_DEVICE):

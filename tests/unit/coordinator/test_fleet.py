@@ -118,13 +118,14 @@ def test_failed_checks_climb_the_ladder_and_skip_what_cannot_be_done_there() -> 
     assert SetDevice("a", DeviceState.ONLINE, DeviceHealth.BAD, "still no answer", 0, None) in out
 
 
-def test_a_measurement_that_succeeds_forgives_earlier_failures() -> None:
+@pytest.mark.parametrize("end", [AttemptEnded, DeviceReleased])
+def test_a_measurement_that_succeeds_forgives_earlier_failures(end: type[AttemptEnded | DeviceReleased]) -> None:
     state = farm(*ALL_STEPS, jobs=9)
     for _ in range(2 * CHECKS_ONLY):
         assert fail(state) == "check"
         out = state.apply(DeviceChecked("a", True, ""))
         (job_id,) = started(out)
-        state.apply(AttemptEnded(job_id, state.jobs[job_id].epoch))
+        state.apply(end(job_id, state.jobs[job_id].epoch))
 
 
 @pytest.mark.parametrize("event", [DeviceOrdered("a", "check"), DeviceOrdered("a", "resume")])
@@ -199,11 +200,13 @@ def test_a_blocked_device_waits_until_its_agent_says_otherwise() -> None:
 
 def test_a_hook_that_fails_after_the_measurement_is_the_devices_matter_not_the_jobs() -> None:
     state = farm(jobs=2)
-    state.apply(DeviceReleased(1, 1))
-    out = state.apply(AttemptEnded(1, 1))
-    assert SetJob(1, JobState.FINISHED, 1) in out
-    state.apply(AttemptEnded(2, 1))
-    assert check_of(state.apply(DeviceFailed("a", LOST))) == "check"
+    state.apply(DeviceFailed("a", LOST))
+    out = state.apply(DeviceReleased(1, 1))
+    assert check_of(out) == "check"
+    assert not started(out)
+    assert SetJob(1, JobState.FINISHED, 1) in state.apply(AttemptEnded(1, 1))
+    assert state.devices["a"].failures == 1, "it is counted though the measurement succeeded"
+    assert started(state.apply(DeviceChecked("a", True, ""))) == [2]
 
 
 def test_a_new_coordinator_remembers_who_is_out_of_service() -> None:
