@@ -9,7 +9,8 @@
     │   ├── SelectorError        selector syntax, or it matches nothing
     │   ├── RecipeSpecError      unknown preset, runtime, transform, option
     │   ├── ModelError           does not export, unsafe file, wrong inputs
-    │   └── TooLargeError        upload over the limit
+    │   ├── TooLargeError        upload over the limit
+    │   └── QuotaError           more jobs, or devices for longer, than one user may have
     ├── RecipeError          fault="recipe"          conversion failed, build over its limits, wrong numbers
     ├── DeviceError          fault="device"          harness crashed or timed out, device refused
     ├── InfrastructureError  fault="infrastructure"  worker died, disk full, head unreachable, port taken
@@ -103,6 +104,11 @@ class ModelError(UserError):
 class TooLargeError(UserError):
     code = "too-large"
     http_status = 413
+
+
+class QuotaError(UserError):
+    code = "over-quota"
+    http_status = 429
 
 
 class RecipeError(FarmError):

@@ -31,6 +31,7 @@ from farm.types import (
 _MODEL_REF = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _MODEL_COLUMNS = [tables.models.c[name] for name in Model.model_fields]
+WAITING_STATES = (JobState.WAITING, JobState.QUEUED, JobState.LEASED)
 _RUN_COLUMNS = [tables.runs.c[name] for name in Run.model_fields if name != "jobs"]
 
 
@@ -133,6 +134,23 @@ class Reading(DeviceReading):
             sa.select(tables.jobs).where(tables.jobs.c.run_id == run_id).order_by(tables.jobs.c.id)
         )
         return [as_value(Job, row) for row in rows]
+
+    def waiting_jobs(self, run_id: int, limit: int) -> list[Job]:
+        """The first of those that have not started."""
+        waiting = sa.and_(tables.jobs.c.run_id == run_id, tables.jobs.c.state.in_(WAITING_STATES))
+        rows = self._connection.execute(sa.select(tables.jobs).where(waiting).order_by(tables.jobs.c.id).limit(limit))
+        return [as_value(Job, row) for row in rows]
+
+    def open_jobs(self, user: str) -> int:
+        """How many jobs of the user have not ended."""
+        jobs, runs = tables.jobs.c, tables.runs.c
+        query = (
+            sa.select(sa.func.count())
+            .select_from(tables.jobs.join(tables.runs, jobs.run_id == runs.id))
+            .where(runs.created_by == user, runs.state == RunState.ACTIVE)
+            .where(jobs.state.in_([state for state in JobState if not state.terminal]))
+        )
+        return self._connection.execute(query).scalar_one()
 
     def job(self, job_id: int) -> Job:
         """Raises NotFoundError."""
