@@ -56,8 +56,13 @@ class Caretaker:
             orders = reading.device_orders()
             events = [self._event(order, reading) for order in orders]
         events += [*self._ended_reservations(), *self._due_checks()]
+
+        def write(tx: Transaction) -> None:
+            for order in orders:
+                tx.drop_order(order.id)
+
         if events:
-            self._farm.turn(*events, writing=lambda tx: [tx.drop_order(order.id) for order in orders])
+            self._farm.turn(*events, writing=write)
 
     async def check(self, device_id: str, step: CheckStep, *, looping: bool) -> None:
         """Until its agent has answered, or nobody waits for the answer any more."""

@@ -23,6 +23,7 @@ from farm.coordinator.caretaker import Caretaker
 from farm.coordinator.enquiry import Enquiry
 from farm.coordinator.follower import AgentFollower
 from farm.coordinator.leases import Leases, OpenLease
+from farm.coordinator.ledger import write_down
 from farm.coordinator.nudge import Nudge
 from farm.coordinator.outlook import outlook
 from farm.errors import AttemptInterrupted, FarmError
@@ -31,7 +32,7 @@ from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceHealth, Failure, JobWait, Lease, Run
+from farm.types import Artifact, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run
 
 log = logging.getLogger(__name__)
 
@@ -72,16 +73,13 @@ class Coordinator:
 
     def turn(self, *events: st.Event, writing: Callable[[Transaction], object] | None = None) -> None:
         """Commit ``writing`` and what follows from the events together; act afterwards. Raises TurnFailed."""
-        actions: list[Callable[[], Coroutine[None, None, None]]] = []
         try:
             with self.store.transaction() as tx:
                 if writing is not None:
                     writing(tx)
-                for event in events:
-                    for instruction in self.state.apply(event):
-                        action = self._carry_out(instruction, tx)
-                        if action is not None:
-                            actions.append(action)
+                instructions = [one for event in events for one in self.state.apply(event)]
+                write_down(instructions, tx)
+                actions = [action for one in instructions if (action := self._action(one, tx)) is not None]
         except FarmError as error:
             raise TurnFailed(str(error)) from error
         for action in actions:
@@ -98,52 +96,26 @@ class Coordinator:
             writing=lambda tx: tx.end_attempt(lease.attempt_id, "failed", _now(), failure),
         )
 
-    def _carry_out(
-        self, instruction: st.Instruction, tx: Transaction
-    ) -> Callable[[], Coroutine[None, None, None]] | None:
-        """Write it down; what is to be done about it after the commit."""
+    def _action(self, instruction: st.Instruction, tx: Transaction) -> Callable[[], Coroutine[None, None, None]] | None:
+        """What is to be done about it after the commit."""
         match instruction:
-            case st.SetJob(job_id, state, epoch, reason, failure):
-                tx.set_job(job_id, state, reason, failure, epoch)
-                tx.append_event(tx.job(job_id).run_id, "job", str(job_id), state, reason, _now())
-            case st.SetBuild(key, state, runs, failure):
-                build = tx.build(key)
-                tx.set_build(key, state, build.artifact, failure)
-                text = failure.message if failure else _built_text(build) if state is BuildState.BUILT else ""
-                for run_id in sorted(runs):
-                    tx.append_event(run_id, "build", build.recipe.name, state, text, _now())
-            case st.MoveJobs(job_ids, device_id):
-                tx.move_jobs(job_ids, device_id)
-            case st.SetDevice(id, state, health, health_reason, failures, maintenance):
-                tx.set_device(
-                    id,
-                    state=state,
-                    health=health,
-                    health_reason=health_reason,
-                    failures=failures,
-                    maintenance=maintenance,
-                )
-                if health is DeviceHealth.BAD:
-                    self._caretaker.quarantine(id)
-            case st.CheckDevice(device_id, step, looping):
-                return partial(self._caretaker.check, device_id, step, looping=looping)
-            case st.EndRun(run_id, state):
-                tx.set_run(run_id, state, _now())
-                tx.append_event(run_id, "run", str(run_id), state, "", _now())
             case st.StartBuild(key):
                 return partial(self._build, self._build_request(key, tx))
-
             case st.StartAttempt(job_id, device_id, epoch):
                 agent = self.state.devices[device_id].agent
-                lease = self._lease(tx.add_attempt(job_id, epoch, device_id, agent, _now()), job_id, tx)
-                self.leases.open(lease.attempt_id, job_id, epoch, agent)
-                return partial(self._followers[agent].start, lease)
+                attempt_id = tx.add_attempt(job_id, epoch, device_id, agent, _now())
+                self.leases.open(attempt_id, job_id, epoch, agent)
+                return partial(self._followers[agent].start, self._lease(attempt_id, job_id, epoch, device_id, tx))
             case st.WithdrawAttempt(job_id, epoch):
                 if withdrawn := self.leases.find(job_id, epoch):
                     self.leases.close(withdrawn.attempt_id)
                     tx.end_attempt(withdrawn.attempt_id, "cancelled", _now())
                     if follower := self._followers.get(withdrawn.agent):
                         return follower.reconcile_soon
+            case st.CheckDevice(device_id, step, looping):
+                return partial(self._caretaker.check, device_id, step, looping=looping)
+            case st.SetDevice(id, _, DeviceHealth.BAD):
+                self._caretaker.quarantine(id)
         return None
 
     # --- what the API wrote ---------------------------------------------------------------------------
@@ -232,15 +204,15 @@ class Coordinator:
                 self.turn(st.AgentLost(name))
             await asyncio.sleep(_DISCOVERY_SECONDS)
 
-    def _lease(self, attempt_id: int, job_id: int, reading: Reading) -> Lease:
+    def _lease(self, attempt_id: int, job_id: int, epoch: int, device_id: str, reading: Reading) -> Lease:
         job = reading.job(job_id)
         run = reading.run(job.run_id)
         model = reading.model(run.model_id).spec
         return Lease(
             attempt_id=attempt_id,
             job_id=job_id,
-            epoch=job.epoch,
-            device_id=job.device_id,
+            epoch=epoch,
+            device_id=device_id,
             runtime=job.recipe.runtime,
             options=job.recipe.options,
             files=reading.build(job.build_key).built.files,
@@ -251,10 +223,6 @@ class Coordinator:
             protocol=run.spec.protocol,
             ttl_seconds=self.leases.ttl_seconds,
         )
-
-
-def _built_text(build: Build) -> str:
-    return f"in {build.built.report.seconds:.1f} s, {build.built.size_bytes / 2**20:.1f} MiB"
 
 
 def _run_added(run: Run, reading: Reading) -> st.RunAdded:
