@@ -14,6 +14,8 @@
     ├── RecipeError          fault="recipe"          conversion failed, build over its limits, wrong numbers
     ├── DeviceError          fault="device"          harness crashed or timed out, device refused
     ├── InfrastructureError  fault="infrastructure"  worker died, disk full, head unreachable, port taken
+    │   ├── AttemptInterrupted   ended from outside: nothing is said of the device
+    │   └── DeviceBusyError      an attempt or a check still has it: ask again
     └── InternalError        fault="bug"             an invariant of ours does not hold
 
 Every error has a stable ``code`` (API clients match on it), a ``message`` that says what failed, and a
@@ -123,6 +125,15 @@ class InfrastructureError(FarmError):
     fault = "infrastructure"
     code = "infrastructure"
     http_status = 503
+
+
+class AttemptInterrupted(InfrastructureError):
+    code = "interrupted"
+
+
+class DeviceBusyError(InfrastructureError):
+    code = "device-busy"
+    http_status = 409
 
 
 class InternalError(FarmError):
