@@ -59,8 +59,8 @@ def _order(kind: Literal["drain", "maintain", "resume", "check", "loop"], summar
 _order("drain", "Let the job that runs there end, then take the device out of service.")
 _order("maintain", "Take the device out of service now: the job that runs there is started again elsewhere or later.")
 _order("resume", "Put the device back into service, once it passes a health check.")
-_order("check", "Check the device's health when it is free.")
-_order("loop", "Check the device's health again and again, and run no job there, until it is resumed.")
+_order("check", "Check the device's health once it is free; one that was given up gets its chance.")
+_order("loop", "Check the device's health again and again, and run no job there, until `resume`.")
 
 
 @app.command()
@@ -135,7 +135,7 @@ def _remarks(device: Device, reservation: Reservation | None) -> list[str]:
     """What keeps jobs from being started there, beside its state and health."""
     remarks = []
     if device.maintenance is not None:
-        what = "maintenance" if device.state is DeviceState.MAINTENANCE else "drains"
+        what = "drains" if device.state is DeviceState.LEASED else "maintenance"
         remarks.append(f"{what}: {device.maintenance}" if device.maintenance else what)
     if reservation:
         remarks.append(_reserved(reservation))
@@ -158,7 +158,7 @@ def _details(found: DeviceDetails) -> RenderableType:
         ("state", output.state(device.state)),
         ("health", Text.assemble(output.state(device.health), why)),
         ("failures in a row", device.failures or None),
-        ("maintenance", device.maintenance if device.maintenance != "" else "no reason was given"),
+        ("maintenance", device.maintenance),
         ("blocked", device.blocked),
         ("reservation", _reserved(found.reservation) if found.reservation else None),
         ("held by", f"job {holder.job_id} since {output.local_time(holder.leased_at)}" if holder else None),
