@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import httpx
 import pytest
 
 from farm.config import Settings
+from farm.coordinator.nudge import Nudge
 from farm.types import (
     DeviceCheck,
     DeviceDetails,
@@ -78,6 +82,20 @@ class TestOrders:
             problem(http.post("/devices/nokia/orders", json={"kind": "drain"}), 404, "not-found")
             problem(http.post("/devices/host-a/orders", json={"kind": "reserve"}), 422, "bad-request")
         assert orders(ready) == []
+
+    def test_the_coordinator_is_woken(self, ready: LiveFarm) -> None:
+        async def woken_by(client: httpx.Client, method: str, path: str, **body: Any) -> None:
+            woken = asyncio.Event()
+            with Nudge(ready.settings.state_dir).listen(woken) as receiver:
+                response = await asyncio.to_thread(client.request, method, path, **body)
+                assert response.is_success, response.text
+                await asyncio.wait_for(woken.wait(), 5)
+                asyncio.get_running_loop().remove_reader(receiver.fileno())
+
+        with ready.client(Role.ADMIN) as http:
+            asyncio.run(woken_by(http, "POST", "/devices/host-a/orders", json={"kind": "check"}))
+            asyncio.run(woken_by(http, "POST", "/devices/host-a/reservation", json={"seconds": 9}))
+            asyncio.run(woken_by(http, "DELETE", "/devices/host-a/reservation"))
 
 
 class TestReservations:
@@ -177,6 +195,15 @@ class TestWaits:
             (first.id, "its artifact is not built yet", None, False),
             (second.id, "queued behind run 12 (when queued)", None, False),
         ]
+
+    def test_of_a_large_run_the_first_500(self, ready: LiveFarm) -> None:
+        for number in range(300):
+            ready.add_device(device(f"d{number:03}", runtimes=RUNTIMES))
+        run = submit(ready, devices="each")
+        with ready.client(Role.VIEWER) as http:
+            waits = http.get(f"/runs/{run.id}/waits").json()
+        with ready.store.reading() as r:
+            assert [wait["job_id"] for wait in waits] == [job.id for job in r.jobs(run.id)][:500]
 
     def test_a_choice_of_devices_is_kept_with_the_run(self, ready: LiveFarm) -> None:
         ready.add_device(device("host-b", runtimes=RUNTIMES))
