@@ -127,7 +127,7 @@ def _condition(device: Device) -> Text:
     """Its state, and its health where that is not good."""
     shown = output.state(device.state)
     if device.health is not DeviceHealth.GOOD:
-        shown = Text.assemble(shown, " ", output.state(device.health))
+        shown = Text.assemble(shown, ", ", output.state(device.health))
     return shown
 
 
