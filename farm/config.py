@@ -46,8 +46,8 @@ class Settings(BaseSettings):
     build_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=1)
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
     health_recheck_seconds: float = Field(default=600.0, gt=0)  # of a quarantined device
-    # Quotas; default: no limit.
-    devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time; also how many one has reserved
+    # quotas; None: no limit
+    devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended
     reservation_max_seconds: float = Field(default=8 * 3600.0, gt=0)
 
