@@ -12,9 +12,11 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
+from typing import cast
 
 from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
@@ -28,7 +30,7 @@ from farm.recipes.keys import tool_versions
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
-from farm.store.transaction import Transaction
+from farm.store.transaction import JobChange, Transaction
 from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, JobState, Lease, Run
 
 log = logging.getLogger(__name__)
@@ -75,10 +77,11 @@ class Coordinator:
                 if writing is not None:
                     writing(tx)
                 for event in events:
-                    for instruction in self.state.apply(event):
-                        action = self._carry_out(instruction, tx)
-                        if action is not None:
-                            actions.append(action)
+                    for kind, group in groupby(self.state.apply(event), type):
+                        if kind is st.SetJob:
+                            self._set_jobs(cast(Iterable[st.SetJob], group), tx)
+                        else:
+                            actions += filter(None, (self._carry_out(instruction, tx) for instruction in group))
         except FarmError as error:
             raise TurnFailed(str(error)) from error
         for action in actions:
@@ -97,11 +100,6 @@ class Coordinator:
     ) -> Callable[[], Coroutine[None, None, None]] | None:
         """Write it down; what is to be done about it after the commit."""
         match instruction:
-            case st.SetJob(job_id, state, epoch, reason, failure):
-                if state is JobState.QUEUED:
-                    reason = self._why_queued(job_id, reason)
-                tx.set_job(job_id, state, reason, failure, epoch)
-                tx.append_event(tx.job(job_id).run_id, "job", str(job_id), state, reason, _now())
             case st.SetBuild(key, state, runs, failure):
                 build = tx.build(key)
                 tx.set_build(key, state, build.artifact, failure)
@@ -129,6 +127,15 @@ class Coordinator:
                     if follower := self._followers.get(withdrawn.agent):
                         return follower.reconcile_soon
         return None
+
+    def _set_jobs(self, instructions: Iterable[st.SetJob], tx: Transaction) -> None:
+        """Those that follow each other go together: a large run sets thousands at once."""
+        changes = []
+        for job in instructions:
+            reason = self._why_queued(job.job_id, job.reason) if job.state is JobState.QUEUED else job.reason
+            changes.append(JobChange(job.job_id, job.state, reason, job.failure, job.epoch))
+        tx.set_jobs(changes)
+        tx.append_job_events(changes, _now())
 
     def _why_queued(self, job_id: int, reason: str) -> str:
         """Written down once, as of now: to keep it true would be thousands of writes per event."""
@@ -219,8 +226,8 @@ class Coordinator:
 
     def _lease(self, attempt_id: int, job_id: int, reading: Reading) -> Lease:
         job = reading.job(job_id)
-        run = reading.run(job.run_id)
-        model = reading.model(run.model_id).spec
+        asked, model_id = reading.run_spec(job.run_id)
+        model = reading.model(model_id).spec
         return Lease(
             attempt_id=attempt_id,
             job_id=job_id,
@@ -233,7 +240,7 @@ class Coordinator:
             parity_inputs=model.parity_inputs,
             reference_outputs=model.reference_outputs or reading.build(job.reference_key or "").built.files[0],
             scenario=job.scenario,
-            protocol=run.spec.protocol,
+            protocol=asked.protocol,
             ttl_seconds=self.leases.ttl_seconds,
         )
 
@@ -243,7 +250,7 @@ def _built_text(build: Build) -> str:
 
 
 def _run_added(run: Run, reading: Reading) -> st.RunAdded:
-    jobs = reading.jobs(run.id)
+    jobs = reading.open_jobs(run.id)
     needs = {job.id: frozenset(key for key in (job.build_key, job.reference_key) if key) for job in jobs}
     builds = reading.builds(sorted(frozenset().union(*needs.values())))
     user, priority = run.created_by, run.spec.priority

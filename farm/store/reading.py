@@ -26,6 +26,7 @@ from farm.types import (
     Model,
     Role,
     Run,
+    RunSpec,
     RunState,
 )
 
@@ -43,6 +44,17 @@ class Token(NamedTuple):
 
     name: str
     role: Role
+
+
+class OpenJob(NamedTuple):
+    """What the coordinator needs of a job that has not ended."""
+
+    id: int
+    device_id: str
+    build_key: str
+    reference_key: str | None
+    state: JobState
+    epoch: int
 
 
 class Reading:
@@ -115,8 +127,15 @@ class Reading:
         """Raises NotFoundError."""
         found = self._runs(sa.select(*_RUN_COLUMNS).where(tables.runs.c.id == run_id))
         if not found:
-            raise NotFoundError(f"No run {run_id}.", remedy="`farm runs list` shows the runs there are.")
+            raise _no_run(run_id)
         return found[0]
+
+    def run_spec(self, run_id: int) -> tuple[RunSpec, str]:
+        """What was asked for, and the id of the model. Counts no jobs, as ``run`` does. Raises NotFoundError."""
+        row = self._first(sa.select(tables.runs.c.spec, tables.runs.c.model_id).where(tables.runs.c.id == run_id))
+        if row is None:
+            raise _no_run(run_id)
+        return row.spec, row.model_id
 
     def runs(self, limit: int = 50, before: int | None = None) -> list[Run]:
         """The newest first; ``before`` is the id to go on from."""
@@ -140,6 +159,19 @@ class Reading:
             sa.select(tables.jobs).where(tables.jobs.c.run_id == run_id).order_by(tables.jobs.c.id)
         )
         return [_as(Job, row) for row in rows]
+
+    def open_jobs(self, run_id: int) -> list[OpenJob]:
+        """Those that have not ended, without their documents: of 10,000 in a moment."""
+        table = tables.jobs.c
+        rows = self._connection.execute(
+            sa.select(*(table[name] for name in OpenJob._fields))
+            .where(table.run_id == run_id, table.state.in_([state for state in JobState if not state.terminal]))
+            .order_by(table.id)
+        )
+        return [
+            OpenJob(id, device_id, build_key, reference_key, JobState(state), epoch)
+            for id, device_id, build_key, reference_key, state, epoch in rows
+        ]
 
     def job(self, job_id: int) -> Job:
         """Raises NotFoundError."""
@@ -167,7 +199,9 @@ class Reading:
         """The jobs of a run with all that is known of them, in the order of the submission."""
         jobs = self.jobs(run_id)
         artifacts = {build.key: build.artifact for build in self.builds([job.build_key for job in jobs])}
-        devices = {device.id: device for device in self.devices()}
+        used = sa.select(tables.jobs.c.device_id).where(tables.jobs.c.run_id == run_id)
+        rows = self._connection.execute(_DEVICES.where(tables.devices.c.id.in_(used)))
+        devices = {row.id: _device(row) for row in rows}
         of_run = tables.results.join(tables.jobs, tables.jobs.c.id == tables.results.c.job_id)
         rows = self._connection.execute(
             sa.select(tables.results.c.job_id, tables.results.c.result)
@@ -234,6 +268,10 @@ class Reading:
         for run_id, state, count in counted:
             counts.setdefault(run_id, {})[JobState(state)] = count
         return [Run(**row._mapping, jobs=counts.get(row.id, {})) for row in rows]
+
+
+def _no_run(run_id: int) -> NotFoundError:
+    return NotFoundError(f"No run {run_id}.", remedy="`farm runs list` shows the runs there are.")
 
 
 def agent_of_heartbeat(agent: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:

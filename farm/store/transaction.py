@@ -46,6 +46,17 @@ class NewJob:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class JobChange:
+    """A job's new state. ``epoch`` None keeps it."""
+
+    job_id: int
+    state: JobState
+    reason: str = ""
+    failure: Failure | None = None
+    epoch: int | None = None
+
+
 class Transaction(Reading):
     """Reads and writes that become visible together, or not at all."""
 
@@ -156,19 +167,31 @@ class Transaction(Reading):
         finished_at = None if state is RunState.ACTIVE else at
         self._update(tables.runs, tables.runs.c.id == run_id, f"run {run_id}", state=state, finished_at=finished_at)
 
-    def set_job(
-        self,
-        job_id: int,
-        state: JobState,
-        reason: str = "",
-        failure: Failure | None = None,
-        epoch: int | None = None,
-    ) -> None:
-        """``epoch`` None keeps it. Raises NotFoundError."""
-        values: dict[str, Any] = {"state": state, "reason": reason, "failure": failure}
-        if epoch is not None:
-            values["epoch"] = epoch
-        self._update(tables.jobs, tables.jobs.c.id == job_id, f"job {job_id}", **values)
+    def set_jobs(self, changes: Sequence[JobChange]) -> None:
+        """Thousands in one go. Raises NotFoundError."""
+        table = tables.jobs.c
+        update = sa.update(tables.jobs).where(table.id == sa.bindparam("job"))
+        update = update.values(
+            state=sa.bindparam("state"),
+            reason=sa.bindparam("reason"),
+            failure=sa.bindparam("failure"),
+            epoch=sa.func.coalesce(sa.bindparam("new_epoch", type_=sa.Integer), table.epoch),
+        )
+        values = [
+            {"job": c.job_id, "state": c.state, "reason": c.reason, "failure": c.failure, "new_epoch": c.epoch}
+            for c in changes
+        ]
+        if self._connection.execute(update, values).rowcount < len(changes):
+            raise NotFoundError(f"Not all of {len(changes)} jobs are there.", remedy="They may have been removed.")
+
+    def append_job_events(self, changes: Sequence[JobChange], at: datetime) -> None:
+        """One per change, in this order, for its run."""
+        table = tables.jobs.c
+        run_id = sa.select(table.run_id).where(table.id == sa.bindparam("job")).scalar_subquery()
+        values = [
+            {"job": c.job_id, "at": at, "subject": str(c.job_id), "state": c.state, "text": c.reason} for c in changes
+        ]
+        self._connection.execute(sa.insert(tables.events).values(run_id=run_id, kind="job"), values)
 
     def add_attempt(self, job_id: int, epoch: int, device_id: str, agent: str, at: datetime) -> int:
         """Id of the new attempt, in state leased."""

@@ -113,7 +113,7 @@ class Head:
         result = finished(job.recipe.name, samples, id=job.id, run_id=job.run_id).result
         with self.store.transaction() as transaction:
             transaction.add_result(result, stored)
-            transaction.set_job(job.id, JobState.FINISHED)
+            transaction.set_jobs([JobChange(job.id, JobState.FINISHED)])
 
     def end(self, run: Run, state: RunState = RunState.FINISHED) -> None:
         with self.store.transaction() as transaction:

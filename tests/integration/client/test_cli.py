@@ -32,7 +32,7 @@ def measured(head):
     first, second = head.jobs(run)
     head.measure(first, SAMPLES)
     with head.store.transaction() as transaction:
-        transaction.set_job(second.id, JobState.FAILED, reason="The harness crashed.")
+        transaction.set_jobs([JobChange(second.id, JobState.FAILED, reason="The harness crashed.")])
     head.end(run)
     return run
 

@@ -70,7 +70,7 @@ def test_progress_is_written_as_plain_lines_where_there_is_no_terminal(head, cli
     head.event(run, "build", "pytorch", "built", "3.1 s")
     head.event(run, "job", str(job.id), "failed", "The harness crashed.")
     with head.store.transaction() as transaction:
-        transaction.set_job(job.id, JobState.FAILED)
+        transaction.set_jobs([JobChange(job.id, JobState.FAILED)])
     head.end(run)
     client.run(run.id).wait(progress=True, timeout_seconds=10)
     out, err = capsys.readouterr()
@@ -148,7 +148,7 @@ def test_the_comparison_and_the_report_hold_the_samples(head, client, tmp_path):
         failure = farm.RecipeError("The converter refused aten::x.", remedy="Take another runtime.")
         from farm.types import Failure
 
-        transaction.set_job(lost.id, JobState.FAILED, failure=Failure.of(failure))
+        transaction.set_jobs([JobChange(lost.id, JobState.FAILED, failure=Failure.of(failure))])
     head.end(run)
     comparison = client.run(run.id).compare()
     assert isinstance(comparison, farm.Comparison)

@@ -190,14 +190,14 @@ class TestJobs:
         with store.transaction() as t:
             run = submit(t)
             first, second = t.jobs(run.id)
-            t.set_job(first.id, JobState.LEASED, epoch=1)
-            t.set_job(second.id, JobState.FAILED, "broken \0 pipe \ud83d", FAILURE)
+            t.set_jobs([JobChange(first.id, JobState.LEASED, epoch=1)])
+            t.set_jobs([JobChange(second.id, JobState.FAILED, "broken \0 pipe \ud83d", FAILURE)])
             assert t.job(first.id).epoch == 1
             failed = t.job(second.id)
             assert (failed.state, failed.epoch, failed.failure) == (JobState.FAILED, 0, FAILURE)
             assert failed.reason.startswith("broken \N{REPLACEMENT CHARACTER} pipe")
             assert t.run(run.id).jobs == {JobState.LEASED: 1, JobState.FAILED: 1}
-            t.set_job(first.id, JobState.RUNNING)
+            t.set_jobs([JobChange(first.id, JobState.RUNNING)])
             assert (t.job(first.id).epoch, t.job(first.id).reason) == (1, "")
 
     def test_attempts_from_lease_to_end(self, store: Store) -> None:
@@ -326,7 +326,7 @@ class TestEvents:
         lambda t: t.build("0" * 64),
         lambda t: t.request_cancel(7, NOW),
         lambda t: t.set_run(7, RunState.FINISHED, NOW),
-        lambda t: t.set_job(7, JobState.FINISHED),
+        lambda t: t.set_jobs([JobChange(7, JobState.FINISHED)]),
         lambda t: t.set_build("0" * 64, BuildState.BUILT),
         lambda t: t.set_device_state("ghost", DeviceState.OFFLINE),
         lambda t: t.start_attempt(7, NOW),
