@@ -10,7 +10,19 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy.types import TypeDecorator
 
-from farm.types import Artifact, Blob, DeviceFacts, Failure, ModelSpec, Recipe, Result, RunSpec, Scenario
+from farm.types import (
+    Artifact,
+    Blob,
+    DeviceFacts,
+    Failure,
+    Hook,
+    ModelSpec,
+    Recipe,
+    RecoveryStep,
+    Result,
+    RunSpec,
+    Scenario,
+)
 
 
 _FEW, _MANY = 500, 20_000  # parsed documents that are kept: those of the work at hand; of every device of a large farm
@@ -127,6 +139,51 @@ devices = sa.Table(
     sa.Column("labels", Document(dict[str, str]), nullable=False),
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("last_seen_at", UtcDateTime),
+    sa.Column("blocked", Prose, nullable=False, server_default=""),
+    sa.Column("recovery", Document(tuple[RecoveryStep, ...]), nullable=False, server_default="[]"),
+    sa.Column("hooks", Document(tuple[Hook, ...]), nullable=False, server_default="[]"),
+    sa.Column("health", sa.String(20), nullable=False, server_default="unknown"),
+    sa.Column("health_reason", Prose, nullable=False, server_default=""),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("maintenance", Prose),
+)
+
+device_checks = sa.Table(
+    "device_checks",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("step", sa.String(20), nullable=False),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("detail", Prose, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Index(None, "device_id", "id"),
+)
+
+# What people asked of devices and the coordinator has not carried out yet.
+device_orders = sa.Table(
+    "device_orders",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("by", Word, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("reason", Prose, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+reservations = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False, index=True),
+    sa.Column("user", Word, nullable=False),
+    sa.Column("reason", Prose, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("until", UtcDateTime, nullable=False, index=True),  # brought forward where it is given back early
+    sqlite_autoincrement=True,
 )
 
 runs = sa.Table(
@@ -158,7 +215,18 @@ jobs = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("reason", Prose, nullable=False),
     sa.Column("failure", Document(Failure)),
+    sa.Column("pool", sa.Integer),
+    sa.Column("slot", sa.Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
+)
+
+# The devices that a run may choose from.
+pools = sa.Table(
+    "pools",
+    metadata,
+    sa.Column("run_id", Number, sa.ForeignKey("runs.id"), primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("candidates", Document(tuple[str, ...]), nullable=False),
 )
 
 attempts = sa.Table(
@@ -176,6 +244,7 @@ attempts = sa.Table(
     sa.Column("failure", Document(Failure)),
     sa.Column("measurement", Document(Blob)),
     sa.UniqueConstraint("job_id", "epoch"),
+    sa.Index(None, "device_id", "id"),
     sqlite_autoincrement=True,
 )
 
