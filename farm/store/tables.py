@@ -24,7 +24,6 @@ from farm.types import (
     Scenario,
 )
 
-
 _FEW, _MANY = 500, 20_000  # parsed documents that are kept: those of the work at hand; of every device of a large farm
 
 

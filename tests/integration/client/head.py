@@ -18,6 +18,7 @@ from farm.config import Settings
 from farm.server.tokens import issue_token
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
+from farm.store.transaction import JobChange
 from farm.types import Blob, Event, Job, JobState, ModelFormat, ModelSpec, Role, Run, RunSpec, RunState, TensorSpec
 from tests.unit.analysis.outcomes import AT, device, finished, recipe, sha
 

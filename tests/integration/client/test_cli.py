@@ -8,6 +8,7 @@ import time
 import pytest
 
 from farm.cli.app import main
+from farm.store.transaction import JobChange
 from farm.types import JobState, Role
 
 SAMPLES = [0.010 + 0.0001 * (index % 7) for index in range(200)]

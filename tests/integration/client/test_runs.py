@@ -11,6 +11,7 @@ from contextlib import aclosing
 import pytest
 
 import farm
+from farm.store.transaction import JobChange
 from farm.types import JobState, Role, RunState
 
 SAMPLES = [0.010 + 0.0001 * (index % 7) for index in range(200)]

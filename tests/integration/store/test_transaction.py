@@ -9,7 +9,7 @@ import pytest
 
 from farm.errors import ConflictError, NotFoundError, UserError
 from farm.store.database import Store
-from farm.store.transaction import NewJob, Transaction
+from farm.store.transaction import JobChange, NewJob, Transaction
 from farm.types import (
     BuildState,
     DeviceState,
