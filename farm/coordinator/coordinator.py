@@ -25,13 +25,13 @@ from farm.coordinator.explanation import explain
 from farm.coordinator.follower import AgentFollower
 from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.nudge import Nudge
-from farm.errors import FarmError, InfrastructureError
+from farm.errors import FarmError, InfrastructureError, InternalError
 from farm.recipes.keys import tool_versions
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import JobChange, Transaction
-from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, JobState, Lease, Run
+from farm.types import Artifact, Blob, Build, BuildRequest, BuildState, DeviceState, Failure, JobState, Lease, Run
 
 log = logging.getLogger(__name__)
 
@@ -225,9 +225,7 @@ class Coordinator:
             await asyncio.sleep(_DISCOVERY_SECONDS)
 
     def _lease(self, attempt_id: int, job_id: int, reading: Reading) -> Lease:
-        job = reading.job(job_id)
-        asked, model_id = reading.run_spec(job.run_id)
-        model = reading.model(model_id).spec
+        job = reading.lease_parts(job_id)
         return Lease(
             attempt_id=attempt_id,
             job_id=job_id,
@@ -235,14 +233,20 @@ class Coordinator:
             device_id=job.device_id,
             runtime=job.recipe.runtime,
             options=job.recipe.options,
-            files=reading.build(job.build_key).built.files,
-            example_inputs=model.example_inputs,
-            parity_inputs=model.parity_inputs,
-            reference_outputs=model.reference_outputs or reading.build(job.reference_key or "").built.files[0],
+            files=_files(job.artifact),
+            example_inputs=job.model.example_inputs,
+            parity_inputs=job.model.parity_inputs,
+            reference_outputs=job.model.reference_outputs or _files(job.reference_artifact)[0],
             scenario=job.scenario,
-            protocol=asked.protocol,
+            protocol=job.run.protocol,
             ttl_seconds=self.leases.ttl_seconds,
         )
+
+
+def _files(artifact: Artifact | None) -> tuple[Blob, ...]:
+    if artifact is None:
+        raise InternalError("A job starts before what it needs is built.", remedy="Report this bug.")
+    return artifact.files
 
 
 def _built_text(build: Build) -> str:

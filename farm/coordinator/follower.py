@@ -191,7 +191,7 @@ class AgentFollower:
     def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Result, Blob, Blob]:
         with self._farm.store.reading() as reading:
             job = reading.job(job_id)
-            protocol = reading.run_spec(job.run_id)[0].protocol
+            protocol = reading.run_spec(job.run_id).protocol
             artifact = reading.build(job.build_key).built
         result = conclude(job, artifact, measurement, protocol)
         parquet = write_samples(measurement.warmup_samples_seconds, measurement.latency_samples_seconds)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from farm.errors import NotFoundError, UserError
 from farm.store import tables
 from farm.types import (
+    Artifact,
     Attempt,
     Blob,
     Build,
@@ -24,10 +25,13 @@ from farm.types import (
     JobOutcome,
     JobState,
     Model,
+    ModelSpec,
+    Recipe,
     Role,
     Run,
     RunSpec,
     RunState,
+    Scenario,
 )
 
 T = TypeVar("T", bound=Frozen)
@@ -55,6 +59,19 @@ class OpenJob(NamedTuple):
     reference_key: str | None
     state: JobState
     epoch: int
+
+
+class LeaseParts(NamedTuple):
+    """What an agent is told of a job: ``reference_artifact`` where the upload had no reference outputs."""
+
+    device_id: str
+    recipe: Recipe
+    scenario: Scenario
+    epoch: int
+    run: RunSpec
+    model: ModelSpec
+    artifact: Artifact | None
+    reference_artifact: Artifact | None
 
 
 class Reading:
@@ -130,12 +147,20 @@ class Reading:
             raise _no_run(run_id)
         return found[0]
 
-    def run_spec(self, run_id: int) -> tuple[RunSpec, str]:
-        """What was asked for, and the id of the model. Counts no jobs, as ``run`` does. Raises NotFoundError."""
-        row = self._first(sa.select(tables.runs.c.spec, tables.runs.c.model_id).where(tables.runs.c.id == run_id))
+    def lease_parts(self, job_id: int) -> LeaseParts:
+        """In one query: this is on the way of every start. Raises NotFoundError."""
+        row = self._connection.execute(_LEASE_PARTS, {"job": job_id}).first()
+        if row is None:
+            raise _no_job(job_id)
+        return LeaseParts(*row)
+
+    def run_spec(self, run_id: int) -> RunSpec:
+        """What was asked for. Counts no jobs, as ``run`` does. Raises NotFoundError."""
+        row = self._first(sa.select(tables.runs.c.spec).where(tables.runs.c.id == run_id))
         if row is None:
             raise _no_run(run_id)
-        return row.spec, row.model_id
+        spec: RunSpec = row.spec
+        return spec
 
     def runs(self, limit: int = 50, before: int | None = None) -> list[Run]:
         """The newest first; ``before`` is the id to go on from."""
@@ -177,7 +202,7 @@ class Reading:
         """Raises NotFoundError."""
         row = self._first(sa.select(tables.jobs).where(tables.jobs.c.id == job_id))
         if row is None:
-            raise NotFoundError(f"No job {job_id}.", remedy="`farm runs show RUN` lists the jobs of a run.")
+            raise _no_job(job_id)
         return _as(Job, row)
 
     def attempts_of(self, job_id: int) -> list[Attempt]:
@@ -272,6 +297,28 @@ class Reading:
 
 def _no_run(run_id: int) -> NotFoundError:
     return NotFoundError(f"No run {run_id}.", remedy="`farm runs list` shows the runs there are.")
+
+
+def _no_job(job_id: int) -> NotFoundError:
+    return NotFoundError(f"No job {job_id}.", remedy="`farm runs show RUN` lists the jobs of a run.")
+
+
+def _lease_parts() -> sa.Select[Any]:
+    jobs, runs, models, builds = tables.jobs, tables.runs, tables.models, tables.builds
+    reference = builds.alias()
+    return (
+        sa.select(
+            *(jobs.c[name] for name in ("device_id", "recipe", "scenario", "epoch")),
+            *(runs.c.spec, models.c.spec, builds.c.artifact, reference.c.artifact),
+        )
+        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(models, models.c.id == runs.c.model_id))
+        .join(builds, builds.c.key == jobs.c.build_key)
+        .outerjoin(reference, reference.c.key == jobs.c.reference_key)
+        .where(jobs.c.id == sa.bindparam("job"))
+    )
+
+
+_LEASE_PARTS = _lease_parts()
 
 
 def agent_of_heartbeat(agent: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:

@@ -169,29 +169,19 @@ class Transaction(Reading):
 
     def set_jobs(self, changes: Sequence[JobChange]) -> None:
         """Thousands in one go. Raises NotFoundError."""
-        table = tables.jobs.c
-        update = sa.update(tables.jobs).where(table.id == sa.bindparam("job"))
-        update = update.values(
-            state=sa.bindparam("state"),
-            reason=sa.bindparam("reason"),
-            failure=sa.bindparam("failure"),
-            epoch=sa.func.coalesce(sa.bindparam("new_epoch", type_=sa.Integer), table.epoch),
-        )
         values = [
             {"job": c.job_id, "state": c.state, "reason": c.reason, "failure": c.failure, "new_epoch": c.epoch}
             for c in changes
         ]
-        if self._connection.execute(update, values).rowcount < len(changes):
+        if self._connection.execute(_SET_JOB, values).rowcount < len(changes):
             raise NotFoundError(f"Not all of {len(changes)} jobs are there.", remedy="They may have been removed.")
 
     def append_job_events(self, changes: Sequence[JobChange], at: datetime) -> None:
         """One per change, in this order, for its run."""
-        table = tables.jobs.c
-        run_id = sa.select(table.run_id).where(table.id == sa.bindparam("job")).scalar_subquery()
         values = [
             {"job": c.job_id, "at": at, "subject": str(c.job_id), "state": c.state, "text": c.reason} for c in changes
         ]
-        self._connection.execute(sa.insert(tables.events).values(run_id=run_id, kind="job"), values)
+        self._connection.execute(_APPEND_JOB_EVENT, values)
 
     def add_attempt(self, job_id: int, epoch: int, device_id: str, agent: str, at: datetime) -> int:
         """Id of the new attempt, in state leased."""
@@ -305,3 +295,18 @@ class Transaction(Reading):
     def _expect_row(done: sa.CursorResult[Any], what: str) -> None:
         if done.rowcount == 0:
             raise NotFoundError(f"No {what}.", remedy="It may have been removed; list what there is.")
+
+
+# Made once: these are on the way of every job, and making a statement takes longer than SQLite needs for it.
+_SET_JOB = (
+    sa.update(tables.jobs)
+    .where(tables.jobs.c.id == sa.bindparam("job"))
+    .values(
+        {name: sa.bindparam(name) for name in ("state", "reason", "failure")}
+        | {"epoch": sa.func.coalesce(sa.bindparam("new_epoch", type_=sa.Integer), tables.jobs.c.epoch)}
+    )
+)
+_APPEND_JOB_EVENT = sa.insert(tables.events).values(
+    kind="job",
+    run_id=sa.select(tables.jobs.c.run_id).where(tables.jobs.c.id == sa.bindparam("job")).scalar_subquery(),
+)
