@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     build_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=1)
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
     devices_per_user: int | None = Field(default=None, ge=1)  # at a time; default: no limit
+    retention_days: float | None = Field(default=None, gt=0)  # of runs that ended; default: for ever
 
     # Ray
     ray_address: str | None = None  # default: an embedded local cluster

@@ -106,6 +106,11 @@ class Connection:
         )
         return self._parse(response, kind)
 
+    async def delete(self, path: str) -> None:
+        """DELETE ``path``. Sent once, whatever happens."""
+        self.check_token()
+        await self._send(lambda: self._http.build_request("DELETE", path), attempts=1, retry_on=())
+
     async def upload(self, blob: Blob, path: Path) -> bool:
         """Send the file unless the farm has it; False if it did. A lost connection is tried again: a blob is
         named by its hash, so sending it twice is the same as once."""

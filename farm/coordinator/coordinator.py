@@ -23,6 +23,7 @@ from farm.config import Settings
 from farm.coordinator import state as st
 from farm.coordinator.explanation import explain
 from farm.coordinator.follower import AgentFollower
+from farm.coordinator.housekeeping import keep_house
 from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.nudge import Nudge
 from farm.errors import FarmError, InfrastructureError, InternalError
@@ -63,6 +64,7 @@ class Coordinator:
         async with asyncio.TaskGroup() as self._tasks:
             self.spawn(self._watch_inbox())
             self.spawn(self._discover_agents())
+            self.spawn(keep_house(self.store, self.artifacts, self.settings.retention_days))
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(work)

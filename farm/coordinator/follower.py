@@ -35,6 +35,7 @@ class AgentFollower:
         self._agent: AgentConnection | None = None  # None while it does not answer
         self._revision = ""  # of its devices,
         self._seen: dict[str, Device] = {}  # which are in the store like this
+        self._acknowledged = 0  # of its journal; the store hears of it with the next renewal
 
     async def follow(self) -> None:
         """Until cancelled. An agent that does not answer for a while is lost until it does again."""
@@ -43,7 +44,7 @@ class AgentFollower:
             try:
                 agent = AgentConnection(self._name)
                 info = await agent.info(self._revision)
-                self._agent, silent_since_seconds = agent, None
+                self._agent, silent_since_seconds, self._acknowledged = agent, None, 0
                 self._see(info)
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._renew(agent))
@@ -103,6 +104,8 @@ class AgentFollower:
         def write(tx: Transaction) -> None:
             at = datetime.now(UTC)
             tx.hear_agent(self._name, at)
+            if self._acknowledged:
+                tx.trim_agent_events(self._name, info.journal_id, self._acknowledged)
             for device in changed:
                 known = self._farm.state.devices.get(device.id)
                 leased = known is not None and known.leased
@@ -130,6 +133,7 @@ class AgentFollower:
                 committed, _ = open_events.popleft()
             if committed:
                 await agent.acknowledge(committed)
+                self._acknowledged = committed
 
     def _take(self, journal_id: str, event: AgentEvent) -> asyncio.Task[None] | None:
         """Commit one event, once. A result takes longer to work out: that task is returned, and belongs to the

@@ -277,6 +277,22 @@ agent_events = sa.Table(
     sa.Column("seq", Number, primary_key=True, autoincrement=False),
 )
 
+# How far the head has acknowledged an agent's journal; ``agent_events`` has only what was committed above it.
+agent_journals = sa.Table(
+    "agent_journals",
+    metadata,
+    sa.Column("agent", Word, primary_key=True),
+    sa.Column("journal_id", Word, primary_key=True),
+    sa.Column("acknowledged", Number, nullable=False),
+)
+
+# Files that deleted rows referred to. Whether others still do is looked at before one is removed.
+loose_blobs = sa.Table(
+    "loose_blobs",
+    metadata,
+    sa.Column("sha256", Digest, primary_key=True),
+)
+
 heartbeats = sa.Table(
     "heartbeats",
     metadata,

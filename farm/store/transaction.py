@@ -254,7 +254,28 @@ class Transaction(Reading):
 
     def record_agent_event(self, agent: str, journal_id: str, seq: int) -> bool:
         """False when this event was committed before: its effects must not be applied again."""
-        return self._insert_new(tables.agent_events, agent=agent, journal_id=journal_id, seq=seq)
+        journal = tables.agent_journals.c
+        of_journal = sa.and_(journal.agent == agent, journal.journal_id == journal_id)
+        known = self._first(sa.select(journal.acknowledged).where(of_journal, journal.acknowledged >= seq))
+        return known is None and self._insert_new(tables.agent_events, agent=agent, journal_id=journal_id, seq=seq)
+
+    def trim_agent_events(self, agent: str, journal_id: str, acknowledged: int) -> None:
+        """This event and all before it are committed: from now on the number alone says so."""
+        journals, events = tables.agent_journals, tables.agent_events.c
+        self._connection.execute(
+            self._insert(journals)
+            .values(agent=agent, journal_id=journal_id, acknowledged=acknowledged)
+            .on_conflict_do_update(
+                index_elements=["agent", "journal_id"],
+                set_={"acknowledged": acknowledged},
+                where=journals.c.acknowledged < acknowledged,
+            )
+        )
+        self._connection.execute(
+            sa.delete(tables.agent_events).where(
+                events.agent == agent, events.journal_id == journal_id, events.seq <= acknowledged
+            )
+        )
 
     def append_event(
         self, run_id: int, kind: Literal["build", "job", "run"], subject: str, state: str, text: str, at: datetime
