@@ -92,10 +92,15 @@ class Store:
         in a file of an older farm, which uses them again but does not shrink."""
         if self._engine.dialect.name != "sqlite":
             return 0
-        with self.connected(writing=True) as connection:
+        with self.connected(writing=False) as connection:
             if connection.exec_driver_sql("PRAGMA auto_vacuum").scalar() != _INCREMENTAL:
                 return 0
-            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({give_back})").all()
+            driver: Any = connection.connection.driver_connection
+            try:
+                # Python takes only the first step, one page, of a statement without rows, but all steps of a script.
+                driver.executescript(f"PRAGMA incremental_vacuum({give_back})")
+            except sqlite3.Error as error:
+                raise DBAPIError("PRAGMA incremental_vacuum", None, error) from error
             return int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
 
     @contextmanager
@@ -154,8 +159,10 @@ def _sqlite_engine(url: sa.URL, path: Path) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself: `begin` does
-        # auto_vacuum counts in a new file only. Incremental: nothing is moved until retention asks for it.
-        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):
+            # Only a new file takes it, without a lock. Incremental: nothing is moved until retention asks for it.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")

@@ -194,6 +194,18 @@ def test_only_the_owner_or_an_admin_cancels(head, client):
         assert admin.run(run.id).cancel().id == run.id
 
 
+def test_a_run_that_is_over_can_be_deleted(head, client):
+    run = head.submit("pytorch")
+    with farm.Client(head.url, token=head.token(Role.ADMIN)) as admin:
+        handle = admin.run(run.id)
+        with pytest.raises(farm.ConflictError, match="active"):
+            handle.delete()
+        head.end(run)
+        handle.delete()
+        with pytest.raises(farm.NotFoundError):
+            handle.refresh()
+
+
 def test_ctrl_c_in_a_script_that_waits_ends_it_and_not_the_run(head):
     run = head.submit("pytorch")
     script = f"import farm; client = farm.Client(); print('waits', flush=True); client.run({run.id}).wait()"
