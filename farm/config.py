@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     build_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=1)
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
     health_recheck_seconds: float = Field(default=600.0, gt=0)  # of a quarantined device
+    retention_days: float | None = Field(default=None, gt=0)  # of runs that ended; default: for ever
     # quotas; None: no limit
     devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended
