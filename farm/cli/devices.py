@@ -83,8 +83,8 @@ def reserve(
 def release(context: typer.Context, device: str, as_json: JsonFlag = False) -> None:
     """Give a reserved device back before its time."""
     with connect(context) as client:
-        released = client.release(device)
-    output.emit(released, as_json, f"{device} is no longer reserved.")
+        client.release(device)
+    output.emit({"released": device}, as_json, f"{device} is no longer reserved.")
 
 
 def _seconds(duration: str) -> int:

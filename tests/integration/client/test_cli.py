@@ -10,6 +10,7 @@ import pytest
 
 import farm
 from farm.cli.app import main
+from farm.store.transaction import JobChange
 from farm.types import DeviceCheck, DeviceHealth, DeviceState, JobState, JobWait, Role
 from tests.integration.client.head import coordinator
 
@@ -35,7 +36,7 @@ def measured(head):
     first, second = head.jobs(run)
     head.measure(first, SAMPLES)
     with head.store.transaction() as transaction:
-        transaction.set_job(second.id, JobState.FAILED, reason="The harness crashed.")
+        transaction.set_jobs([JobChange(second.id, JobState.FAILED, reason="The harness crashed.")])
     head.end(run)
     return run
 
