@@ -4,9 +4,10 @@
 
 On the real farm with 100, 1,000 and 10,000 virtual devices: one client submits, and another process reads what a
 dashboard reads, one request after the other: before (``idle``), while the run is submitted and taken in by the
-coordinator (``submit``), and while the fleet works on it (``work``). What is not ``idle`` is what counts. ``take_in_seconds`` goes from the answer until no job of the run waits for the coordinator;
-the artifact is built before. What a finished job costs is measured on real jobs of virtual devices (100 samples each),
-between the ends of two equal runs, so that what a farm needs once is not counted.
+coordinator (``submit``), and while the fleet works on it (``work``); figures without such a name are of the last two.
+``take_in_seconds`` goes from the answer until no job of the run waits for the coordinator; the artifact is built
+before. What a finished job costs is measured on real jobs of virtual devices (100 samples each), between the ends of
+two equal runs, so that what a farm needs once is not counted.
 """
 
 from __future__ import annotations
