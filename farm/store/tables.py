@@ -210,12 +210,13 @@ jobs = sa.Table(
     sa.Column("reference_key", Digest, sa.ForeignKey("builds.key")),
     sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False),
     sa.Column("scenario", Document(Scenario, keep=_FEW), nullable=False),
-    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("state", sa.String(20), nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("reason", Prose, nullable=False),
     sa.Column("failure", Document(Failure)),
     sa.Column("pool", sa.Integer),
     sa.Column("slot", sa.Integer, nullable=False, server_default="0"),
+    sa.Index(None, "run_id", "state"),  # counts the jobs of a run by itself
     sqlite_autoincrement=True,
 )
 

@@ -1,4 +1,4 @@
-"""Watermarks of the agents' journals; blobs that deleted rows have left behind"""
+"""Watermarks of the agents' journals; blobs that deleted rows have left behind; jobs counted by an index"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,3 +24,5 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("sha256", name="pk_loose_blobs"),
     )
+    op.drop_index("ix_jobs_state", "jobs")
+    op.create_index("ix_jobs_run_id_state", "jobs", ["run_id", "state"])
