@@ -27,7 +27,10 @@ def test_the_built_in_profile_is_the_default() -> None:
         (("limit_celsius: 55", "limit_celsius: 30"), "lab.yaml:16: kinds[0].thermal: limit_celsius must be above"),
         (("crash_ratio: 0.002", "crash_ratio: .nan"), "lab.yaml:34: kinds[1].failures.crash_ratio"),
         (("crash_ratio: 0.005", "crash_ratio: 0.996"), "lab.yaml:19: kinds[0].failures: crash_ratio, timeout_ratio"),
-        (("start_below_celsius: 40", "start_below_celsius: 25"), "lab.yaml:16: kinds[0].thermal: start_below_celsius must"),
+        (
+            ("start_below_celsius: 40", "start_below_celsius: 25"),
+            "lab.yaml:16: kinds[0].thermal: start_below_celsius must",
+        ),
         (("reconnect: 0.6", "reconnect: 0.8"), "lab.yaml:19: kinds[0].failures: the shares of mended_by add up to"),
         (("reconnect: 0.6", "prayer: 0.6"), "lab.yaml:20: kinds[0].failures.mended_by.prayer"),
         (("seed: 1", "seed: 1\nseed: 2"), "line 4: the key 'seed' is there twice"),
