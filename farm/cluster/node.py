@@ -55,17 +55,27 @@ def cluster_token(settings: Settings) -> str:
     """The Ray cluster's shared secret: made once, kept in the state folder, readable by its owner only. Of somebody
     else's cluster, what ``RAY_AUTH_TOKEN`` or the file ``RAY_AUTH_TOKEN_PATH`` says; none where neither is set.
 
-    It gives full code execution on every node, so users of the farm never get it.
+    It gives full code execution on every node, so users of the farm never get it. Raises ConfigError.
     """
     if settings.ray_address is not None:
-        named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        return os.environ.get("RAY_AUTH_TOKEN") or (Path(named).read_text().strip() if named else "")
+        return _foreign_token()
     path = settings.state_dir / "ray-token"
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
     return path.read_text().strip()
+
+
+def _foreign_token() -> str:
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    try:
+        return os.environ.get("RAY_AUTH_TOKEN") or (Path(path).read_text().strip() if path else "")
+    except OSError as error:
+        raise ConfigError(
+            f"RAY_AUTH_TOKEN_PATH names {path}, which cannot be read: {error.strerror}.",
+            remedy="Correct it, or set RAY_AUTH_TOKEN.",
+        ) from error
 
 
 def temporary_folder(settings: Settings) -> Path:
