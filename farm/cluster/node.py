@@ -111,6 +111,12 @@ def head_address(settings: Settings) -> str | None:
     return path.read_text().strip() if path.exists() else None
 
 
+def head_session(settings: Settings) -> str:
+    """The name of the own cluster's life; empty for somebody else's."""
+    link = temporary_folder(settings) / "session_latest"
+    return link.resolve().name if settings.ray_address is None and link.exists() else ""
+
+
 def head_address_file(settings: Settings) -> Path:
     """Written by Ray once its head node is up; a head that was killed leaves it behind."""
     return temporary_folder(settings) / "ray_current_cluster"

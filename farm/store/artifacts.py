@@ -35,6 +35,7 @@ class ArtifactStore:
     """
 
     def __init__(self, url: str) -> None:
+        self._id = ""
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
@@ -47,13 +48,16 @@ class ArtifactStore:
 
     def id(self) -> str:
         """A random name of this very store, made when it is first asked for."""
+        if self._id:
+            return self._id
         path = f"{self._root}/{_ID_FILE}"
         with _storage_errors("The artifact store's id cannot be kept"):
             if not self._fs.exists(path):
                 temporary = f"{self._root}/{_UPLOAD_PREFIX}{uuid.uuid4().hex}"
                 self._fs.pipe_file(temporary, uuid.uuid4().hex.encode())
                 self._fs.mv(temporary, path)
-            return str(self._fs.cat_file(path).decode())
+            self._id = str(self._fs.cat_file(path).decode())
+        return self._id
 
     @staticmethod
     def id_at(url: str) -> str | None:
