@@ -14,6 +14,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -135,6 +136,18 @@ class ArtifactStore:
                     remedy="Check the disk of the artifact store, delete the file, then upload or build it again.",
                 )
             undo.pop_all()
+
+    def discard(self, sha256: str, *, min_age_seconds: float) -> bool:
+        """Remove a file unless it was stored less than so long ago; whether it is gone."""
+        path = self._path(sha256)
+        with _storage_errors(f"The stored file {sha256[:12]} cannot be removed"):
+            try:
+                if (datetime.now(UTC) - self._fs.modified(path)).total_seconds() < min_age_seconds:
+                    return False
+                self._fs.rm(path)
+            except FileNotFoundError:
+                pass
+        return True
 
     def discard_leftovers(self, *, min_age_seconds: float) -> int:
         """Remove what uploads that a crash cut short left behind, if they are that old. Returns how many.

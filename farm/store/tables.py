@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy.types import TypeDecorator
 
-from farm.types import Artifact, Blob, DeviceFacts, Failure, ModelSpec, Recipe, Result, RunSpec, Scenario
+from farm.types import (
+    Artifact,
+    Blob,
+    DeviceFacts,
+    Failure,
+    Hook,
+    ModelSpec,
+    Recipe,
+    RecoveryStep,
+    Result,
+    RunSpec,
+    Scenario,
+)
+
+_FEW, _MANY = 500, 20_000  # parsed documents that are kept: those of the work at hand; of every device of a large farm
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -32,21 +47,26 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Document(TypeDecorator[Any]):
-    """A ``farm.types`` value as JSON text. Text, not a native JSON column: what is stored is the wire format."""
+    """A ``farm.types`` value as JSON text. Text, not a native JSON column: what is stored is the wire format.
+
+    ``keep``: so many texts stay parsed, where the same ones are read again and again. Values are frozen: rows share.
+    """
 
     impl = sa.Text
     cache_ok = True
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: Any, *, keep: int = 0) -> None:
         super().__init__()
         self.kind = kind
+        self.keep = keep
         self._adapter = TypeAdapter[Any](kind)
+        self._parse = lru_cache(keep)(self._adapter.validate_json) if keep else self._adapter.validate_json
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
         return None if value is None else self._adapter.dump_json(value).decode()
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        return None if value is None else self._adapter.validate_json(value)
+        return None if value is None else self._parse(value)
 
 
 class Prose(TypeDecorator[str]):
@@ -89,7 +109,7 @@ models = sa.Table(
     metadata,
     sa.Column("id", Digest, primary_key=True),
     sa.Column("name", Word, nullable=False, index=True),
-    sa.Column("spec", Document(ModelSpec), nullable=False),
+    sa.Column("spec", Document(ModelSpec, keep=_FEW), nullable=False),
     sa.Column("created_by", Word, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     # The newest of a name is the one uploaded last, be it for the second time.
@@ -101,9 +121,9 @@ builds = sa.Table(
     metadata,
     sa.Column("key", Digest, primary_key=True),
     sa.Column("model_id", Digest, sa.ForeignKey("models.id"), nullable=False),
-    sa.Column("recipe", Document(Recipe), nullable=False),
+    sa.Column("recipe", Document(Recipe, keep=_FEW), nullable=False),
     sa.Column("state", sa.String(20), nullable=False, index=True),
-    sa.Column("artifact", Document(Artifact)),
+    sa.Column("artifact", Document(Artifact, keep=_FEW)),
     sa.Column("failure", Document(Failure)),
     sa.Column("attempts", sa.Integer, nullable=False),
 )
@@ -114,17 +134,62 @@ devices = sa.Table(
     sa.Column("id", Word, primary_key=True),
     sa.Column("agent", Word, nullable=False, index=True),
     sa.Column("host", sa.Text, nullable=False),
-    sa.Column("facts", Document(DeviceFacts), nullable=False),
+    sa.Column("facts", Document(DeviceFacts, keep=_MANY), nullable=False),
     sa.Column("labels", Document(dict[str, str]), nullable=False),
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("last_seen_at", UtcDateTime),
+    sa.Column("blocked", Prose, nullable=False, server_default=""),
+    sa.Column("recovery", Document(tuple[RecoveryStep, ...]), nullable=False, server_default="[]"),
+    sa.Column("hooks", Document(tuple[Hook, ...]), nullable=False, server_default="[]"),
+    sa.Column("health", sa.String(20), nullable=False, server_default="unknown"),
+    sa.Column("health_reason", Prose, nullable=False, server_default=""),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("maintenance", Prose),
+)
+
+device_checks = sa.Table(
+    "device_checks",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("step", sa.String(20), nullable=False),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("detail", Prose, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Index(None, "device_id", "id"),
+)
+
+# What people asked of devices and the coordinator has not carried out yet.
+device_orders = sa.Table(
+    "device_orders",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("by", Word, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("reason", Prose, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+reservations = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False, index=True),
+    sa.Column("user", Word, nullable=False),
+    sa.Column("reason", Prose, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("until", UtcDateTime, nullable=False, index=True),  # brought forward where it is given back early
+    sqlite_autoincrement=True,
 )
 
 runs = sa.Table(
     "runs",
     metadata,
     sa.Column("id", Number, primary_key=True),
-    sa.Column("spec", Document(RunSpec), nullable=False),
+    sa.Column("spec", Document(RunSpec, keep=_FEW), nullable=False),
     sa.Column("model_id", Digest, sa.ForeignKey("models.id"), nullable=False),
     sa.Column("model_name", Word, nullable=False),
     sa.Column("state", sa.String(20), nullable=False, index=True),
@@ -140,16 +205,27 @@ jobs = sa.Table(
     metadata,
     sa.Column("id", Number, primary_key=True),
     sa.Column("run_id", Number, sa.ForeignKey("runs.id"), nullable=False, index=True),
-    sa.Column("recipe", Document(Recipe), nullable=False),
+    sa.Column("recipe", Document(Recipe, keep=_FEW), nullable=False),
     sa.Column("build_key", Digest, sa.ForeignKey("builds.key"), nullable=False, index=True),
     sa.Column("reference_key", Digest, sa.ForeignKey("builds.key")),
     sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False),
-    sa.Column("scenario", Document(Scenario), nullable=False),
+    sa.Column("scenario", Document(Scenario, keep=_FEW), nullable=False),
     sa.Column("state", sa.String(20), nullable=False, index=True),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("reason", Prose, nullable=False),
     sa.Column("failure", Document(Failure)),
+    sa.Column("pool", sa.Integer),
+    sa.Column("slot", sa.Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
+)
+
+# The devices that a run may choose from.
+pools = sa.Table(
+    "pools",
+    metadata,
+    sa.Column("run_id", Number, sa.ForeignKey("runs.id"), primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("candidates", Document(tuple[str, ...]), nullable=False),
 )
 
 attempts = sa.Table(
@@ -167,6 +243,7 @@ attempts = sa.Table(
     sa.Column("failure", Document(Failure)),
     sa.Column("measurement", Document(Blob)),
     sa.UniqueConstraint("job_id", "epoch"),
+    sa.Index(None, "device_id", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -198,6 +275,22 @@ agent_events = sa.Table(
     sa.Column("agent", Word, primary_key=True),
     sa.Column("journal_id", Word, primary_key=True),
     sa.Column("seq", Number, primary_key=True, autoincrement=False),
+)
+
+# How far the head has acknowledged an agent's journal; ``agent_events`` has only what was committed above it.
+agent_journals = sa.Table(
+    "agent_journals",
+    metadata,
+    sa.Column("agent", Word, primary_key=True),
+    sa.Column("journal_id", Word, primary_key=True),
+    sa.Column("acknowledged", Number, nullable=False),
+)
+
+# Files that deleted rows referred to. Whether others still do is looked at before one is removed.
+loose_blobs = sa.Table(
+    "loose_blobs",
+    metadata,
+    sa.Column("sha256", Digest, primary_key=True),
 )
 
 heartbeats = sa.Table(

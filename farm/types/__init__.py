@@ -5,7 +5,20 @@ A value that could not be measured is absent, and ``Result.absent`` says why: nu
 """
 
 from farm.types.base import Blob, DType, FileName, Frozen, Name, Sha256, TensorSpec, digest_of
-from farm.types.devices import Device, DeviceFacts, DeviceState
+from farm.types.devices import (
+    CheckStep,
+    Device,
+    DeviceCheck,
+    DeviceDetails,
+    DeviceFacts,
+    DeviceHealth,
+    DeviceOrder,
+    DeviceState,
+    Hook,
+    OrderKind,
+    RecoveryStep,
+    Reservation,
+)
 from farm.types.failure import Failure
 from farm.types.models import Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
@@ -31,7 +44,7 @@ from farm.types.results import (
     Verdict,
     VerdictLevel,
 )
-from farm.types.runs import Attempt, Job, JobState, Lease, Priority, Protocol, Run, RunSpec, RunState, Scenario
+from farm.types.runs import Attempt, Job, JobState, JobWait, Lease, Priority, Protocol, Run, RunSpec, RunState, Scenario
 from farm.types.wire import AgentEvent, AgentInfo, ClusterJoin, Event, HeadStarted, Problem, Role
 
 __all__ = [
@@ -44,10 +57,15 @@ __all__ = [
     "BuildReport",
     "BuildRequest",
     "BuildState",
+    "CheckStep",
     "ClusterJoin",
     "DType",
     "Device",
+    "DeviceCheck",
+    "DeviceDetails",
     "DeviceFacts",
+    "DeviceHealth",
+    "DeviceOrder",
     "DeviceState",
     "Estimate",
     "Event",
@@ -55,15 +73,18 @@ __all__ = [
     "FileName",
     "Frozen",
     "HeadStarted",
+    "Hook",
     "Job",
     "JobOutcome",
     "JobState",
+    "JobWait",
     "Lease",
     "Measurement",
     "Model",
     "ModelFormat",
     "ModelSpec",
     "Name",
+    "OrderKind",
     "Parity",
     "ParityLimits",
     "Priority",
@@ -73,6 +94,8 @@ __all__ = [
     "Reason",
     "Recipe",
     "RecipeInfo",
+    "RecoveryStep",
+    "Reservation",
     "Result",
     "Role",
     "Run",

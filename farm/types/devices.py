@@ -1,4 +1,4 @@
-"""Devices, and what they are."""
+"""Devices: what they are, how they are, and who may use them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,39 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import Field
+
 from farm.types.base import Frozen, Name
+from farm.types.runs import Attempt
 
 
 class DeviceState(StrEnum):
+    """What a device does. ``MAINTENANCE``: a person has taken it out of service."""
+
     ONLINE = "online"
     LEASED = "leased"
     OFFLINE = "offline"
+    MAINTENANCE = "maintenance"
+
+
+class DeviceHealth(StrEnum):
+    """How a device is, whatever it does (the distinction and its words are LAVA's, the Linaro test farm's).
+
+    Only a ``GOOD`` device gets jobs. ``UNKNOWN`` ones are checked first, ``LOOPING`` ones again and again because a
+    person asked for it, ``BAD`` ones failed every rung of the recovery ladder.
+    """
+
+    GOOD = "good"
+    UNKNOWN = "unknown"
+    LOOPING = "looping"
+    BAD = "bad"
+
+
+# The rungs of the recovery ladder, from the mildest on, and the check alone.
+RecoveryStep = Literal["reconnect", "power-cycle", "reboot"]
+CheckStep = Literal["check", RecoveryStep]
+Hook = Literal["pre-lease", "post-lease", "power-cycle"]
+OrderKind = Literal["drain", "maintain", "resume", "check", "loop", "reserve"]
 
 
 class DeviceFacts(Frozen):
@@ -32,12 +58,66 @@ class DeviceFacts(Frozen):
 
 
 class Device(Frozen):
-    """``id`` is stable over restarts. ``host`` names the machine, so that builds keep off a device that measures."""
+    """``id`` is stable over restarts. ``host`` names the machine, so that builds keep off a device that measures.
+
+    Its agent says all down to ``hooks``; ``blocked`` is why it may not start a job at the moment ("too hot: 41.2 °C >
+    35 °C"), ``recovery`` the steps that can be taken there. The head says the rest; ``failures`` counts the
+    infrastructure's in a row, ``maintenance`` is the reason that a person gave.
+    """
 
     id: Name
     agent: Name
     host: str
     facts: DeviceFacts
     labels: dict[str, str] = {}
+    blocked: str = ""
+    recovery: tuple[RecoveryStep, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     state: DeviceState = DeviceState.OFFLINE
+    health: DeviceHealth = DeviceHealth.UNKNOWN
+    health_reason: str = ""
+    failures: int = 0
+    maintenance: str | None = None
     last_seen_at: datetime | None = None
+
+
+class DeviceCheck(Frozen):
+    """A health check, after the step of the recovery ladder that was taken before it."""
+
+    device_id: Name
+    at: datetime
+    step: CheckStep
+    passed: bool
+    detail: str
+    seconds: float = Field(ge=0)
+
+
+class Reservation(Frozen):
+    """A person has the device for a while: only their jobs are started on it."""
+
+    id: int
+    device_id: Name
+    user: str
+    reason: str
+    created_at: datetime
+    until: datetime
+
+
+class DeviceOrder(Frozen):
+    """What a person asked of a device; the coordinator carries it out. ``reserve``: its reservation changed."""
+
+    id: int
+    device_id: Name
+    kind: OrderKind
+    by: str
+    at: datetime
+    reason: str = ""
+
+
+class DeviceDetails(Frozen):
+    """``checks``: the newest first. ``holder``: the attempt that has it leased."""
+
+    device: Device
+    holder: Attempt | None
+    reservation: Reservation | None
+    checks: tuple[DeviceCheck, ...]

@@ -92,7 +92,11 @@ class JobState(StrEnum):
 
 
 class Job(Frozen):
-    """One artifact, one device, one scenario. ``epoch`` counts attempts and fences late results."""
+    """One artifact, one device, one scenario. ``epoch`` counts attempts and fences late results.
+
+    Where the selector left a choice (``any(n)``, ``one per KEY``), ``pool`` numbers the devices of the run to choose
+    from: all jobs of one ``slot`` are measured on the same device of it, and may move to another one together.
+    """
 
     id: int
     run_id: int
@@ -105,6 +109,19 @@ class Job(Frozen):
     epoch: int = 0
     reason: str = ""
     failure: Failure | None = None
+    pool: int | None = None
+    slot: int = 0
+
+
+class JobWait(Frozen):
+    """Why a job waits. ``starts_in_seconds`` is an estimate from how long jobs took on its device so far; it is absent
+    where that, or what else is in the way, cannot be told. ``live``: the coordinator says so now; otherwise it does
+    not answer, and this is what it wrote down last."""
+
+    job_id: int
+    text: str
+    starts_in_seconds: float | None
+    live: bool
 
 
 class Run(Frozen):

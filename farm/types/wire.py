@@ -59,7 +59,10 @@ class AgentInfo(Frozen):
 
 
 class AgentEvent(Frozen):
-    """One line of an agent's journal: delivered at least once, committed once, then acknowledged."""
+    """One line of an agent's journal: delivered at least once, committed once, then acknowledged.
+
+    ``device_failure``: what went wrong with the device afterwards (a post-lease hook), which is not the attempt's.
+    """
 
     seq: int
     attempt_id: int
@@ -68,6 +71,7 @@ class AgentEvent(Frozen):
     at: datetime
     measurement: Measurement | None = None
     failure: Failure | None = None
+    device_failure: Failure | None = None
 
 
 class HeadStarted(Frozen):
