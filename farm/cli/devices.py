@@ -104,7 +104,7 @@ def _list(context: typer.Context, selector: str | None, as_json: bool) -> None:
     output.emit(
         found,
         as_json,
-        output.table(columns, rows, "No device. `farm agent --head URL` on another machine adds its own."),
+        output.table(columns, rows, "No device. `farm agent --join URL` on another machine adds its own."),
     )
 
 

@@ -26,6 +26,7 @@ from farm.types import Blob
 
 CHUNK_BYTES = 1 << 20
 _UPLOAD_PREFIX = "upload-"
+_ID_FILE = "store-id"
 
 
 class ArtifactStore:
@@ -35,6 +36,7 @@ class ArtifactStore:
     """
 
     def __init__(self, url: str) -> None:
+        self._id = ""
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
@@ -44,6 +46,28 @@ class ArtifactStore:
             ) from error
         with _storage_errors("The artifact store cannot be made"):
             self._fs.makedirs(self._root, exist_ok=True)
+
+    def id(self) -> str:
+        """A random name of this very store, made when it is first asked for."""
+        if self._id:
+            return self._id
+        path = f"{self._root}/{_ID_FILE}"
+        with _storage_errors("The artifact store's id cannot be kept"):
+            if not self._fs.exists(path):
+                temporary = f"{self._root}/{_UPLOAD_PREFIX}{uuid.uuid4().hex}"
+                self._fs.pipe_file(temporary, uuid.uuid4().hex.encode())
+                self._fs.mv(temporary, path)
+            self._id = str(self._fs.cat_file(path).decode())
+        return self._id
+
+    @staticmethod
+    def id_at(url: str) -> str | None:
+        """The id of the store at ``url`` as this machine sees it; None where it sees none, or has no driver for it."""
+        try:
+            fs, root = fsspec.core.url_to_fs(url)
+            return str(fs.cat_file(f"{root}/{_ID_FILE}").decode())
+        except (OSError, ValueError, ImportError):
+            return None
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"
