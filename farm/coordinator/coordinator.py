@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from random import Random
 
 from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
@@ -57,7 +58,7 @@ class Coordinator:
         build_host = socket.gethostname() if settings.build_slots else _NO_HOST
         # At least one, also without a node that builds: a build that waits is what an autoscaler starts one for.
         slots = settings.max_builds or max(1, settings.build_slots)
-        self.state = st.FarmState(build_host, slots, settings.devices_per_user)
+        self.state = st.FarmState(build_host, slots, settings.devices_per_user, Random())  # noqa: S311
         self.concluding: dict[int, asyncio.Task[None]] = {}  # attempts whose result is being worked out
         self._caretaker = Caretaker(self)
         self._cluster = cluster

@@ -127,10 +127,10 @@ def test_why_jobs_wait(run_farm, head, measured):
     run = head.submit("pytorch", "onnxruntime")
     number, (first, second) = str(run.id), head.jobs(run)
     with head.store.transaction() as transaction:
-        transaction.set_job(first.id, JobState.QUEUED, "queued behind run 12 (when queued)")
+        transaction.set_jobs([JobChange(first.id, JobState.QUEUED, "queued behind run 12")])
     code, out, err = run_farm("runs", "why", number)
     assert code == 0
-    assert "queued behind run 12 (when queued)" in out
+    assert "queued behind run 12" in out
     assert "its artifact is not built yet" in out
     assert "The coordinator does not answer" in err
     assert "2 of its jobs wait: `farm runs why" in run_farm("runs", "show", number)[1]

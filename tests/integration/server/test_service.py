@@ -11,6 +11,7 @@ import pytest
 
 from farm.config import Settings
 from farm.coordinator.nudge import Nudge
+from farm.store.transaction import JobChange
 from farm.types import (
     DeviceCheck,
     DeviceDetails,
@@ -109,7 +110,7 @@ class TestReservations:
             longer = Reservation.model_validate(http.post("/devices/host-a/reservation", json={"seconds": 1200}).json())
             assert (longer.id, longer.reason) == (first.id, "battery drain")
             assert longer.until > first.until
-            assert http.delete("/devices/host-a/reservation").status_code == 200
+            assert http.delete("/devices/host-a/reservation").status_code == 204
             assert http.get("/devices/host-a/details").json()["reservation"] is None
             problem(http.delete("/devices/host-a/reservation"), 404, "not-found")
         assert orders(ready) == [
@@ -124,7 +125,7 @@ class TestReservations:
             taken = problem(admin.post("/devices/host-a/reservation", json={"seconds": 600}), 409, "conflict")
             assert "the-user has reserved device host-a until" in taken.detail
             problem(viewer.post("/devices/host-a/reservation", json={"seconds": 600}), 403, "forbidden")
-            assert admin.delete("/devices/host-a/reservation").status_code == 200
+            assert admin.delete("/devices/host-a/reservation").status_code == 204
             assert admin.post("/devices/host-a/reservation", json={"seconds": 600}).status_code == 201
             refused = problem(http.delete("/devices/host-a/reservation"), 403, "forbidden")
             assert "the-admin" in refused.detail
@@ -151,7 +152,7 @@ class TestQuotas:
             )
             assert over.details == {"quota": 3, "used": 2, "wanted": 2}
             with farm.store.transaction() as t:
-                t.set_job(t.jobs(run.id)[0].id, JobState.FINISHED)
+                t.set_jobs([JobChange(t.jobs(run.id)[0].id, JobState.FINISHED)])
             submit(farm)
 
     def test_devices_reserved(self, tmp_path) -> None:
@@ -172,8 +173,8 @@ class TestWaits:
         run = submit(ready)
         with ready.store.transaction() as t:
             first, second = t.jobs(run.id)
-            t.set_job(first.id, JobState.RUNNING)
-            t.set_job(second.id, JobState.QUEUED, "queued behind run 12 (when queued)")
+            t.set_jobs([JobChange(first.id, JobState.RUNNING)])
+            t.set_jobs([JobChange(second.id, JobState.QUEUED, "queued behind run 12")])
         told = JobWait(job_id=second.id, text="1 device matches: leased by run 12", starts_in_seconds=61.5, live=True)
         answers = {second.id: told}
         with ready.client(Role.VIEWER) as http, coordinator(ready.settings.state_dir, answers):
@@ -188,12 +189,12 @@ class TestWaits:
         run = submit(ready)
         with ready.store.transaction() as t:
             first, second = t.jobs(run.id)
-            t.set_job(second.id, JobState.QUEUED, "queued behind run 12 (when queued)")
+            t.set_jobs([JobChange(second.id, JobState.QUEUED, "queued behind run 12")])
         with ready.client(Role.VIEWER) as http:
             waits = [JobWait.model_validate(one) for one in http.get(f"/runs/{run.id}/waits").json()]
         assert [(wait.job_id, wait.text, wait.starts_in_seconds, wait.live) for wait in waits] == [
             (first.id, "its artifact is not built yet", None, False),
-            (second.id, "queued behind run 12 (when queued)", None, False),
+            (second.id, "queued behind run 12", None, False),
         ]
 
     def test_of_a_large_run_the_first_500(self, ready: LiveFarm) -> None:

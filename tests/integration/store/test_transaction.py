@@ -245,12 +245,7 @@ class TestJobs:
             )
             t.set_build(KEYS["reference"], BuildState.BUILT, artifact=artifact(KEYS["reference"]))
             parts = t.lease_parts(first.id)
-            assert (parts.device_id, parts.recipe, parts.scenario, parts.epoch) == (
-                "host-a",
-                PYTORCH,
-                first.scenario,
-                2,
-            )
+            assert (parts.recipe, parts.scenario) == (PYTORCH, first.scenario)
             assert (parts.run, parts.model) == (run.spec, model_spec())
             assert (parts.artifact, parts.reference_artifact) == (None, artifact(KEYS["reference"]))
 
