@@ -6,6 +6,7 @@ import pytest
 import farm
 from farm.config import Settings
 from farm.server.app import create_app
+from farm.store.transaction import JobChange
 from farm.types import JobState, Role
 from tests.unit.analysis.outcomes import device
 
@@ -65,7 +66,7 @@ def test_a_device_is_reserved_for_one_person(head):
             ann.reserve("local-cpu", 86_400)
         with pytest.raises(farm.UserError, match="seconds"):
             ann.reserve("local-cpu", float("nan"))
-        assert ann.release("local-cpu").id == "local-cpu"
+        ann.release("local-cpu")
         assert ann.reservations() == []
         with pytest.raises(farm.ForbiddenError, match="role user"):
             ann.order_device("local-cpu", "drain")
@@ -80,7 +81,7 @@ def test_why_a_job_waits(head):
     run = head.submit("pytorch", "onnxruntime")
     first, second = head.jobs(run)
     with head.store.transaction() as transaction:
-        transaction.set_job(first.id, JobState.RUNNING)
+        transaction.set_jobs([JobChange(first.id, JobState.RUNNING)])
 
     async def work():
         async with farm.AsyncClient(head.url, token=head.token()) as client:

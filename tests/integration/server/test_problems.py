@@ -51,6 +51,7 @@ class TestOpenApi:
             ("POST", "/runs"),
             ("GET", "/runs"),
             ("GET", "/runs/{run_id}"),
+            ("DELETE", "/runs/{run_id}"),
             ("POST", "/runs/{run_id}/cancel"),
             ("GET", "/runs/{run_id}/outcomes"),
             ("GET", "/runs/{run_id}/events"),
