@@ -15,6 +15,7 @@
     ├── DeviceError          fault="device"          harness crashed or timed out, device refused
     ├── InfrastructureError  fault="infrastructure"  worker died, disk full, head unreachable, port taken
     │   ├── AttemptInterrupted   ended from outside: nothing is said of the device
+    │   ├── NoBuilderError       no node of the cluster has the tools: another try would wait as long
     │   └── DeviceBusyError      an attempt or a check still has it: ask again
     └── InternalError        fault="bug"             an invariant of ours does not hold
 
@@ -129,6 +130,10 @@ class InfrastructureError(FarmError):
 
 class AttemptInterrupted(InfrastructureError):
     code = "interrupted"
+
+
+class NoBuilderError(InfrastructureError):
+    code = "no-builder"
 
 
 class DeviceBusyError(InfrastructureError):

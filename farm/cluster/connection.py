@@ -17,7 +17,7 @@ from agents.actor import AgentActor
 from farm.cluster import labels
 from farm.cluster.node import check_reachable
 from farm.config import MAX_CHECK_SECONDS, MAX_RECOVERY_SECONDS
-from farm.errors import FarmError, InfrastructureError
+from farm.errors import FarmError, InfrastructureError, NoBuilderError
 from farm.recipes.build import run_build
 from farm.types import AgentEvent, AgentInfo, Artifact, BuildRequest, CheckStep, DeviceCheck, Failure, Lease
 
@@ -191,9 +191,9 @@ async def _next(answers: Any) -> tuple[str, str]:
     return answer
 
 
-def _no_builder(runtime: str, known: set[str], seconds: float) -> InfrastructureError:
+def _no_builder(runtime: str, known: set[str], seconds: float) -> NoBuilderError:
     wanted = ", ".join(f"{key}={value}" for key, value in labels.selector_for(runtime).items())
-    return InfrastructureError(
+    return NoBuilderError(
         f"No node of the cluster can build {runtime}: for {seconds:g} s none was labelled {wanted}"
         f" (nodes build {', '.join(sorted(known)) or 'nothing'}).",
         remedy="Install its tools on a machine that builds (`farm agent --build-slots`), or raise"

@@ -25,6 +25,7 @@ from farm.coordinator.events import (
 from farm.coordinator.instructions import CheckDevice, Instruction, SetDevice
 from farm.coordinator.scheduler import Scheduler
 from farm.coordinator.views import DeviceView
+from farm.errors import AttemptInterrupted
 from farm.types import CheckStep, DeviceHealth, Failure, RecoveryStep
 
 LADDER: tuple[RecoveryStep, ...] = ("reconnect", "power-cycle", "reboot")
@@ -127,7 +128,7 @@ class Fleet:
 
     def fail(self, device: DeviceView, failure: Failure) -> None:
         """An attempt, or what was done around it, failed for a reason that may be the device's."""
-        if failure.code == "interrupted":  # from outside; nothing is said of the device
+        if failure.code == AttemptInterrupted.code:  # from outside; nothing is said of the device
             return
         self._doubt(device, failure.message)
         if failure.fault == "infrastructure":

@@ -42,6 +42,7 @@ from farm.coordinator.instructions import (
 from farm.coordinator.placement import Placement, Slot
 from farm.coordinator.scheduler import Scheduler
 from farm.coordinator.views import ON_DEVICE, BuildView, DeviceView, JobView
+from farm.errors import NoBuilderError
 from farm.types import BuildState, DeviceHealth, Failure, JobState, RunState
 
 __all__ = [  # all that its callers speak of
@@ -201,7 +202,7 @@ class FarmState:
         build = self.builds.get(key)
         if build is None or build.state is not BuildState.BUILDING:
             return
-        if failure and failure.fault == "infrastructure" and build.attempts < MAX_ATTEMPTS:
+        if failure and _may_pass(failure) and build.attempts < MAX_ATTEMPTS:
             state = BuildState.PENDING
         else:
             state = BuildState.FAILED if failure else BuildState.BUILT
@@ -248,7 +249,7 @@ class FarmState:
         self._release(job)
         if failure is None:
             self._set_job(job, JobState.FINISHED)
-        elif failure.fault == "infrastructure" and job.epoch < MAX_ATTEMPTS:
+        elif _may_pass(failure) and job.epoch < MAX_ATTEMPTS:
             self._queue(job, f"tried again after: {failure.message}")
             self.placement.fail(job)
         else:
@@ -338,3 +339,8 @@ class FarmState:
         """Whether it will take that user's jobs in turn, without anything else having to end first."""
         device = self.devices[device_id]
         return device.in_service and not device.holders and device.reserved_for in (None, user)
+
+
+def _may_pass(failure: Failure) -> bool:
+    """Whether another try may do better: not where recipe, model or device failed it."""
+    return failure.fault == "infrastructure" and failure.code != NoBuilderError.code

@@ -31,15 +31,15 @@ A, B, C, FRAGILE = (f"local-virtual-{number:04}" for number in range(4))
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[farm.Client]:
-    folder = tmp_path_factory.mktemp("service")
-    (folder / "lab.yaml").write_text(PROFILE)
+def client(tmp_path_factory: pytest.TempPathFactory, state_dir: Path) -> Iterator[farm.Client]:
+    profile = tmp_path_factory.mktemp("profile") / "lab.yaml"
+    profile.write_text(PROFILE)
     environment = {
         "FARM_AGENT_VIRTUAL_DEVICES": "4",
-        "FARM_AGENT_VIRTUAL_PROFILE": str(folder / "lab.yaml"),
+        "FARM_AGENT_VIRTUAL_PROFILE": str(profile),
         "FARM_AGENT_HOST_DEVICE": "false",
     }
-    with embedded_farm(folder / "state", environment) as started:
+    with embedded_farm(state_dir, environment) as started:
         until(lambda: len(started.devices()) == 4, "all devices are there")
         yield started
 

@@ -38,7 +38,7 @@ from farm.coordinator.state import (
     StartBuild,
     WithdrawAttempt,
 )
-from farm.errors import AttemptInterrupted, InfrastructureError, RecipeError
+from farm.errors import AttemptInterrupted, InfrastructureError, NoBuilderError, RecipeError
 from farm.types import BuildState, DeviceHealth, DeviceState, Failure, JobState, OrderKind, Priority, RunState
 from tests.unit.coordinator.devices import FixedPace, bring
 from tests.unit.coordinator.reference import Reference
@@ -100,6 +100,12 @@ def test_a_build_whose_worker_died_is_tried_again_but_not_for_ever() -> None:
     for _ in range(MAX_ATTEMPTS - 1):
         assert kinds(state.apply(BuildEnded("k1", LOST)), StartBuild) == [StartBuild("k1")]
     assert kinds(state.apply(BuildEnded("k1", LOST)), EndRun) == [EndRun(1, RunState.FINISHED)]
+
+
+def test_a_build_that_no_node_can_take_is_not_tried_again_and_again() -> None:
+    state, _ = farm_with([job(1)])
+    nobody = Failure.of(NoBuilderError("No node can build litert.", remedy="Install it."))
+    assert kinds(state.apply(BuildEnded("k1", nobody)), EndRun) == [EndRun(1, RunState.FINISHED)]
 
 
 def test_a_machine_does_not_measure_while_it_builds_but_others_do() -> None:
