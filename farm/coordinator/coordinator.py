@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 PROCESS = "coordinator"  # its name in the heartbeat table
 _TICK_SECONDS = 1.0
 _DISCOVERY_SECONDS = 2.0
+_NO_HOST = "-"  # no machine is called that
 
 
 class TurnFailed(Exception):
@@ -48,7 +49,11 @@ class Coordinator:
         self.store = store
         self.artifacts = artifacts
         self.leases = Leases(settings.lease_ttl_seconds)
-        self.state = st.FarmState(socket.gethostname(), settings.build_slots, settings.devices_per_user)
+        # A head that builds nothing may measure at any time.
+        build_host = socket.gethostname() if settings.build_slots else _NO_HOST
+        # At least one, also without a node that builds: a build that waits is what an autoscaler starts one for.
+        slots = settings.max_builds or max(1, settings.build_slots)
+        self.state = st.FarmState(build_host, slots, settings.devices_per_user)
         self.concluding: dict[int, asyncio.Task[None]] = {}  # attempts whose result is being worked out
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
@@ -192,7 +197,7 @@ class Coordinator:
         artifact: Artifact | None = None
         failure: Failure | None = None
         try:
-            artifact = await self._cluster.build(request)
+            artifact = await self._cluster.build(request, self.settings.build_start_timeout_seconds)
         except BuildFailed as error:
             failure = error.failure
 
@@ -209,6 +214,8 @@ class Coordinator:
         tasks: dict[str, asyncio.Task[None]] = {}
         while True:
             names = await asyncio.to_thread(self._cluster.agent_names)
+            if self.settings.max_builds is None:
+                self.state.scheduler.build_slots = max(1, await asyncio.to_thread(self._cluster.build_slots))
             for name in names - tasks.keys():
                 self._followers[name] = AgentFollower(name, self)
                 tasks[name] = self.spawn(self._followers[name].follow())

@@ -25,6 +25,7 @@ from farm.types import Blob
 
 CHUNK_BYTES = 1 << 20
 _UPLOAD_PREFIX = "upload-"
+_ID_FILE = "store-id"
 
 
 class ArtifactStore:
@@ -43,6 +44,25 @@ class ArtifactStore:
             ) from error
         with _storage_errors("The artifact store cannot be made"):
             self._fs.makedirs(self._root, exist_ok=True)
+
+    def id(self) -> str:
+        """A random name of this very store, made when it is first asked for."""
+        path = f"{self._root}/{_ID_FILE}"
+        with _storage_errors("The artifact store's id cannot be kept"):
+            if not self._fs.exists(path):
+                temporary = f"{self._root}/{_UPLOAD_PREFIX}{uuid.uuid4().hex}"
+                self._fs.pipe_file(temporary, uuid.uuid4().hex.encode())
+                self._fs.mv(temporary, path)
+            return str(self._fs.cat_file(path).decode())
+
+    @staticmethod
+    def id_at(url: str) -> str | None:
+        """The id of the store at ``url`` as this machine sees it; None where it sees none, or has no driver for it."""
+        try:
+            fs, root = fsspec.core.url_to_fs(url)
+            return str(fs.cat_file(f"{root}/{_ID_FILE}").decode())
+        except (OSError, ValueError, ImportError):
+            return None
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"

@@ -10,7 +10,9 @@ from importlib.metadata import version
 from farm.client import Client
 from farm.cluster import node
 from farm.config import Settings
-from farm.errors import AuthError, ConflictError, InfrastructureError
+from farm.errors import AuthError, ConfigError, ConflictError, InfrastructureError
+from farm.recipes import presets
+from farm.recipes.runtimes import BUILDERS
 from farm.supervisor.child import Child
 from farm.supervisor.ground import state_folder, stop_signals
 from farm.types import ClusterJoin
@@ -27,6 +29,7 @@ def agent(settings: Settings, head_url: str, announce: Callable[[str], None]) ->
     with state_folder(settings.state_dir, f"agent-{settings.agent_name}") as folder, stop_signals() as stopping:
         settings = settings.model_copy(update={"state_dir": folder})
         join = _ask(settings)
+        settings = _as_builder(settings, join, announce)
         ray = _ray_node(settings, join)
         try:
             ray.start()
@@ -64,9 +67,41 @@ def _ask(settings: Settings) -> ClusterJoin:
     return join
 
 
+def _as_builder(settings: Settings, join: ClusterJoin, announce: Callable[[str], None]) -> Settings:
+    """The settings of a machine that builds, where it is to. Raises ConfigError, ConflictError."""
+    if not settings.agent_build_slots:
+        return settings
+    from farm.store.artifacts import ArtifactStore
+
+    if ArtifactStore.id_at(join.store_url) != join.store_id:
+        raise ConfigError(
+            f"This machine cannot build: it does not see the farm's artifact store at {join.store_url}.",
+            remedy="Mount that folder here at the same path (e.g. by NFS), or start the head with a store_url that"
+            " both reach (e.g. s3://bucket/farm), or leave out --build-slots.",
+        )
+    runtimes = _runtimes_as_on_head(join)
+    if not runtimes:
+        raise ConflictError(
+            "This machine cannot build: it has the head's version of no runtime's tools.",
+            remedy="Install here what the head has: "
+            + ", ".join(f"{tool} {version}" for tool, version in sorted(join.tool_versions.items())),
+        )
+    announce(f"It builds for {', '.join(sorted(runtimes))}; its own CPU is no device, because builds disturb it.")
+    return settings.model_copy(update={"agent_host_device": False})
+
+
+def _runtimes_as_on_head(join: ClusterJoin) -> set[str]:
+    """What is installed here in the versions that the head knows its artifacts by."""
+    return {
+        runtime
+        for runtime in presets.buildable_runtimes()
+        if presets.installed(BUILDERS[runtime].TOOLS).items() <= join.tool_versions.items()
+    }
+
+
 def _ray_node(settings: Settings, join: ClusterJoin) -> Child:
     environment = settings.as_environment() | node.environment(settings, join.ray_token)
     if settings.token:
         environment["FARM_TOKEN"] = settings.token.get_secret_value()
-    command = node.agent_command(settings, join.ray_address)
+    command = node.agent_command(settings, join.ray_address, _runtimes_as_on_head(join))
     return Child("ray-agent", command, environment, settings.state_dir / "logs")

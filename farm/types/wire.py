@@ -89,3 +89,6 @@ class ClusterJoin(Frozen):
     ray_token: str
     ray_version: str
     python_version: str
+    tool_versions: dict[str, str]  # of the head: artifacts are known by them, so who builds has the same
+    store_url: str
+    store_id: str  # to be read at ``store_url`` by who sees the same store
