@@ -22,10 +22,10 @@ from agents.attached import Attached
 from agents.cache import ArtifactCache
 from agents.drivers import catalogue
 from agents.drivers.base import Driver
-from agents.journal import Journal
+from agents.journal import Journal, JournalUnwritable
 from farm.config import Settings
 from farm.errors import FarmError, InfrastructureError, InternalError
-from farm.types import AgentEvent, AgentInfo, Failure, Lease
+from farm.types import AgentEvent, AgentInfo, Failure, Lease, Measurement
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,10 @@ class Agent:
         self._attached = Attached(self._drivers)
         self._attempts: dict[int, _Attempt] = {}
         self._holders: dict[str, _Attempt] = {}  # by device
+        self._unwritten: dict[int, tuple[Lease, Measurement | Failure]] = {}  # ends that the journal did not take yet
+        self._acknowledged_seq = 0  # 0: no more than the journal knows
         self._news = asyncio.Event()
-        self._watchdog = asyncio.create_task(self._end_expired_leases())
+        self._watchdog = asyncio.create_task(self._keep_watch())
         self._adopt()
 
     async def close(self) -> None:
@@ -80,7 +82,8 @@ class Agent:
     def start(self, lease: Lease) -> None:
         """Begin an attempt and return at once. A repeated call does nothing.
 
-        Raises InfrastructureError when the device is not here or is in use by another attempt.
+        Raises InfrastructureError when the device is not here or is in use by another attempt, JournalUnwritable
+        when it may be tried again while the lease lives.
         """
         if lease.attempt_id in self._attempts:
             return
@@ -112,7 +115,8 @@ class Agent:
         return events
 
     def acknowledge(self, seq: int) -> None:
-        self._journal.acknowledge(seq)
+        self._acknowledged_seq = max(seq, self._acknowledged_seq)
+        self._forget_acknowledged()
 
     # --- inside ---------------------------------------------------------------------------------------
 
@@ -142,42 +146,58 @@ class Agent:
             measurement = await attempt.driver.collect(lease, attempt.handle, folder, adopted=adopted)
         except FarmError as error:
             self._finish(lease, Failure.of(error, log_tail=_tail(folder / "log.txt")))
-        except OSError as error:
+        except (OSError, JournalUnwritable) as error:
+            if attempt.handle:
+                attempt.driver.kill(attempt.handle)
             problem = InfrastructureError(f"The agent failed: {error}.", remedy="Check its disk and its log.")
             self._finish(lease, Failure.of(problem))
         except Exception as error:  # a bug must end the attempt, not leave the device leased
             log.exception("attempt %d", lease.attempt_id)
             self._finish(lease, Failure.of(InternalError(f"The agent failed: {error!r}.", remedy="Report this bug.")))
         else:
-            self._journal.end(lease, measurement=measurement)
-            self._forget(lease)
+            self._finish(lease, measurement)
 
     async def _launch(self, attempt: _Attempt, folder: Path) -> str:
         lease = attempt.lease
         blobs = (*lease.files, lease.example_inputs, lease.parity_inputs, lease.reference_outputs)
         needed = blobs if attempt.driver.needs_files else ()
         files = {blob.sha256: await self._cache.obtain(blob) for blob in needed}
-        handle = self._launch_now(attempt, files, folder)
-        self._news.set()
-        return handle
-
-    def _launch_now(self, attempt: _Attempt, files: dict[str, Path], folder: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        handle = attempt.driver.launch(attempt.lease, files, folder)
-        self._journal.started(attempt.lease, attempt.driver.name, handle)
-        return handle
+        attempt.handle = attempt.driver.launch(lease, files, folder)
+        self._journal.started(lease, attempt.driver.name, attempt.handle)
+        self._news.set()
+        return attempt.handle
 
-    def _finish(self, lease: Lease, failure: Failure) -> None:
-        self._journal.end(lease, failure=failure)
-        self._forget(lease)
+    def _finish(self, lease: Lease, end: Measurement | Failure) -> None:
+        """Into the journal. While that cannot be written the end is kept here and the lease goes on, and if this
+        process dies too, the next one finds in the journal that the attempt has no end."""
+        _, end = self._unwritten.setdefault(lease.attempt_id, (lease, end))
+        try:
+            if isinstance(end, Failure):
+                self._journal.end(lease, failure=end)
+            else:
+                self._journal.end(lease, measurement=end)
+        except JournalUnwritable as error:
+            log.warning("attempt %d: %s", lease.attempt_id, error)
+            return
+        del self._unwritten[lease.attempt_id]
+        self._release(lease)
+        shutil.rmtree(self._folder_of(lease), ignore_errors=True)
+        self._news.set()
 
-    def _forget(self, lease: Lease) -> None:
+    def _forget_acknowledged(self) -> None:
+        if self._acknowledged_seq:
+            try:
+                self._journal.acknowledge(self._acknowledged_seq)
+                self._acknowledged_seq = 0
+            except JournalUnwritable as error:
+                log.warning("%s", error)
+
+    def _release(self, lease: Lease) -> None:
         attempt = self._attempts.pop(lease.attempt_id, None)
         if attempt is not None and self._holders.get(lease.device_id) is attempt:
             del self._holders[lease.device_id]
-        shutil.rmtree(self._folder_of(lease), ignore_errors=True)
-        self._news.set()
 
     def _end(self, attempt: _Attempt, reason: str) -> None:
         if attempt.task:
@@ -185,10 +205,14 @@ class Agent:
         if attempt.handle:
             attempt.driver.kill(attempt.handle)
         self._finish(attempt.lease, _interrupted(reason))
+        self._release(attempt.lease)
 
-    async def _end_expired_leases(self) -> None:
+    async def _keep_watch(self) -> None:
         while True:
             await asyncio.sleep(_LEASE_CHECK_SECONDS)
+            for lease, end in list(self._unwritten.values()):
+                self._finish(lease, end)
+            self._forget_acknowledged()
             for attempt in list(self._attempts.values()):
                 if attempt.expires_at_seconds < self._clock():
                     self._end(attempt, "its lease ran out because the head did not renew it")
