@@ -74,16 +74,17 @@ def of_journals(fleet: Fleet) -> list[str]:
 
 
 def of_files(fleet: Fleet, kills: int) -> list[str]:
-    """``kills``: how many processes were killed. Each may leave one upload, which is removed when it is a day old."""
+    """``kills``: how many processes were killed. Each may leave an upload, which is removed when it is a day old, and
+    the folder of a build, which the next build removes."""
     wrong = [f"left: {path.relative_to(fleet.folder)}" for path in _leftovers(fleet.folder)]
-    uploads = list(fleet.folder.glob("*/store/upload-*"))
-    if len(uploads) > kills:
-        wrong.append(f"{len(uploads)} uploads are left after {kills} kills")
+    cut_short = [path for pattern in ("*/store/upload-*", "farm-build-*") for path in fleet.folder.glob(pattern)]
+    if len(cut_short) > kills:
+        wrong.append(f"after {kills} kills are left: {', '.join(path.name for path in cut_short)}")
     return wrong
 
 
 def _leftovers(folder: Path) -> list[Path]:
-    patterns = ("farm-build-*", "*/agents/*/attempts/*", "*/agents/*/cache/**/*.part", "*/filler")
+    patterns = ("*/agents/*/attempts/*", "*/agents/*/cache/**/*.part", "*/filler")
     return [path for pattern in patterns for path in folder.glob(pattern)]
 
 

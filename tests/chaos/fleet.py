@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import sqlalchemy as sa
 
 import farm
 from farm.server.tokens import issue_token
+from farm.store import tables
 from farm.store.database import Store
 from farm.types import Role
 from tests.chaos.network import Network
@@ -109,7 +111,7 @@ class Fleet:
 
     def __enter__(self) -> Fleet:
         # Short: Ray puts Unix sockets below, whose paths end at 107 characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="c-", dir="/tmp"))  # noqa: S108
+        self.folder = Path(tempfile.mkdtemp(prefix="c-", dir="/tmp"))
         self._stack = contextlib.ExitStack()
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         try:
@@ -149,7 +151,7 @@ class Fleet:
                 name,
                 # The first one has a host device too, so that there are harness processes on an agent.
                 [*prefix, *FARM, *(("agent",) if number == 1 else ("virtual", "fleet", "--devices", count)),
-                 "--name", name, "--head", self.url, *(() if number == 1 else ("--profile", profile))],
+                 "--name", name, "--join", self.url, *(() if number == 1 else ("--profile", profile))],
                 address, FARM_TOKEN=agent_token, FARM_AGENT_VIRTUAL_DEVICES=count, FARM_AGENT_VIRTUAL_PROFILE=profile,
             )  # fmt: skip
         self.engine = sa.create_engine(self.database_url, pool_pre_ping=True)
@@ -240,10 +242,15 @@ class Fleet:
             return connection.execute(sa.text(query), values).scalar()
         return None
 
-    def finished(self, agent: str | None = None) -> int | None:
-        """Results committed so far."""
-        query = "SELECT count(*) FROM attempts WHERE state = 'finished'"
-        return self.scalar(f"{query} AND agent = :agent" if agent else query, agent=agent)
+    def finished_since(self, at: datetime, agent: str | None = None) -> bool:
+        """Whether a measurement that ended after ``at`` is committed."""
+        table = tables.attempts.c
+        query = sa.select(sa.func.count()).where(table.state == "finished", table.ended_at > at)
+        if agent is not None:
+            query = query.where(table.agent == agent)
+        with contextlib.suppress(sa.exc.DBAPIError), self.engine.connect() as connection:
+            return bool(connection.execute(query).scalar_one())
+        return False
 
     def logs(self, lines: int = 15) -> Iterator[str]:
         """The ends of all logs, for people."""

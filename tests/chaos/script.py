@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from tests.bench import report
 from tests.chaos.faults import Fault
@@ -29,35 +30,33 @@ class Script:
     strikes: int = 0
 
     def __post_init__(self) -> None:
-        self.rng = random.Random(self.seed)
+        self.rng = random.Random(self.seed)  # noqa: S311
         self._began = time.monotonic()
 
     def play(self, faults: Iterable[Fault]) -> None:
         for fault in faults:
             if self._strike(fault) and self.rng.random() >= self.double_ratio:
                 self.await_result(fault)
-            self.fleet_pause(self.rng.uniform(0, _LONGEST_PAUSE_SECONDS))
+            self.rest(self.rng.uniform(0, _LONGEST_PAUSE_SECONDS))
 
     def _strike(self, fault: Fault) -> bool:
         deadline = time.monotonic() + 30  # for what comes and goes: harnesses, builds
         while not (struck := fault.strike(self.fleet, self.rng)) and time.monotonic() < deadline:
-            self.fleet_pause(0.05)
+            self.rest(0.05)
         self.note(f"{fault.name}: {struck or 'nothing to strike'}")
         self.strikes += bool(struck)
         return bool(struck)
 
     def await_result(self, fault: Fault) -> None:
-        began = time.monotonic()
-        before = None
-        while (count := self.fleet.finished(fault.agent)) is None or count <= (before if before is not None else count):
-            before = count if before is None else before
+        began, struck_at = time.monotonic(), datetime.now(UTC)
+        while not self.fleet.finished_since(struck_at, fault.agent):
             assert time.monotonic() - began < self.recovery_limit_seconds, f"no result after {fault.name}"
-            self.fleet_pause(0.05)
+            self.rest(0.05)
         seconds = time.monotonic() - began
         self.recoveries.setdefault(fault.name, []).append(seconds)
         self.note(f"{fault.name}: next result {f'of {fault.agent} ' if fault.agent else ''}after {seconds:.1f} s")
 
-    def fleet_pause(self, seconds: float) -> None:
+    def rest(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while True:
             self.fleet.keep_running()
@@ -70,8 +69,7 @@ class Script:
 
     def table(self) -> str:
         rows = [
-            (name, len(seconds), statistics.median(seconds), max(seconds))
-            for name, seconds in self.recoveries.items()
+            (name, len(seconds), statistics.median(seconds), max(seconds)) for name, seconds in self.recoveries.items()
         ]
         return report.table([("fault", "times", "median seconds to the next result", "longest"), *rows])
 

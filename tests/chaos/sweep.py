@@ -11,7 +11,7 @@ from tests.chaos.fleet import PROTOCOL, Fleet
 
 _PENDING = """
 SELECT count(*) FROM jobs JOIN devices ON devices.id = jobs.device_id
-WHERE devices.agent = :agent AND jobs.state NOT IN ('finished', 'failed', 'cancelled')
+WHERE devices.agent LIKE :agent AND devices.id LIKE :device AND jobs.state NOT IN ('finished', 'failed', 'cancelled')
 """
 _HOST = farm.Protocol(min_samples=100, max_seconds=2, target_half_width_ratio=1e-6, timeout_seconds=60)
 _NEW_MODEL_EVERY = 4  # submissions: then something has to be built
@@ -42,22 +42,22 @@ class Sweep:
         try:
             while not self._stopped.is_set():
                 for agent in self._fleet.agent_names:
-                    self._top_up(agent)
+                    virtual = f"agent={agent}, virtual=true"
+                    self._top_up(agent, "%virtual%", 2 * self._fleet.devices_per_agent, virtual, PROTOCOL)
+                self._top_up("%", "%-cpu", 2, "virtual=false", _HOST)
                 self._stopped.wait(0.3)
         except BaseException as error:
             self.error = error
             raise
 
-    def _top_up(self, agent: str) -> None:
-        pending = self._fleet.scalar(_PENDING, agent=agent)
-        if pending is None or pending >= 2 * self._fleet.devices_per_agent or self._stopped.is_set():
+    def _top_up(self, agent: str, device: str, enough: int, selector: str, protocol: farm.Protocol) -> None:
+        pending = self._fleet.scalar(_PENDING, agent=agent, device=device)
+        if pending is None or pending >= enough or self._stopped.is_set():
             return
         try:
             if self._submitted % _NEW_MODEL_EVERY == 0:
                 self._model = self._new_model()
-            self._submit(f"agent={agent}, virtual=true", PROTOCOL)
-            if self._submitted % len(self._fleet.agent_names) == 0:
-                self._submit("virtual=false", _HOST)
+            self._submit(selector, protocol)
             self._submitted += 1
         except farm.InfrastructureError as error:  # the API is away, or says what is
             self.refusals.append(str(error))
