@@ -40,7 +40,11 @@ class Settings(BaseSettings):
     build_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=0)  # on the head
     max_builds: int | None = Field(default=None, ge=1)  # at a time; default: as many as the cluster has slots
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
-    devices_per_user: int | None = Field(default=None, ge=1)  # at a time; default: no limit
+    health_recheck_seconds: float = Field(default=600.0, gt=0)  # of a quarantined device
+    # Quotas; default: no limit.
+    devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time; also how many one has reserved
+    jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended
+    reservation_max_seconds: float = Field(default=8 * 3600.0, gt=0)
 
     # Ray
     ray_address: str | None = None  # default: an embedded local cluster

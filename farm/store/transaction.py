@@ -8,17 +8,15 @@ from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from farm.errors import ConflictError, NotFoundError
+from farm.errors import ConflictError
 from farm.store import tables
-from farm.store.reading import Reading, agent_of_heartbeat
+from farm.store.devices import DeviceWriting
+from farm.store.reading import Reading
 from farm.types import (
     Artifact,
     Blob,
     BuildState,
-    Device,
-    DeviceState,
     Event,
     Failure,
     JobState,
@@ -44,9 +42,11 @@ class NewJob:
     device_id: str
     scenario: Scenario
     reason: str = ""
+    pool: int | None = None
+    slot: int = 0
 
 
-class Transaction(Reading):
+class Transaction(Reading, DeviceWriting):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------
@@ -97,9 +97,10 @@ class Transaction(Reading):
         builds: Mapping[str, Recipe],
         by: str,
         at: datetime,
+        pools: Mapping[int, Sequence[str]] | None = None,
     ) -> Run:
-        """The run, its jobs (waiting), its builds by key and its first event. A build that failed before is
-        tried again; one that exists is shared."""
+        """The run, its jobs (waiting), its builds by key, the pools that jobs refer to, and its first event. A build
+        that failed before is tried again; one that exists is shared."""
         for key, recipe in sorted(builds.items()):
             insert = self._insert(tables.builds).values(
                 key=key, model_id=model.id, recipe=recipe, state=BuildState.PENDING, attempts=0
@@ -130,11 +131,21 @@ class Transaction(Reading):
                 "state": JobState.WAITING,
                 "epoch": 0,
                 "reason": job.reason,
+                "pool": job.pool,
+                "slot": job.slot,
             }
             for job in jobs
         ]
         if rows:
             self._connection.execute(sa.insert(tables.jobs), rows)
+        if pools:
+            self._connection.execute(
+                sa.insert(tables.pools),
+                [
+                    {"run_id": run_id, "number": number, "candidates": tuple(candidates)}
+                    for number, candidates in pools.items()
+                ],
+            )
         self.append_event(run_id, "run", str(run_id), RunState.ACTIVE, f"{len(jobs)} jobs submitted by {by}", at)
         return self.run(run_id)
 
@@ -210,34 +221,7 @@ class Transaction(Reading):
         """False, and nothing changes, when the job already has one."""
         return self._insert_new(tables.results, job_id=result.job_id, result=result, samples=samples)
 
-    # --- devices, agents, events ---------------------------------------------------------------------
-
-    def upsert_device(self, device: Device, at: datetime) -> None:
-        values = {
-            "agent": device.agent,
-            "host": device.host,
-            "facts": device.facts,
-            "labels": device.labels,
-            "state": device.state,
-            "last_seen_at": at,
-        }
-        insert = self._insert(tables.devices).values(id=device.id, **values)
-        self._connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=values))
-
-    def set_device_state(self, device_id: str, state: DeviceState) -> None:
-        """Raises NotFoundError."""
-        values: dict[str, Any] = {"state": state}
-        if state is DeviceState.OFFLINE:
-            # From here on its agent no longer speaks for it.
-            device = tables.devices.c
-            heard_at = sa.select(tables.heartbeats.c.at).where(agent_of_heartbeat(device.agent)).scalar_subquery()
-            seen_at = sa.func.coalesce(heard_at, device.last_seen_at)
-            values["last_seen_at"] = sa.case((device.state == DeviceState.OFFLINE, device.last_seen_at), else_=seen_at)
-        self._update(tables.devices, tables.devices.c.id == device_id, f"device {device_id!r}", **values)
-
-    def hear_agent(self, agent: str, at: datetime) -> None:
-        """It answered: all its devices that are not offline were seen now (``Device.last_seen_at``)."""
-        self.heartbeat(f"@{agent}", at)
+    # --- agents and events --------------------------------------------------------------------------
 
     def record_agent_event(self, agent: str, journal_id: str, seq: int) -> bool:
         """False when this event was committed before: its effects must not be applied again."""
@@ -255,30 +239,3 @@ class Transaction(Reading):
             "text": text,
         }
         return Event(seq=self._insert_numbered(tables.events, **values), **values)
-
-    def heartbeat(self, process: str, at: datetime) -> None:
-        insert = self._insert(tables.heartbeats).values(process=process, at=at)
-        self._connection.execute(insert.on_conflict_do_update(index_elements=["process"], set_={"at": at}))
-
-    # --- helpers -------------------------------------------------------------------------------------
-
-    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        # "ON CONFLICT" is written the same on both, but SQLAlchemy keeps it with the dialect.
-        return postgresql.insert(table) if self._connection.dialect.name == "postgresql" else sqlite.insert(table)
-
-    def _insert_new(self, table: sa.Table, **values: Any) -> bool:
-        insert = self._insert(table).values(**values).on_conflict_do_nothing()
-        return self._connection.execute(insert.returning(sa.literal(1))).first() is not None
-
-    def _insert_numbered(self, table: sa.Table, **values: Any) -> int:
-        key = self._connection.execute(sa.insert(table).values(**values)).inserted_primary_key
-        assert key is not None  # noqa: S101 - for the type checker: a single-row insert has one
-        return int(key[0])
-
-    def _update(self, table: sa.Table, where: sa.ColumnElement[bool], what: str, **values: Any) -> None:
-        self._expect_row(self._connection.execute(sa.update(table).where(where).values(**values)), what)
-
-    @staticmethod
-    def _expect_row(done: sa.CursorResult[Any], what: str) -> None:
-        if done.rowcount == 0:
-            raise NotFoundError(f"No {what}.", remedy="It may have been removed; list what there is.")

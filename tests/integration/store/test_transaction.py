@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from farm.store.database import Store
 from farm.store.transaction import NewJob, Transaction
 from farm.types import (
     BuildState,
+    DeviceHealth,
     DeviceState,
     Failure,
     JobState,
@@ -41,6 +43,11 @@ def submit(transaction: Transaction, *, devices: tuple[str, ...] = ("host-a",), 
     ]
     builds = {KEYS[each.name]: each for each in (PYTORCH, ONNX, REFERENCE)}
     return transaction.add_run(run_spec(**changes), model, jobs, builds, "ada", NOW)
+
+
+def set_device(transaction: Transaction, id: str, state: DeviceState, **changes: Any) -> None:
+    values = {"health": DeviceHealth.GOOD, "health_reason": "", "failures": 0, "maintenance": None}
+    transaction.set_device(id, state=state, **values | changes)
 
 
 class TestTokens:
@@ -261,19 +268,7 @@ class TestJobs:
         assert math.isnan(kept.parity.snr_db)
 
 
-class TestDevices:
-    def test_a_device_is_updated_in_place(self, store: Store) -> None:
-        with store.transaction() as t:
-            t.upsert_device(device(labels={"rack": "7"}), NOW)
-            t.upsert_device(device("host-b"), NOW)
-            t.upsert_device(device(cpu_count=8, host="other"), LATER)
-            assert t.device("host-a") == device(cpu_count=8, host="other").model_copy(update={"last_seen_at": LATER})
-            t.set_device_state("host-a", DeviceState.LEASED)
-            assert [(d.id, d.state) for d in t.devices()] == [
-                ("host-a", DeviceState.LEASED),
-                ("host-b", DeviceState.ONLINE),
-            ]
-
+class TestAgentEvents:
     def test_an_agent_event_is_committed_once(self, store: Store) -> None:
         with store.transaction() as t:
             assert t.record_agent_event("local", "j1", 1)
@@ -328,7 +323,10 @@ class TestEvents:
         lambda t: t.set_run(7, RunState.FINISHED, NOW),
         lambda t: t.set_job(7, JobState.FINISHED),
         lambda t: t.set_build("0" * 64, BuildState.BUILT),
-        lambda t: t.set_device_state("ghost", DeviceState.OFFLINE),
+        lambda t: set_device(t, "ghost", DeviceState.OFFLINE),
+        lambda t: t.order_device("ghost", "drain", "ada", NOW),
+        lambda t: t.reserve("ghost", "ada", "", NOW, LATER),
+        lambda t: t.end_reservation("ghost", NOW),
         lambda t: t.start_attempt(7, NOW),
         lambda t: t.end_attempt(7, "failed", NOW),
     ],
@@ -350,24 +348,3 @@ def test_times_keep_their_instant(store: Store) -> None:
         assert t.device("host-a").last_seen_at == NOW
     with pytest.raises(Exception, match="no time zone"), store.transaction() as t:
         t.upsert_device(device(), NOW.replace(tzinfo=None))
-
-
-class TestLastSeen:
-    def test_one_line_of_an_agent_speaks_for_its_devices_until_they_are_offline(self, store: Store) -> None:
-        minute = timedelta(minutes=1)
-        with store.transaction() as t:
-            for name in ("a", "b"):
-                t.upsert_device(device(name, agent="lab"), NOW)
-            t.upsert_device(device("c", agent="elsewhere"), NOW)
-            t.hear_agent("lab", NOW + minute)
-            assert [d.last_seen_at for d in t.devices()] == [NOW + minute, NOW + minute, NOW]
-            t.set_device_state("b", DeviceState.OFFLINE)
-            t.hear_agent("lab", NOW + 2 * minute)
-            t.set_device_state("b", DeviceState.OFFLINE)
-            assert t.device("a").last_seen_at == NOW + 2 * minute
-            assert t.device("b").last_seen_at == NOW + minute, "seen last when it went"
-            t.set_device_state("c", DeviceState.OFFLINE)
-            assert t.device("c").last_seen_at == NOW
-            t.upsert_device(device("b", agent="lab"), NOW + 3 * minute)
-            assert t.device("b").last_seen_at == NOW + 3 * minute
-            assert t.heartbeat_age("lab", NOW) is None, "agents are no processes of the head"
