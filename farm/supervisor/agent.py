@@ -18,6 +18,7 @@ from farm.supervisor.ground import state_folder, stop_signals
 from farm.types import ClusterJoin
 
 _POLL_SECONDS = 0.5
+_ASK_SECONDS = 3.0  # for another cluster, while this one seems to be there
 
 
 def agent(settings: Settings, head_url: str, announce: Callable[[str], None]) -> int:
@@ -34,17 +35,20 @@ def agent(settings: Settings, head_url: str, announce: Callable[[str], None]) ->
         try:
             ray.start()
             announce(f"Agent {settings.agent_name} joins {settings.url}. Ctrl-C stops it.")
+            asked_seconds = time.monotonic()
             while not stopping():
-                if not ray.running:
-                    try:
-                        current = _ask(settings)
-                    except InfrastructureError:  # the head is away: it is asked again
-                        time.sleep(_POLL_SECONDS)
-                        continue
-                    if current != join:
-                        join, ray = current, _ray_node(settings, current)
-                    ray.keep_running()
                 time.sleep(_POLL_SECONDS)
+                if ray.running and time.monotonic() - asked_seconds < _ASK_SECONDS:
+                    continue
+                asked_seconds = time.monotonic()
+                try:
+                    current = _ask(settings)
+                except InfrastructureError:  # the head is away: it is asked again
+                    continue
+                if current != join:
+                    ray.stop()  # it would look for the cluster that is gone for minutes
+                    join, ray = current, _ray_node(settings, current)
+                ray.keep_running()
         finally:
             ray.stop()
     return 0

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter
 
-from farm.cluster.node import cluster_token, head_address, is_loopback
+from farm.cluster.node import cluster_token, head_address, head_session, is_loopback
 from farm.errors import ConflictError, InfrastructureError
 from farm.recipes import presets
 from farm.recipes.runtimes import BUILDERS
@@ -32,6 +32,7 @@ def join(farm: Farm, caller: Joiner) -> ClusterJoin:
         raise InfrastructureError("The farm's Ray cluster is not up.", remedy="Try again in a few seconds.")
     return ClusterJoin(
         ray_address=address,
+        ray_session="" if farm.settings.ray_address else head_session(farm.settings),
         ray_token=cluster_token(farm.settings),
         ray_version=version("ray"),
         python_version=platform.python_version(),
