@@ -162,11 +162,15 @@ class Agent:
         blobs = (*lease.files, lease.example_inputs, lease.parity_inputs, lease.reference_outputs)
         needed = blobs if attempt.driver.needs_files else ()
         files = {blob.sha256: await self._cache.obtain(blob) for blob in needed}
+        handle = self._launch_now(attempt, files, folder)
+        self._news.set()
+        return handle
+
+    def _launch_now(self, attempt: _Attempt, files: dict[str, Path], folder: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        attempt.handle = attempt.driver.launch(lease, files, folder)
-        self._journal.started(lease, attempt.driver.name, attempt.handle)
-        self._news.set()
+        attempt.handle = attempt.driver.launch(attempt.lease, files, folder)  # noted first: it is killed if that fails
+        self._journal.started(attempt.lease, attempt.driver.name, attempt.handle)
         return attempt.handle
 
     def _finish(self, lease: Lease, end: Measurement | Failure) -> None:

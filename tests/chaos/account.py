@@ -55,6 +55,16 @@ def of_jobs(fleet: Fleet) -> list[str]:
 _OPEN = ("leased", "running")
 
 
+def of_results(fleet: Fleet) -> tuple[int, int, int]:
+    """How many jobs finished; those without a result though nothing in the profile asks for it; results too many."""
+    with fleet.engine.connect() as connection:
+        jobs = connection.execute(sa.text("SELECT id, state, failure FROM jobs")).all()
+        attempts = connection.execute(sa.text("SELECT job_id FROM attempts WHERE state = 'finished'")).scalars().all()
+        results = set(connection.execute(sa.text("SELECT job_id FROM results")).scalars())
+    lost = [job for job in jobs if job.id not in results and _INJECTED not in (job.failure or "")]
+    return sum(job.state == "finished" for job in jobs), len(lost), len(attempts) - len(set(attempts))
+
+
 def of_devices(fleet: Fleet) -> list[str]:
     with fleet.engine.connect() as connection:
         rows = connection.execute(sa.text("SELECT id, state FROM devices WHERE state = 'leased'")).all()

@@ -47,7 +47,8 @@ class Script:
         self.strikes += bool(struck)
         return bool(struck)
 
-    def await_result(self, fault: Fault) -> None:
+    def await_result(self, fault: Fault) -> float:
+        """Seconds until a measurement that ended after now is committed."""
         began, struck_at = time.monotonic(), datetime.now(UTC)
         while not self.fleet.finished_since(struck_at, fault.agent):
             assert time.monotonic() - began < self.recovery_limit_seconds, f"no result after {fault.name}"
@@ -55,6 +56,7 @@ class Script:
         seconds = time.monotonic() - began
         self.recoveries.setdefault(fault.name, []).append(seconds)
         self.note(f"{fault.name}: next result {f'of {fault.agent} ' if fault.agent else ''}after {seconds:.1f} s")
+        return seconds
 
     def rest(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
