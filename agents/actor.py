@@ -10,7 +10,7 @@ from functools import cached_property
 from agents.agent import Agent
 from farm.config import load
 from farm.errors import FarmError
-from farm.types import Failure, Lease
+from farm.types import CheckStep, Failure, Lease
 
 
 class AgentActor:
@@ -41,3 +41,6 @@ class AgentActor:
 
     async def acknowledge(self, seq: int) -> None:
         self._agent.acknowledge(seq)
+
+    async def check(self, device_id: str, step: CheckStep) -> str:
+        return (await self._agent.check(device_id, step)).model_dump_json()

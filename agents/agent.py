@@ -14,18 +14,23 @@ import platform
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agents.attached import Attached
 from agents.cache import ArtifactCache
 from agents.drivers import catalogue
 from agents.drivers.base import Driver
+from agents.fence import Fence
+from agents.health import HealthChecks, refused
+from agents.hooks import Hooks
 from agents.journal import Journal, JournalUnwritable
 from farm.config import Settings
 from farm.errors import FarmError, InfrastructureError, InternalError
-from farm.types import AgentEvent, AgentInfo, Failure, Lease, Measurement
+from farm.types import AgentEvent, AgentInfo, CheckStep, DeviceCheck, Failure, Lease, Measurement
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +40,12 @@ _LEASE_CHECK_SECONDS = 0.5
 @dataclass
 class _Attempt:
     lease: Lease
-    driver: Driver
+    driver: Driver | None  # None: never launched
     expires_at_seconds: float  # monotonic
     handle: str | None = None  # once it is launched
     task: asyncio.Task[None] | None = None
+    hooked: bool = False  # it has its turn on the device with its hooks, so that the post-lease one is due
+    ending: bool = False  # how it ends is settled
 
 
 class Agent:
@@ -51,11 +58,16 @@ class Agent:
         self._journal = Journal(self._folder / "journal.db")
         self._cache = ArtifactCache(settings, self._folder / "cache")
         self._drivers = catalogue.drivers(settings)
-        self._attached = Attached(self._drivers)
+        self._hooks = Hooks(settings)
+        self._attached = Attached(self._drivers, self._hooks.configured)
+        self._health = HealthChecks(settings, self._attached, self._hooks, clock)
+        self._fence = Fence()
         self._attempts: dict[int, _Attempt] = {}
-        self._holders: dict[str, _Attempt] = {}  # by device
-        self._unwritten: dict[int, tuple[Lease, Measurement | Failure]] = {}  # ends that the journal did not take yet
-        self._acknowledged_seq = 0  # 0: no more than the journal knows
+        self._holders: dict[str, _Attempt] = {}  # by device; the last one where it waits for its turn
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # of attempts with hooks, by device
+        # Ends that the journal did not take yet, as its ``end`` wants them, and up to where it should forget.
+        self._unwritten: dict[int, tuple[Lease, Measurement | None, Failure | None, Failure | None]] = {}
+        self._acknowledged_seq = 0
         self._news = asyncio.Event()
         self._watchdog = asyncio.create_task(self._keep_watch())
         self._adopt()
@@ -65,6 +77,7 @@ class Agent:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._health.close()
         self._journal.close()
 
     def info(self, known_revision: str = "") -> AgentInfo:
@@ -82,27 +95,46 @@ class Agent:
     def start(self, lease: Lease) -> None:
         """Begin an attempt and return at once. A repeated call does nothing.
 
-        Raises InfrastructureError when the device is not here or is in use by another attempt, JournalUnwritable
-        when it may be tried again while the lease lives.
+        It waits for the post-lease hook of the attempt before. Raises InfrastructureError when the device is not here,
+        is in use by another attempt or is being checked, and when a newer attempt of the job was here. Raises
+        JournalUnwritable when it may be tried again while the lease lives.
         """
         if lease.attempt_id in self._attempts:
             return
         driver = self._attached.driver_of(lease.device_id)
-        if holder := self._holders.get(lease.device_id):
+        holder = self._holders.get(lease.device_id)
+        if holder and not holder.ending:
             raise InfrastructureError(
                 f"{lease.device_id} still runs attempt {holder.lease.attempt_id}.", remedy="The job is queued again."
             )
+        if self._health.is_checking(lease.device_id):
+            raise InfrastructureError(f"{lease.device_id} is being checked.", remedy="The job is queued again.")
+        try:
+            self._fence.admit(lease)
+        except InfrastructureError as error:
+            log.warning("refused: %s", error)
+            raise
         if self._journal.begin(lease):
-            self._run(_Attempt(lease, driver, self._clock() + lease.ttl_seconds), adopted=False)
+            attempt = _Attempt(lease, driver, self._clock() + lease.ttl_seconds)
+            self._run(attempt, self._measure(attempt, driver, adopted=False))
+
+    async def check(self, device_id: str, step: CheckStep) -> DeviceCheck:
+        """Take a step of the recovery ladder, then see whether the device is fit. Nothing is raised: what is wrong is
+        in the answer. A call for a device that is being checked joins that check."""
+        if running := [attempt_id for attempt_id, held in self._attempts.items() if held.lease.device_id == device_id]:
+            return refused(device_id, step, f"{device_id} still runs attempt {running[0]}.")
+        return await self._health.check(device_id, step)
 
     def reconcile(self, held: dict[int, float]) -> list[int]:
         """Renew what the head still holds ({attempt id: seconds}), end what it does not; what runs now."""
         for attempt_id, attempt in list(self._attempts.items()):
-            if attempt_id in held:
-                attempt.expires_at_seconds = self._clock() + held[attempt_id]
-            else:
+            if attempt_id not in held:
                 self._end(attempt, "the head withdrew its lease")
-        return list(self._attempts)
+            elif self._fence.is_stale(attempt.lease):
+                self._end(attempt, "a newer attempt of its job was started here")
+            else:
+                attempt.expires_at_seconds = self._clock() + held[attempt_id]
+        return [attempt_id for attempt_id in self._attempts if attempt_id in held]
 
     async def events(self, after_seq: int, timeout_seconds: float) -> list[AgentEvent]:
         """Events past ``after_seq``; waits for one up to ``timeout_seconds``."""
@@ -126,69 +158,104 @@ class Agent:
     def _adopt(self) -> None:
         """Take over what a previous process of this agent left running."""
         for lease, name, handle in self._journal.running():
+            self._fence.note(lease)
+            expires_at_seconds = self._clock() + lease.ttl_seconds
             if name is None or handle is None:
-                self._finish(lease, _interrupted("the agent ended before it was started"))
+                attempt = _Attempt(lease, None, expires_at_seconds, ending=True)
+                self._run(
+                    attempt, self._wind_up(attempt, failure=_interrupted("the agent ended before it was started"))
+                )
             elif name not in self._drivers:
-                self._finish(lease, _interrupted(f"the agent no longer has its driver {name!r}"))
+                self._finish(lease, failure=_interrupted(f"the agent no longer has its driver {name!r}"))
             else:
-                expires_at_seconds = self._clock() + lease.ttl_seconds
-                self._run(_Attempt(lease, self._drivers[name], expires_at_seconds, handle), adopted=True)
+                attempt = _Attempt(lease, self._drivers[name], expires_at_seconds, handle)
+                self._run(attempt, self._measure(attempt, self._drivers[name], adopted=True))
 
-    def _run(self, attempt: _Attempt, *, adopted: bool) -> None:
+    def _run(self, attempt: _Attempt, work: Coroutine[Any, Any, None]) -> None:
         self._attempts[attempt.lease.attempt_id] = self._holders[attempt.lease.device_id] = attempt
-        attempt.task = asyncio.create_task(self._measure(attempt, adopted=adopted))
+        attempt.task = asyncio.create_task(work)
 
-    async def _measure(self, attempt: _Attempt, *, adopted: bool) -> None:
+    async def _measure(self, attempt: _Attempt, driver: Driver, *, adopted: bool) -> None:
         lease, folder = attempt.lease, self._folder_of(attempt.lease)
+        measurement = failure = None
         try:
+            await self._take_turn(attempt)
             if attempt.handle is None:
-                attempt.handle = await self._launch(attempt, folder)
-            measurement = await attempt.driver.collect(lease, attempt.handle, folder, adopted=adopted)
+                await self._hooks.run("pre-lease", lease.device_id, lease.attempt_id)
+                attempt.handle = await self._launch(lease, driver, folder)
+            measurement = await driver.collect(lease, attempt.handle, folder, adopted=adopted)
         except FarmError as error:
-            self._finish(lease, Failure.of(error, log_tail=_tail(folder / "log.txt")))
+            failure = Failure.of(error, log_tail=_tail(folder / "log.txt"))
         except (OSError, JournalUnwritable) as error:
-            if attempt.handle:
-                attempt.driver.kill(attempt.handle)
             problem = InfrastructureError(f"The agent failed: {error}.", remedy="Check its disk and its log.")
-            self._finish(lease, Failure.of(problem))
+            failure = Failure.of(problem)
         except Exception as error:  # a bug must end the attempt, not leave the device leased
             log.exception("attempt %d", lease.attempt_id)
-            self._finish(lease, Failure.of(InternalError(f"The agent failed: {error!r}.", remedy="Report this bug.")))
-        else:
-            self._finish(lease, measurement)
+            failure = Failure.of(InternalError(f"The agent failed: {error!r}.", remedy="Report this bug."))
+        attempt.ending = True
+        await self._wind_up(attempt, measurement, failure)
 
-    async def _launch(self, attempt: _Attempt, folder: Path) -> str:
-        lease = attempt.lease
+    async def _take_turn(self, attempt: _Attempt) -> None:
+        """Once the attempt before is through with its post-lease hook."""
+        if self._hooks.around_attempts and not attempt.hooked:
+            await self._turns[attempt.lease.device_id].acquire()
+            attempt.hooked = True
+
+    async def _wind_up(
+        self,
+        attempt: _Attempt,
+        measurement: Measurement | None = None,
+        failure: Failure | None = None,
+        after: asyncio.Task[None] | None = None,
+    ) -> None:
+        """Clean the device with the post-lease hook, which nothing but its time-out cuts short, then report."""
+        device_failure = None
+        if after:
+            await asyncio.wait([after])
+        await self._take_turn(attempt)
+        if attempt.hooked:
+            try:
+                await self._hooks.run("post-lease", attempt.lease.device_id, attempt.lease.attempt_id)
+            except InfrastructureError as error:
+                device_failure = Failure.of(error)
+        self._finish(attempt.lease, measurement, failure, device_failure)
+
+    async def _launch(self, lease: Lease, driver: Driver, folder: Path) -> str:
         blobs = (*lease.files, lease.example_inputs, lease.parity_inputs, lease.reference_outputs)
-        needed = blobs if attempt.driver.needs_files else ()
+        needed = blobs if driver.needs_files else ()
         files = {blob.sha256: await self._cache.obtain(blob) for blob in needed}
-        handle = self._launch_now(attempt, files, folder)
+        handle = self._launch_now(lease, driver, files, folder)
         self._news.set()
         return handle
 
-    def _launch_now(self, attempt: _Attempt, files: dict[str, Path], folder: Path) -> str:
+    def _launch_now(self, lease: Lease, driver: Driver, files: dict[str, Path], folder: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        attempt.handle = attempt.driver.launch(attempt.lease, files, folder)  # noted first: it is killed if that fails
-        self._journal.started(attempt.lease, attempt.driver.name, attempt.handle)
-        return attempt.handle
+        handle = driver.launch(lease, files, folder)
+        try:
+            self._journal.started(lease, driver.name, handle)
+        except JournalUnwritable:
+            driver.kill(handle)
+            raise
+        return handle
 
-    def _finish(self, lease: Lease, end: Measurement | Failure) -> None:
+    def _finish(
+        self,
+        lease: Lease,
+        measurement: Measurement | None = None,
+        failure: Failure | None = None,
+        device_failure: Failure | None = None,
+    ) -> None:
         """Into the journal. While that cannot be written the end is kept here and the lease goes on, and if this
         process dies too, the next one finds in the journal that the attempt has no end."""
-        _, end = self._unwritten.setdefault(lease.attempt_id, (lease, end))
+        end = self._unwritten.setdefault(lease.attempt_id, (lease, measurement, failure, device_failure))
         try:
-            if isinstance(end, Failure):
-                self._journal.end(lease, failure=end)
-            else:
-                self._journal.end(lease, measurement=end)
+            self._journal.end(*end)
         except JournalUnwritable as error:
             log.warning("attempt %d: %s", lease.attempt_id, error)
             return
         del self._unwritten[lease.attempt_id]
-        self._release(lease)
-        shutil.rmtree(self._folder_of(lease), ignore_errors=True)
-        self._news.set()
+        self._forget(lease)
 
     def _forget_acknowledged(self) -> None:
         if self._acknowledged_seq:
@@ -198,24 +265,35 @@ class Agent:
             except JournalUnwritable as error:
                 log.warning("%s", error)
 
-    def _release(self, lease: Lease) -> None:
+    def _forget(self, lease: Lease) -> None:
         attempt = self._attempts.pop(lease.attempt_id, None)
         if attempt is not None and self._holders.get(lease.device_id) is attempt:
             del self._holders[lease.device_id]
+        if attempt is not None and attempt.hooked:
+            self._turns[lease.device_id].release()
+        shutil.rmtree(self._folder_of(lease), ignore_errors=True)
+        self._news.set()
 
     def _end(self, attempt: _Attempt, reason: str) -> None:
-        if attempt.task:
-            attempt.task.cancel()
-        if attempt.handle:
+        if attempt.ending:
+            return
+        lease, work, failure = attempt.lease, attempt.task, _interrupted(reason)
+        log.info("attempt %d (epoch %d of job %d) is ended: %s", lease.attempt_id, lease.epoch, lease.job_id, reason)
+        attempt.ending = True
+        if work:
+            work.cancel()
+        if attempt.handle and attempt.driver:
             attempt.driver.kill(attempt.handle)
-        self._finish(attempt.lease, _interrupted(reason))
-        self._release(attempt.lease)
+        if attempt.hooked:
+            attempt.task = asyncio.create_task(self._wind_up(attempt, failure=failure, after=work))
+        else:
+            self._finish(lease, failure=failure)
 
     async def _keep_watch(self) -> None:
         while True:
             await asyncio.sleep(_LEASE_CHECK_SECONDS)
-            for lease, end in list(self._unwritten.values()):
-                self._finish(lease, end)
+            for end in list(self._unwritten.values()):
+                self._finish(*end)
             self._forget_acknowledged()
             for attempt in list(self._attempts.values()):
                 if attempt.expires_at_seconds < self._clock():

@@ -6,20 +6,21 @@ import itertools
 import logging
 import uuid
 from collections.abc import Mapping
+from typing import get_args
 
 from agents.drivers.base import Driver
 from farm.errors import InfrastructureError
-from farm.types import Device
+from farm.types import Device, Hook, RecoveryStep
 
 log = logging.getLogger(__name__)
 
 
 class Attached:
     """Looking up a device costs the same however many there are: drivers are asked, but only a changed answer is
-    read. ``drivers``: by name."""
+    read. ``drivers``: by name. ``hooks``: those that this agent has, for every device."""
 
-    def __init__(self, drivers: Mapping[str, Driver]) -> None:
-        self._drivers = drivers
+    def __init__(self, drivers: Mapping[str, Driver], hooks: tuple[Hook, ...] = ()) -> None:
+        self._drivers, self._hooks = drivers, hooks
         self._answers: dict[str, tuple[Device, ...]] = {}
         self._index: dict[str, dict[str, Device]] = {}
         self._life = uuid.uuid4().hex  # a later process of this agent counts anew
@@ -37,10 +38,17 @@ class Attached:
 
     def driver_of(self, device_id: str) -> Driver:
         """Raises InfrastructureError when the device is not here now."""
+        return self._drivers[self._find(device_id)[0]]
+
+    def device(self, device_id: str) -> Device:
+        """Raises InfrastructureError when it is not here now."""
+        return self._find(device_id)[1]
+
+    def _find(self, device_id: str) -> tuple[str, Device]:
         self._refresh()
         for name, index in self._index.items():
-            if device_id in index:
-                return self._drivers[name]
+            if device := index.get(device_id):
+                return name, device
         raise InfrastructureError(
             f"{device_id} is not attached.", remedy="Plug it in or switch it on again; the job is tried again."
         )
@@ -61,8 +69,15 @@ class Attached:
         taken: set[str] = set()
         indices = {}
         for name, answer in self._answers.items():
-            indices[name] = {device.id: device for device in answer if device.id not in taken}
+            indices[name] = {device.id: self._with_hooks(device) for device in answer if device.id not in taken}
             if len(indices[name]) < len(answer):
                 log.error("driver %s offers devices that others offer, too: they are left out", name)
             taken.update(indices[name])
         return indices
+
+    def _with_hooks(self, device: Device) -> Device:
+        if not self._hooks:
+            return device
+        offered = {*device.recovery} | ({"power-cycle"} & {*self._hooks})
+        recovery = tuple(step for step in get_args(RecoveryStep) if step in offered)
+        return device.model_copy(update={"hooks": self._hooks, "recovery": recovery})

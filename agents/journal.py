@@ -84,18 +84,24 @@ class Journal:
             self._db.execute(
                 "UPDATE attempts SET driver=?, handle=? WHERE attempt_id=?", (driver, handle, lease.attempt_id)
             )
-            return self._append(lease, "started", None, None)
+            return self._append(lease, "started")
 
     def running(self) -> list[tuple[Lease, str | None, str | None]]:
         """Attempts without an end: (lease, driver, handle), both None where it was not started yet."""
         rows = self._db.execute("SELECT lease, driver, handle FROM attempts ORDER BY attempt_id").fetchall()
         return [(Lease.model_validate_json(lease), driver, handle) for lease, driver, handle in rows]
 
-    def end(self, lease: Lease, measurement: Measurement | None = None, failure: Failure | None = None) -> AgentEvent:
-        """Record how an attempt ended and take it off the running ones."""
+    def end(
+        self,
+        lease: Lease,
+        measurement: Measurement | None = None,
+        failure: Failure | None = None,
+        device_failure: Failure | None = None,
+    ) -> AgentEvent:
+        """Record how an attempt ended, and what is wrong with its device since, and take it off the running ones."""
         with self._transaction():
             self._db.execute("DELETE FROM attempts WHERE attempt_id=?", (lease.attempt_id,))
-            return self._append(lease, "measured" if measurement else "failed", measurement, failure)
+            return self._append(lease, "measured" if measurement else "failed", measurement, failure, device_failure)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -115,8 +121,9 @@ class Journal:
         self,
         lease: Lease,
         kind: Literal["started", "measured", "failed"],
-        measurement: Measurement | None,
-        failure: Failure | None,
+        measurement: Measurement | None = None,
+        failure: Failure | None = None,
+        device_failure: Failure | None = None,
     ) -> AgentEvent:
         event = AgentEvent(
             seq=0,
@@ -126,6 +133,7 @@ class Journal:
             at=datetime.now(UTC),
             measurement=measurement,
             failure=failure,
+            device_failure=device_failure,
         )
         cursor = self._db.execute(
             "INSERT INTO events (attempt_id, event) VALUES (?, ?)", (lease.attempt_id, event.model_dump_json())

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from farm.errors import ConfigError
+
+# The head waits no longer than both together for a health check: an agent cannot be told to take more.
+MAX_CHECK_SECONDS = 300.0
+MAX_RECOVERY_SECONDS = 600.0
+
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def _default_state_dir() -> Path:
@@ -41,8 +48,8 @@ class Settings(BaseSettings):
     max_builds: int | None = Field(default=None, ge=1)  # at a time; default: as many as the cluster has slots
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
     health_recheck_seconds: float = Field(default=600.0, gt=0)  # of a quarantined device
-    # Quotas; default: no limit.
-    devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time; also how many one has reserved
+    # quotas; None: no limit
+    devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended
     reservation_max_seconds: float = Field(default=8 * 3600.0, gt=0)
 
@@ -58,6 +65,12 @@ class Settings(BaseSettings):
     agent_build_slots: int = Field(default=0, ge=0)  # builds at a time on a joined machine
     agent_virtual_devices: int = Field(default=0, ge=0, le=100_000)
     agent_virtual_profile: Path | None = None  # default: agents/virtual/lab.yaml
+    agent_hook_pre_lease: Command | None = None  # commands as lists, run without a shell
+    agent_hook_post_lease: Command | None = None
+    agent_hook_power_cycle: Command | None = None
+    agent_hook_timeout_seconds: float = Field(default=60.0, gt=0)
+    agent_check_timeout_seconds: float = Field(default=60.0, gt=0, le=MAX_CHECK_SECONDS)
+    agent_recovery_timeout_seconds: float = Field(default=180.0, gt=0, le=MAX_RECOVERY_SECONDS)
 
     @property
     def resolved_database_url(self) -> str:
@@ -69,8 +82,9 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """These settings as ``FARM_*`` variables for a child process; never the token."""
-        values = self.model_dump(exclude_none=True, exclude={"token"})
-        return {f"FARM_{name.upper()}": str(value) for name, value in values.items()}
+        values = self.model_dump(mode="json", exclude_none=True, exclude={"token"})
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        return {f"FARM_{name.upper()}": text for name, text in texts.items()}
 
     @classmethod
     def settings_customise_sources(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from farm.blocking import LoopThread
 from farm.connection import Connection
 from farm.errors import ConflictError, InfrastructureError, NotFoundError
-from farm.types import Event, JobOutcome, JobState, Run, RunState
+from farm.types import Event, JobOutcome, JobState, JobWait, Run, RunState
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
@@ -63,6 +63,10 @@ class AsyncRunHandle:
     async def outcomes(self) -> list[JobOutcome]:
         """Every job, with its device, artifact and result as far as they are known."""
         return await self.connection.get(f"/runs/{self.id}/outcomes", list[JobOutcome])
+
+    async def waits(self) -> list[JobWait]:
+        """Why jobs have not started; of the first 500 of those."""
+        return await self.connection.get(f"/runs/{self.id}/waits", list[JobWait])
 
     async def compare(self) -> Comparison:
         """The jobs side by side. For a report with the latency distributions, see ``report()``."""
@@ -223,6 +227,9 @@ class RunHandle:
 
     def outcomes(self) -> list[JobOutcome]:
         return self._loop.call(self._handle.outcomes())
+
+    def waits(self) -> list[JobWait]:
+        return self._loop.call(self._handle.waits())
 
     def events(self, after: int = 0) -> Iterator[Event]:
         return self._loop.iterate(self._handle.events(after))

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from farm.types import Device, Lease, Measurement
+from farm.types import Device, Lease, Measurement, RecoveryStep
 
 ENTRY_POINTS = "torchfarm.drivers"
 
@@ -35,6 +35,8 @@ class Driver(Protocol):
     def discover(self) -> tuple[Device, ...]:
         """The devices that are attached now; their ids are stable over restarts.
 
+        ``Device.recovery`` are the steps that ``recover`` can take there, ``Device.blocked`` says why no attempt should
+        start there for the moment (too hot, battery empty): the same text while it lasts.
         Called every few seconds and before every start, so it must not search: return the very same object as the last
         time while nothing has changed, and the agent does nothing at all.
         """
@@ -58,4 +60,20 @@ class Driver(Protocol):
 
     def kill(self, handle: str) -> None:
         """End the attempt and all its processes now. No error if it is gone already."""
+        ...
+
+    async def check(self, device_id: str) -> str:
+        """See whether the device is fit to measure; what was found good, for people ("ran arithmetic in 0.12 s").
+
+        Never during an attempt on it. Under a time-out of the agent's, which cancels it. Raises DeviceError or
+        InfrastructureError with what is wrong.
+        """
+        ...
+
+    async def recover(self, device_id: str, step: RecoveryStep) -> None:
+        """Take one step of the recovery ladder, and wait until the device is back.
+
+        After "power-cycle" where the agent has a hook for it, the power was cut and restored already: only the waiting
+        is left. Under a time-out of the agent's, which cancels it. Raises DeviceError or InfrastructureError.
+        """
         ...

@@ -19,10 +19,12 @@ from pathlib import Path
 
 import psutil
 
+from agents import command
+from agents.drivers import selftest
 from agents.harness import records
 from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry
 from farm.errors import DeviceError, FarmError, InfrastructureError, ModelError, RecipeError
-from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, Telemetry
+from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
 
 # What a runtime needs to be installed on the device. The harness itself needs numpy only.
 _RUNTIME_DISTRIBUTIONS = {
@@ -37,16 +39,17 @@ _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 class HostDriver:
-    """``agent``: the agent's name, which makes the device's id stable.
+    """``agent``: the agent's name, which makes the device's id stable. ``folder``: where the agent writes.
 
-    A handle is ``[pid, start time of the process]``: the start time tells the harness from a later process with the
-    same number.
+    A handle is ``[pid, start of the process]``: the start tells the harness from a later process with the same number.
+    It is counted from the boot of the machine, because a step of the wall clock moves every time of day.
     """
 
     name = "host"
     needs_files = True
 
-    def __init__(self, agent: str) -> None:
+    def __init__(self, agent: str, folder: Path) -> None:
+        self._folder = folder
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         device = Device(
             id=f"{agent}-cpu", agent=agent, host=socket.gethostname(), facts=host_facts(), state=DeviceState.ONLINE
@@ -89,15 +92,15 @@ class HostDriver:
                 f"The harness could not be started: {error}.", remedy="Check memory and process limits of the agent."
             ) from error
         self._children[process.pid] = process
-        return json.dumps([process.pid, psutil.Process(process.pid).create_time()])
+        return json.dumps([process.pid, _started_ticks(process.pid)])
 
     async def collect(self, lease: Lease, handle: str, folder: Path, *, adopted: bool) -> Measurement:
-        pid, process_started = _process(handle)
+        pid, started_ticks = _process(handle)
         cpus = pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads)
         telemetry = HostTelemetry(pid, cpus, os.cpu_count() or 1)
         try:
             async with asyncio.timeout(lease.protocol.timeout_seconds):
-                await self._sample_until_exit(pid, process_started, telemetry)
+                await self._sample_until_exit(pid, started_ticks, telemetry)
         except TimeoutError:
             self.kill(handle)
             raise DeviceError(
@@ -113,24 +116,17 @@ class HostDriver:
             )
         return _read_measurement(lease, folder, exit_code, readings)
 
-    async def _sample_until_exit(self, pid: int, process_started: float, telemetry: HostTelemetry) -> None:
-        exited = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        try:
-            if psutil.Process(pid).create_time() != process_started:
-                return
-            pidfd = os.pidfd_open(pid)
-        except (psutil.NoSuchProcess, ProcessLookupError):
+    async def _sample_until_exit(self, pid: int, started_ticks: int, telemetry: HostTelemetry) -> None:
+        if _started_ticks(pid) != started_ticks:
             return
-        loop.add_reader(pidfd, exited.set)
+        exit_of_it = asyncio.ensure_future(command.ended(pid))
         try:
-            while not exited.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(exited.wait(), PERIOD_SECONDS)
+            while not exit_of_it.done():
+                await asyncio.wait([exit_of_it], timeout=PERIOD_SECONDS)
                 telemetry.sample()
+            exit_of_it.result()
         finally:
-            loop.remove_reader(pidfd)
-            os.close(pidfd)
+            exit_of_it.cancel()
 
     def _reap(self, pid: int) -> int | None:
         """The exit code of an ended harness where it is our own child, else None."""
@@ -138,11 +134,11 @@ class HostDriver:
         return process.wait(timeout=5) if process else None
 
     def kill(self, handle: str) -> None:
-        pid, process_started = _process(handle)
+        pid, started_ticks = _process(handle)
+        if _started_ticks(pid) != started_ticks:
+            return
         try:
             process = psutil.Process(pid)
-            if process.create_time() != process_started:
-                return
             family = [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
             return
@@ -153,10 +149,25 @@ class HostDriver:
                 member.kill()
         self._reap(pid)
 
+    async def check(self, device_id: str) -> str:
+        return await selftest.run(self._folder)
 
-def _process(handle: str) -> tuple[int, float]:
-    pid, process_started = json.loads(handle)
-    return pid, process_started
+    async def recover(self, device_id: str, step: RecoveryStep) -> None:
+        """The agent's power-cycle hook has done all there is to do."""
+
+
+def _process(handle: str) -> tuple[int, int]:
+    pid, started_ticks = json.loads(handle)
+    return pid, started_ticks
+
+
+def _started_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since the boot of the machine (proc(5)); None if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
 
 
 def pinned_cpus(available: list[int], threads: int) -> list[int]:

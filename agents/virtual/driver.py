@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
+import math
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -12,13 +13,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agents.harness.parity import SNR_LIMIT_DB
 from agents.harness.runtimes import NAMES
 from agents.virtual import model
-from agents.virtual.model import Condition, Course
+from agents.virtual.model import Breakage, Condition, Course
 from agents.virtual.profile import Kind, Profile
 from farm.errors import DeviceError, InfrastructureError
-from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, Parity, Telemetry
+from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
 
 NOT_RUN = "virtual device: the artifact is not run, figures come from a model (docs/virtual-fleet.md)"
 
@@ -42,8 +42,8 @@ class VirtualDriver:
     """``agent``: its name, from which the ids are made. ``clock``: monotonic seconds.
 
     What an attempt does follows from the profile, the lease and the handle alone, so that an agent that is started
-    again takes it up where it would be by now. The warmth and charge of idle devices and their absences are kept in
-    memory only: a new process finds all of them rested and present.
+    again takes it up where it would be by now. The warmth and charge of idle devices, their absences and defects are
+    kept in memory only: a new process finds all of them rested, present and whole.
     """
 
     name = "virtual"
@@ -62,28 +62,37 @@ class VirtualDriver:
                 host=host,
                 facts=facts[kind.name],
                 labels=kind.labels,
+                recovery=("reconnect", "reboot"),
                 state=DeviceState.ONLINE,
             )
             for number, kind in enumerate(kinds)
         ]
         self._devices = {device.id: device for device in devices}
         self._kinds = {device.id: kind for device, kind in zip(devices, kinds, strict=True)}
-        self._present = tuple(devices)
-        self._away: set[str] = set()
-        self._returns: list[tuple[float, str]] = []  # heap of (when, device)
+        self._shown = tuple(devices)
+        self._away_until_seconds: dict[str, float] = {}
+        self._hot: dict[str, tuple[float, Device]] = {}  # until when, and how it is shown
+        self._changes: list[tuple[float, str]] = []  # heap of (when, device): it may be back or cool
         self._used: dict[str, tuple[Condition, float]] = {}  # how a device was left, and when
+        self._broken: dict[str, Breakage] = {}
 
     def discover(self) -> tuple[Device, ...]:
-        back = False
-        while self._returns and self._returns[0][0] <= self._clock():
-            self._away.discard(heapq.heappop(self._returns)[1])
-            back = True
-        if back:
-            self._note_presence()
-        return self._present
+        now, changed = self._clock(), False
+        while self._changes and self._changes[0][0] <= now:
+            device_id = heapq.heappop(self._changes)[1]
+            if self._away_until_seconds.get(device_id, math.inf) <= now:
+                del self._away_until_seconds[device_id]
+            if device_id in self._hot and self._hot[device_id][0] <= now:
+                del self._hot[device_id]
+            changed = True
+        if changed:
+            self._show()
+        return self._shown
 
     def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         kind = self._kind(lease.device_id)
+        if lease.device_id in self._broken:
+            raise _no_answer(lease.device_id)
         condition, now = Condition.rested(kind), self._clock()
         if lease.device_id in self._used:
             left, at_seconds = self._used[lease.device_id]
@@ -97,9 +106,11 @@ class VirtualDriver:
         seconds = course.seconds * self._profile.time_scale
         # Not over the whole time again where the machine was restarted, and with it the clock.
         await asyncio.sleep(min(seconds, begun.at_seconds + seconds - self._clock()))
-        self._used[lease.device_id] = course.after, self._clock()
+        self._leave(lease.device_id, course.after)
+        if broken := model.breakage(kind, self._profile.seed, lease):
+            self._broken[lease.device_id] = broken
         if course.away_seconds:
-            self._leave(lease.device_id, course.away_seconds)
+            self._send_away(lease.device_id, course.away_seconds)
         if course.end == "crashed":
             raise DeviceError("The virtual harness crashed (SIGSEGV).", remedy="The profile's crash_ratio asks for it.")
         if course.end == "timed-out":
@@ -114,10 +125,25 @@ class VirtualDriver:
         return _measurement(kind, lease, begun, course)
 
     def kill(self, handle: str) -> None:
-        begun, now = _Handle(**json.loads(handle)), self._clock()
+        begun = _Handle(**json.loads(handle))
         if kind := self._kinds.get(begun.device_id):
-            busy_seconds = self._simulated(now - begun.at_seconds)
-            self._used[begun.device_id] = model.passed(kind, begun.before, busy_seconds, busy=True), now
+            busy_seconds = self._simulated(self._clock() - begun.at_seconds)
+            self._leave(begun.device_id, model.passed(kind, begun.before, busy_seconds, busy=True))
+
+    async def check(self, device_id: str) -> str:
+        self._kind(device_id)
+        if device_id in self._broken:
+            raise _no_answer(device_id)
+        if device_id in self._away_until_seconds:
+            raise InfrastructureError(f"{device_id} is offline.", remedy="It comes back by itself.")
+        return "virtual device: not broken (nothing was run)"
+
+    async def recover(self, device_id: str, step: RecoveryStep) -> None:
+        self._kind(device_id)
+        seconds = model.RECONNECT_SECONDS if step == "reconnect" else model.REBOOT_SECONDS
+        await asyncio.sleep(seconds * self._profile.time_scale)
+        if (broken := self._broken.get(device_id)) and model.mends(step, broken):
+            del self._broken[device_id]
 
     def _simulated(self, seconds: float) -> float:
         return max(0.0, seconds) / self._profile.time_scale
@@ -129,13 +155,35 @@ class VirtualDriver:
             )
         return self._kinds[device_id]
 
-    def _leave(self, device_id: str, simulated_seconds: float) -> None:
-        self._away.add(device_id)
-        heapq.heappush(self._returns, (self._clock() + simulated_seconds * self._profile.time_scale, device_id))
-        self._note_presence()
+    def _leave(self, device_id: str, condition: Condition) -> None:
+        """Note how an attempt leaves the device, and keep the next one off while it is too hot."""
+        self._used[device_id] = condition, self._clock()
+        thermal = self._kinds[device_id].thermal
+        if cooling_seconds := model.cooling_seconds(thermal, condition.temperature_celsius):
+            blocked = f"too hot: {condition.temperature_celsius:.1f} °C > {thermal.start_below_celsius:g} °C"
+            until_seconds = self._after(device_id, cooling_seconds)
+            self._hot[device_id] = until_seconds, self._devices[device_id].model_copy(update={"blocked": blocked})
+            self._show()
 
-    def _note_presence(self) -> None:
-        self._present = tuple(device for device in self._devices.values() if device.id not in self._away)
+    def _send_away(self, device_id: str, simulated_seconds: float) -> None:
+        self._away_until_seconds[device_id] = self._after(device_id, simulated_seconds)
+        self._show()
+
+    def _after(self, device_id: str, simulated_seconds: float) -> float:
+        """When so much time has passed: ``discover`` then looks at the device again."""
+        at_seconds = self._clock() + simulated_seconds * self._profile.time_scale
+        heapq.heappush(self._changes, (at_seconds, device_id))
+        return at_seconds
+
+    def _show(self) -> None:
+        present = (device for device in self._devices.values() if device.id not in self._away_until_seconds)
+        self._shown = tuple(self._hot[device.id][1] if device.id in self._hot else device for device in present)
+
+
+def _no_answer(device_id: str) -> InfrastructureError:
+    return InfrastructureError(
+        f"{device_id} does not answer (virtual: it is broken).", remedy="The profile's break_ratio asks for it."
+    )
 
 
 def _facts(kind: Kind) -> DeviceFacts:
@@ -153,13 +201,7 @@ def _facts(kind: Kind) -> DeviceFacts:
 
 
 def _measurement(kind: Kind, lease: Lease, begun: _Handle, course: Course) -> Measurement:
-    absent = {"outputs": NOT_RUN, "memory_baseline_bytes": NOT_RUN, "memory_peak_bytes": NOT_RUN}
-    parity = None
-    if course.finite:
-        # Of no sample, because nothing was compared: it stands for "as the reference".
-        parity = Parity(samples=0, max_abs_error=0, max_rel_error=0, reference_abs_max=0, cosine=1, snr_db=SNR_LIMIT_DB)
-    else:
-        absent["parity"] = "virtual device: the profile's nan_ratio asks for outputs that are no numbers"
+    absent = dict.fromkeys(("outputs", "parity", "memory_baseline_bytes", "memory_peak_bytes"), NOT_RUN)
     clock_hertz = kind.clock_ghz * 1e9
     lowest_hertz = clock_hertz * course.lowest_clock_ratio
     return Measurement(
@@ -173,7 +215,7 @@ def _measurement(kind: Kind, lease: Lease, begun: _Handle, course: Course) -> Me
         first_inference_seconds=course.first_seconds,
         memory_baseline_bytes=None,
         memory_peak_bytes=None,
-        parity=parity,
+        parity=None,
         non_finite_outputs=0 if course.finite else 1,
         stopped_by=course.stopped_by,
         cpus_allowed=tuple(range(min(lease.scenario.threads, kind.cpu_count))),
@@ -190,4 +232,5 @@ def _measurement(kind: Kind, lease: Lease, begun: _Handle, course: Course) -> Me
         ),
         started_at=datetime.fromisoformat(begun.started_at),
         absent=absent,
+        simulated=True,
     )

@@ -9,18 +9,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from agents.harness.loop import CHECK_GROWTH, StoppedBy
 from agents.harness.stopping import median_interval, steady
 from agents.virtual.profile import Battery, Kind, Thermal
-from farm.types import Lease
+from farm.types import Lease, RecoveryStep
 
 VERSION = "1"  # counts up whenever the same seed and lease no longer give the same figures
+RECONNECT_SECONDS = 2.0  # how long a device needs for such a step
+REBOOT_SECONDS = 45.0
 MOST_SAMPLES = 20_000  # per phase; more would cost the agent more than they show
 
+STEPS: tuple[RecoveryStep, ...] = get_args(RecoveryStep)  # from the mildest on
+Breakage = RecoveryStep | Literal["nothing"]  # what mends it
 End = Literal["measured", "crashed", "timed-out", "went-offline"]
 
 
@@ -77,6 +81,33 @@ def charging_seconds(battery: Battery | None, charge_ratio: float) -> float:
     if battery is None or charge_ratio >= battery.min_ratio:
         return 0.0
     return (battery.resume_ratio - charge_ratio) * battery.hours_empty_to_full * 3600
+
+
+def cooling_seconds(thermal: Thermal, temperature_celsius: float) -> float:
+    """How long an idle device is too hot to start; 0 while it may."""
+    limit_celsius = thermal.start_below_celsius
+    if limit_celsius is None or temperature_celsius <= limit_celsius:
+        return 0.0
+    over_ambient = (temperature_celsius - thermal.ambient_celsius) / (limit_celsius - thermal.ambient_celsius)
+    return thermal.time_constant_seconds * math.log(over_ambient)
+
+
+def breakage(kind: Kind, seed: int, lease: Lease) -> Breakage | None:
+    """What it takes to mend the device after this attempt; None where it stayed whole."""
+    rng = _random(seed, "breakage", lease.device_id, lease.attempt_id, lease.epoch)
+    if rng.random() >= kind.failures.break_ratio:
+        return None
+    chance = rng.random()
+    for step in STEPS:
+        chance -= kind.failures.mended_by.get(step, 0.0)
+        if chance < 0:
+            return step
+    return "nothing"
+
+
+def mends(step: RecoveryStep, broken: Breakage) -> bool:
+    """A step mends what a milder one would have."""
+    return broken != "nothing" and STEPS.index(step) >= STEPS.index(broken)
 
 
 def base_seconds(kind: Kind, seed: int, lease: Lease) -> float:

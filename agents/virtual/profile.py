@@ -13,7 +13,7 @@ import yaml
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from farm.errors import ConfigError
-from farm.types import Frozen
+from farm.types import Frozen, RecoveryStep
 
 BUILT_IN = Path(__file__).with_name("lab.yaml")
 
@@ -49,11 +49,14 @@ class Thermal(_Section):
     throttle_celsius: float = Field(le=200)  # up to here the full clock,
     limit_celsius: float = Field(le=200)  # from here on the lowest, in between linear
     min_clock_ratio: float = Field(default=0.5, gt=0, le=1)
+    start_below_celsius: float | None = None  # hotter, the device starts nothing; default: it always does
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.limit_celsius <= self.throttle_celsius:
             raise ValueError("limit_celsius must be above throttle_celsius")
+        if self.start_below_celsius is not None and self.start_below_celsius <= self.ambient_celsius:
+            raise ValueError("start_below_celsius must be above ambient_celsius, or the device never starts")
         return self
 
 
@@ -65,11 +68,15 @@ class Failures(_Section):
     offline_ratio: Ratio = 0.0  # the device goes away in the middle of it,
     offline_seconds: float = Field(default=30.0, gt=0)  # for so long on average (exponential)
     nan_ratio: Ratio = 0.0  # of what is measured: the outputs hold a NaN
+    break_ratio: Ratio = 0.0  # the device is broken afterwards,
+    mended_by: dict[RecoveryStep, Ratio] = Field(default_factory=dict)  # until such a step (shares), or for good
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.crash_ratio + self.timeout_ratio + self.offline_ratio > 1:
             raise ValueError("crash_ratio, timeout_ratio and offline_ratio add up to more than 1")
+        if sum(self.mended_by.values()) > 1 + 1e-9:
+            raise ValueError("the shares of mended_by add up to more than 1")
         return self
 
 

@@ -1,7 +1,10 @@
 """How far a result can be trusted, and why not further. ``RULES`` is the one table of all reasons.
 
 Levels: an *invalid* result answers another question than the one asked (the variant computes something else); a
-*suspect* one may be off by more than its interval says. A result without a reason is *trusted*.
+*suspect* one may be off by more than its interval says. A result with neither kind of reason is *trusted*.
+
+The results of virtual devices are judged like others, so that verdicts can be tried out, but carry the note
+*simulated*: nothing was run, so there is nothing to compare with PyTorch either.
 
 What a machine cannot show does not by itself make a result suspect: virtual machines show neither clock frequency
 nor temperature, and if that counted, every result of theirs would be suspect and a bad one could not be told from a
@@ -15,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from farm.analysis.statistics import OUTLIER_RATIO, Summary
 from farm.types import Measurement, Parity, ParityLimits, Protocol, Reason, Scenario, Telemetry, Verdict, VerdictLevel
@@ -31,10 +33,10 @@ MIN_FREQUENCY_LIMIT_RATIO = 0.98  # of the most the CPU can do; below it, a cap 
 
 @dataclass(frozen=True)
 class Rule:
-    """One way in which a result can be less than trusted: when it holds, and what to do about it."""
+    """What there is to say against a result: when it holds, and what to do about it. ``TRUSTED``: only a note."""
 
     code: str
-    level: Literal[VerdictLevel.SUSPECT, VerdictLevel.INVALID]
+    level: VerdictLevel
     meaning: str
     remedy: str
 
@@ -121,6 +123,12 @@ RULES: dict[str, Rule] = {
             "The load of other work could not be read, so nothing vouches for a quiet machine.",
             "Run `farm doctor` on the agent's machine.",
         ),
+        Rule(
+            "simulated",
+            VerdictLevel.TRUSTED,
+            "Its device is virtual: nothing was run, all figures come from a model and say nothing about the variant.",
+            "Measure on a real device.",
+        ),
     )
 }
 
@@ -135,12 +143,12 @@ def judge(
         *_series(summary),
         *_machine(measurement.telemetry),
         *_cpus(measurement.cpus_allowed, scenario.threads),
+        *_origin(measurement),
     )
     reasons = tuple(Reason(code=code, level=RULES[code].level, text=text) for code, text in found)
-    if any(reason.level is VerdictLevel.INVALID for reason in reasons):
-        level = VerdictLevel.INVALID
-    else:
-        level = VerdictLevel.SUSPECT if reasons else VerdictLevel.TRUSTED
+    levels = {reason.level for reason in reasons}
+    worst_first = (VerdictLevel.INVALID, VerdictLevel.SUSPECT)
+    level = next((level for level in worst_first if level in levels), VerdictLevel.TRUSTED)
     return Verdict(level=level, reasons=reasons)
 
 
@@ -150,6 +158,8 @@ Found = Iterator[tuple[str, str]]
 def _outputs(measurement: Measurement, limits: ParityLimits) -> Found:
     if measurement.non_finite_outputs > 0:
         yield "non-finite-output", f"{measurement.non_finite_outputs:,} output values are NaN or infinite."
+    if measurement.simulated:
+        return  # there are no outputs
     if measurement.parity is None:
         why = measurement.absent.get("parity", "the record holds no comparison")
         yield "parity-missing", f"Outputs were not compared with PyTorch's: {why}."
@@ -221,3 +231,8 @@ def _machine(telemetry: Telemetry) -> Found:
 def _cpus(allowed: tuple[int, ...], threads: int) -> Found:
     if allowed and len(allowed) < threads:
         yield "too-few-cpus", f"{threads} threads ran on {len(allowed)} CPUs."
+
+
+def _origin(measurement: Measurement) -> Found:
+    if measurement.simulated:
+        yield "simulated", "The device is virtual: nothing was run, the figures come from a model."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -12,7 +14,7 @@ from farm.cli import output
 from farm.cli.output import JsonFlag
 from farm.cli.session import connect
 from farm.runs import RunHandle
-from farm.types import JobOutcome, JobState, Run, RunState
+from farm.types import Job, JobOutcome, JobState, JobWait, Run, RunState
 
 app = typer.Typer(help="Submitted runs.", invoke_without_command=True)
 
@@ -42,6 +44,22 @@ def show(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) ->
         handle = client.run(run)
         outcomes = handle.outcomes()
     output.emit({"run": handle.info, "outcomes": outcomes}, as_json, _details(handle.info, outcomes))
+
+
+@app.command()
+def why(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) -> None:
+    """Why jobs of a run wait, and about when they start."""
+    with connect(context) as client:
+        handle = client.run(run)
+        waits = handle.waits()
+        jobs = {outcome.job.id: outcome.job for outcome in handle.outcomes()}
+    columns = ("job", "recipe", "device", "why", "starts about")
+    empty = f"No job of run {run} waits; the run is {handle.state}."
+    output.emit(waits, as_json, output.table(columns, (_wait_row(wait, jobs) for wait in waits), empty))
+    if waits and not any(wait.live for wait in waits):
+        output.note("The coordinator does not answer: this is what it wrote down last.")
+    if len(waits) < (waiting := _waiting(handle.info)):
+        output.note(f"These are the first {len(waits)} of {waiting} jobs that wait.")
 
 
 @app.command()
@@ -116,7 +134,20 @@ def _details(run: Run, outcomes: list[JobOutcome]) -> RenderableType:
         "",
         output.table(columns, map(_row, outcomes), "This run has no job."),
     ]
+    if waiting := _waiting(run):
+        parts += ["", Text(f"{waiting} of its jobs wait: `farm runs why {run.id}` says why.")]
     return Group(*parts)
+
+
+def _wait_row(wait: JobWait, jobs: Mapping[int, Job]) -> tuple[object, ...]:
+    job = jobs[wait.job_id]
+    return job.id, job.recipe.name, job.device_id, wait.text, _start(wait)
+
+
+def _start(wait: JobWait) -> str:
+    if wait.starts_in_seconds is None:
+        return "–"
+    return output.local_time(datetime.now(UTC) + timedelta(seconds=wait.starts_in_seconds))
 
 
 def _row(outcome: JobOutcome) -> tuple[object, ...]:
@@ -125,6 +156,10 @@ def _row(outcome: JobOutcome) -> tuple[object, ...]:
     verdict = output.state(result.verdict.level) if result else ""
     why = "; ".join(reason.text for reason in result.verdict.reasons) if result else str(job.failure or job.reason)
     return job.id, job.recipe.name, job.device_id, job.scenario, output.state(job.state), p50, verdict, Text(why)
+
+
+def _waiting(run: Run) -> int:
+    return sum(run.jobs.get(state, 0) for state in (JobState.WAITING, JobState.QUEUED, JobState.LEASED))
 
 
 def _jobs(run: Run) -> str:

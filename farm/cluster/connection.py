@@ -16,14 +16,18 @@ from ray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
 from agents.actor import AgentActor
 from farm.cluster import labels
 from farm.cluster.node import check_reachable
+from farm.config import MAX_CHECK_SECONDS, MAX_RECOVERY_SECONDS
 from farm.errors import FarmError, InfrastructureError
 from farm.recipes.build import run_build
-from farm.types import AgentEvent, AgentInfo, Artifact, BuildRequest, Failure, Lease
+from farm.types import AgentEvent, AgentInfo, Artifact, BuildRequest, CheckStep, DeviceCheck, Failure, Lease
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _CALL_TIMEOUT_SECONDS = 10.0
+_CHECK_TIMEOUT_SECONDS = MAX_RECOVERY_SECONDS + MAX_CHECK_SECONDS + _CALL_TIMEOUT_SECONDS
+_CALLS_AT_ONCE = 100  # which an agent takes; those that are checks must leave room for the others
+_CHECKS_AT_ONCE = 50
 _BUILD_GRACE_SECONDS = 60.0  # beyond the build's own time-out, for its transfers
 _LOOK_SECONDS = 2.0  # between looks for a node, while a build waits for one
 
@@ -41,6 +45,7 @@ class AgentConnection:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._checking = asyncio.Semaphore(_CHECKS_AT_ONCE)
         actor = ray.remote(AgentActor)
         self._actor: Any = actor.options(
             name=f"agent-{name}",
@@ -49,7 +54,7 @@ class AgentConnection:
             max_restarts=-1,
             max_task_retries=0,
             num_cpus=0,
-            max_concurrency=100,
+            max_concurrency=_CALLS_AT_ONCE,
             label_selector=labels.of_agent(name),
         ).remote()
 
@@ -72,6 +77,12 @@ class AgentConnection:
 
     async def acknowledge(self, seq: int) -> None:
         await self._call(self._actor.acknowledge.remote(seq))
+
+    async def check(self, device_id: str, step: CheckStep) -> DeviceCheck:
+        """Take the step, then check the device. Minutes; a repeated call joins the one that is running."""
+        async with self._checking:
+            text = await self._call(self._actor.check.remote(device_id, step), _CHECK_TIMEOUT_SECONDS)
+        return DeviceCheck.model_validate_json(text)
 
     async def _call(self, reference: Awaitable[T], timeout_seconds: float = _CALL_TIMEOUT_SECONDS) -> T:
         try:

@@ -25,6 +25,7 @@ from farm.server.routes import (
     jobs,
     models,
     recipes,
+    reservations,
     runs,
 )
 from farm.store.artifacts import ArtifactStore
@@ -66,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.add_middleware(JsonBodies)
     api = APIRouter(prefix=API_PREFIX)
-    for noun in (health, identity, blobs, models, recipes, devices, runs, jobs, builds, cluster):
+    for noun in (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, cluster):
         api.include_router(noun.router)
     app.include_router(api)
     return app

@@ -42,7 +42,7 @@ class Telemetry(Frozen):
 
 
 class Measurement(Frozen):
-    """Raw record of one attempt, as the harness and the meters wrote it."""
+    """Raw record of one attempt, as the harness and the meters wrote it; ``simulated``: or as a model made it up."""
 
     attempt_id: int
     job_id: int
@@ -62,6 +62,7 @@ class Measurement(Frozen):
     telemetry: Telemetry
     started_at: datetime
     absent: dict[str, str] = {}
+    simulated: bool = False
 
 
 class Estimate(Frozen):
@@ -83,8 +84,10 @@ class VerdictLevel(StrEnum):
 
 
 class Reason(Frozen):
+    """``level``: the best that the verdict can be because of it; a ``trusted`` one is only a note."""
+
     code: Name
-    level: Literal[VerdictLevel.SUSPECT, VerdictLevel.INVALID]
+    level: VerdictLevel
     text: str
 
 

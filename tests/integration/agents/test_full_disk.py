@@ -59,7 +59,7 @@ def test_a_withdrawn_result_frees_its_device_and_is_told_all_the_same(tmp_path: 
         await agent.events(0, 10)
         with full_disk(agent):
             await asyncio.sleep(RUN_SECONDS)
-            assert agent.reconcile({}) == []
+            assert agent.reconcile({}) == [], "the head gave it up"
         again = on_device(0).model_copy(update={"attempt_id": 2, "epoch": 2})
         agent.start(again)
         first, second = await ends(agent, 2)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from farm.config import Settings
-from farm.coordinator.enquiry import Enquiry
 from farm.types import (
     DeviceCheck,
     DeviceDetails,
@@ -23,6 +18,7 @@ from farm.types import (
     Reservation,
     Role,
 )
+from tests.integration.client.head import coordinator
 from tests.integration.server.conftest import RUNTIMES, LiveFarm, problem, serve
 from tests.integration.server.test_routes import spec, submit
 from tests.values import device
@@ -153,30 +149,6 @@ class TestQuotas:
                 assert "at most 900 s; 901 s were asked for" in long.detail
 
 
-@contextmanager
-def coordinator(farm: LiveFarm, about: str) -> Iterator[None]:
-    """One that knows why each of the jobs waits."""
-
-    def answer(job_ids: Sequence[int]) -> list[JobWait]:
-        return [JobWait(job_id=id, text=about, starts_in_seconds=61.5, live=True) for id in job_ids]
-
-    started, over = threading.Event(), threading.Event()
-
-    async def run() -> None:
-        async with Enquiry(farm.settings.state_dir).serve(answer):
-            started.set()
-            await asyncio.to_thread(over.wait, 60)
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    assert started.wait(20)
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(20)
-
-
 class TestWaits:
     def test_the_coordinator_says_so_now(self, ready: LiveFarm) -> None:
         run = submit(ready)
@@ -184,9 +156,11 @@ class TestWaits:
             first, second = t.jobs(run.id)
             t.set_job(first.id, JobState.RUNNING)
             t.set_job(second.id, JobState.QUEUED, "queued behind run 12 (when queued)")
-        with ready.client(Role.VIEWER) as http, coordinator(ready, "1 device matches: leased by run 12"):
+        told = JobWait(job_id=second.id, text="1 device matches: leased by run 12", starts_in_seconds=61.5, live=True)
+        answers = {second.id: told}
+        with ready.client(Role.VIEWER) as http, coordinator(ready.settings.state_dir, answers):
             live = JobWait.model_validate(http.get(f"/jobs/{second.id}/wait").json())
-            assert (live.text, live.starts_in_seconds, live.live) == ("1 device matches: leased by run 12", 61.5, True)
+            assert live == told
             assert http.get(f"/runs/{run.id}/waits").json() == [live.model_dump()]
             assert "it is running" in problem(http.get(f"/jobs/{first.id}/wait"), 409, "conflict").detail
             problem(http.get("/jobs/99/wait"), 404, "not-found")
