@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.real_models, pytest.mark.slow]
 
 SHORT = ("agent actor", "coordinator", "harness", "api", "agent raylet", "whole head")
 SETTLE_SECONDS = 120
+FINISHED = "SELECT count(*) FROM results"
 UNFINISHED = "SELECT count(*) FROM runs WHERE state = 'active'"
 
 
@@ -33,6 +34,8 @@ def run(fleet: Fleet, script: Script, play: Callable[[], None]) -> list[str]:
     """Play while there is work, let it come to rest, and take the account."""
     try:
         with Sweep(fleet) as sweep:
+            until(lambda: bool(fleet.scalar(FINISHED)), "the first result", 120, fleet.keep_running)
+            script.note("the first result")
             play()
         if sweep.error:
             raise sweep.error
@@ -58,7 +61,6 @@ def test_a_short_sweep_survives() -> None:
         script = Script(fleet, seed(1))
 
         def play() -> None:
-            script.rest(5)
             chosen = {fault.name: fault for fault in faults.catalogue(fleet, script.rng)}
             script.play(chosen[name] for name in script.rng.sample(SHORT, len(SHORT)))
 
