@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.real_models, pytest.mark.slow]
 
 SHORT = ("agent actor", "coordinator", "harness", "api", "agent raylet", "whole head")
 SETTLE_SECONDS = 120
+ORPHANS_SECONDS = 30  # what Ray's workers take to notice that their node has ended
 FINISHED = "SELECT count(*) FROM results"
 UNFINISHED = "SELECT count(*) FROM runs WHERE state = 'active'"
 
@@ -47,7 +48,12 @@ def run(fleet: Fleet, script: Script, play: Callable[[], None]) -> list[str]:
         print(account.summary(fleet))
         print(f"{len(sweep.refusals)} submissions refused, such as: {sweep.refusals[:1]}")
         fleet.stop()
-        return wrong + account.of_processes(fleet)
+        script.note("stopped")
+        ended = time.monotonic() + ORPHANS_SECONDS
+        while (left := account.of_processes(fleet)) and time.monotonic() < ended:
+            time.sleep(0.2)
+        script.note("nothing runs on" if not left else "something runs on")
+        return wrong + left
     except BaseException:
         print(*fleet.logs(), sep="\n")
         raise
