@@ -33,7 +33,7 @@ from tests.chaos.postgres import Postgres
 FARM = [sys.executable, "-m", "farm.cli.app"]
 HEAD = "head"
 RESTART_SECONDS = 0.5
-TMPFS_BYTES = 256 * 2**20
+TMPFS_BYTES = 2**30  # a device is fit with half of it free
 # Jobs of 0.8 simulated seconds. A crash fails its job, a device that went away is the infrastructure's failure.
 PROFILE = """
 seed: {seed}
@@ -181,6 +181,7 @@ class Fleet:
             "FARM_RAY_HOST": ray_host,
             "FARM_LEASE_TTL_SECONDS": f"{self.lease_ttl_seconds:g}",
             "FARM_BUILD_SLOTS": "1",
+            "FARM_HEALTH_RECHECK_SECONDS": "10",
         }
         whole = [*command, "--state-dir", str(state)]
         service = self.services[name] = Service(name, whole, environment, state, self.folder / f"{name}.log")
