@@ -1,4 +1,4 @@
-"""Strikes by a seed, times how long each takes to be made good, and keeps the record by which it can be told."""
+"""Strikes by a seed, times how long each takes to be made good, and tells what it does."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Script:
     seed: int
     recovery_limit_seconds: float = 120.0
     double_ratio: float = 0.0
-    log: list[str] = field(default_factory=list)
     recoveries: dict[str, list[float]] = field(default_factory=dict)
     strikes: int = 0
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)  # noqa: S311
         self._began = time.monotonic()
+        self.note(f"seed {self.seed}")
 
     def play(self, faults: Iterable[Fault]) -> None:
         for fault in faults:
@@ -67,13 +67,11 @@ class Script:
             time.sleep(min(0.05, left))
 
     def note(self, text: str) -> None:
-        self.log.append(f"{time.monotonic() - self._began:7.1f} s  {text}")
+        """Printed as it happens: pytest shows it where a test fails, and `make chaos` always."""
+        print(f"{time.monotonic() - self._began:7.1f} s  {text}", flush=True)
 
     def table(self) -> str:
         rows = [
             (name, len(seconds), statistics.median(seconds), max(seconds)) for name, seconds in self.recoveries.items()
         ]
         return report.table([("fault", "times", "median seconds to the next result", "longest"), *rows])
-
-    def __str__(self) -> str:
-        return "\n".join([f"seed {self.seed}", *self.log])

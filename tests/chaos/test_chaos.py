@@ -58,7 +58,7 @@ def run(fleet: Fleet, script: Script, play: Callable[[], None]) -> list[str]:
         print(*fleet.logs(), sep="\n")
         raise
     finally:
-        print(script, script.table(), sep="\n\n")
+        print(script.table())
 
 
 @pytest.mark.timeout(400)
