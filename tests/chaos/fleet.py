@@ -85,9 +85,12 @@ class Service:
         if self.process is None and time.monotonic() > self.due:
             self.start()
 
-    def stop(self) -> None:
+    def signal_stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
+
+    def await_stop(self) -> None:
+        if self.process is not None:
             self.process.wait(timeout=60)
 
 
@@ -201,8 +204,12 @@ class Fleet:
             service.keep_running()
 
     def stop(self) -> None:
-        for name in [*self.agent_names, HEAD]:
-            self.services[name].stop()
+        """In order: the agents, then the head."""
+        for names in (self.agent_names, [HEAD]):
+            for name in names:
+                self.services[name].signal_stop()
+            for name in names:
+                self.services[name].await_stop()
 
     # --- what it is made of -----------------------------------------------------------------------------
 
