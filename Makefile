@@ -6,13 +6,17 @@ TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := farm agents examples tests
 
-.PHONY: demo test lint types format bench bench-table lock clean
+.PHONY: demo test chaos lint types format bench bench-table lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q
+
+# The long chaos test, as root with everything; `make chaos SEED=7` repeats one, SECONDS=60 is a short try.
+chaos: $(VENV)/.installed
+	FARM_CHAOS_SEED=$(SEED) FARM_CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s -m chaos_long tests/chaos
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check $(SOURCES)
@@ -26,7 +30,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format $(SOURCES)
 
 # `make bench NAME=harness` runs one.
-BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit)
+BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery)
 bench: $(VENV)/.installed
 	@for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name || exit 1; done
 

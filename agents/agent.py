@@ -27,7 +27,7 @@ from agents.drivers.base import Driver
 from agents.fence import Fence
 from agents.health import HealthChecks, refused
 from agents.hooks import Hooks
-from agents.journal import Journal
+from agents.journal import Journal, JournalUnwritable
 from farm.config import Settings
 from farm.errors import FarmError, InfrastructureError, InternalError
 from farm.types import AgentEvent, AgentInfo, CheckStep, DeviceCheck, Failure, Lease, Measurement
@@ -65,8 +65,11 @@ class Agent:
         self._attempts: dict[int, _Attempt] = {}
         self._holders: dict[str, _Attempt] = {}  # by device; the last one where it waits for its turn
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # of attempts with hooks, by device
+        # Ends that the journal did not take yet, as its ``end`` wants them, and up to where it should forget.
+        self._unwritten: dict[int, tuple[Lease, Measurement | None, Failure | None, Failure | None]] = {}
+        self._acknowledged_seq = 0
         self._news = asyncio.Event()
-        self._watchdog = asyncio.create_task(self._end_expired_leases())
+        self._watchdog = asyncio.create_task(self._keep_watch())
         self._adopt()
 
     async def close(self) -> None:
@@ -93,7 +96,8 @@ class Agent:
         """Begin an attempt and return at once. A repeated call does nothing.
 
         It waits for the post-lease hook of the attempt before. Raises InfrastructureError when the device is not here,
-        is in use by another attempt or is being checked, and when a newer attempt of the job was here.
+        is in use by another attempt or is being checked, and when a newer attempt of the job was here. Raises
+        JournalUnwritable when it may be tried again while the lease lives.
         """
         if lease.attempt_id in self._attempts:
             return
@@ -143,7 +147,8 @@ class Agent:
         return events
 
     def acknowledge(self, seq: int) -> None:
-        self._journal.acknowledge(seq)
+        self._acknowledged_seq = max(seq, self._acknowledged_seq)
+        self._forget_acknowledged()
 
     # --- inside ---------------------------------------------------------------------------------------
 
@@ -181,7 +186,7 @@ class Agent:
             measurement = await driver.collect(lease, attempt.handle, folder, adopted=adopted)
         except FarmError as error:
             failure = Failure.of(error, log_tail=_tail(folder / "log.txt"))
-        except OSError as error:
+        except (OSError, JournalUnwritable) as error:
             problem = InfrastructureError(f"The agent failed: {error}.", remedy="Check its disk and its log.")
             failure = Failure.of(problem)
         except Exception as error:  # a bug must end the attempt, not leave the device leased
@@ -227,7 +232,11 @@ class Agent:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         handle = driver.launch(lease, files, folder)
-        self._journal.started(lease, driver.name, handle)
+        try:
+            self._journal.started(lease, driver.name, handle)
+        except JournalUnwritable:
+            driver.kill(handle)
+            raise
         return handle
 
     def _finish(
@@ -237,8 +246,24 @@ class Agent:
         failure: Failure | None = None,
         device_failure: Failure | None = None,
     ) -> None:
-        self._journal.end(lease, measurement, failure, device_failure)
+        """Into the journal. While that cannot be written the end is kept here and the lease goes on, and if this
+        process dies too, the next one finds in the journal that the attempt has no end."""
+        end = self._unwritten.setdefault(lease.attempt_id, (lease, measurement, failure, device_failure))
+        try:
+            self._journal.end(*end)
+        except JournalUnwritable as error:
+            log.warning("attempt %d: %s", lease.attempt_id, error)
+            return
+        del self._unwritten[lease.attempt_id]
         self._forget(lease)
+
+    def _forget_acknowledged(self) -> None:
+        if self._acknowledged_seq:
+            try:
+                self._journal.acknowledge(self._acknowledged_seq)
+                self._acknowledged_seq = 0
+            except JournalUnwritable as error:
+                log.warning("%s", error)
 
     def _forget(self, lease: Lease) -> None:
         attempt = self._attempts.pop(lease.attempt_id, None)
@@ -264,9 +289,12 @@ class Agent:
         else:
             self._finish(lease, failure=failure)
 
-    async def _end_expired_leases(self) -> None:
+    async def _keep_watch(self) -> None:
         while True:
             await asyncio.sleep(_LEASE_CHECK_SECONDS)
+            for end in list(self._unwritten.values()):
+                self._finish(*end)
+            self._forget_acknowledged()
             for attempt in list(self._attempts.values()):
                 if attempt.expires_at_seconds < self._clock():
                     self._end(attempt, "its lease ran out because the head did not renew it")

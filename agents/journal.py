@@ -38,7 +38,13 @@ ALTER TABLE attempts DROP COLUMN process_started;
 """
 
 
+class JournalUnwritable(Exception):
+    """Its disk is full or does not answer: nothing was written, and it may be tried again."""
+
+
 class Journal:
+    """What writes raises JournalUnwritable, and has written nothing then."""
+
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
@@ -66,7 +72,10 @@ class Journal:
         ).fetchone()
         if known:
             return False
-        self._db.execute("INSERT INTO attempts VALUES (?, ?, NULL, NULL)", (lease.attempt_id, lease.model_dump_json()))
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO attempts VALUES (?, ?, NULL, NULL)", (lease.attempt_id, lease.model_dump_json())
+            )
         return True
 
     def started(self, lease: Lease, driver: str, handle: str) -> AgentEvent:
@@ -96,13 +105,17 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk has ended it already
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise JournalUnwritable(f"The agent's journal cannot be written: {error}.") from error
 
     def _append(
         self,
@@ -134,4 +147,5 @@ class Journal:
         return [AgentEvent.model_validate_json(text).model_copy(update={"seq": number}) for number, text in rows]
 
     def acknowledge(self, seq: int) -> None:
-        self._db.execute("DELETE FROM events WHERE seq <= ?", (seq,))
+        with self._transaction():
+            self._db.execute("DELETE FROM events WHERE seq <= ?", (seq,))

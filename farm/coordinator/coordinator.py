@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 PROCESS = "coordinator"  # its name in the heartbeat table
 _TICK_SECONDS = 1.0
 _DISCOVERY_SECONDS = 2.0
+_BUILD_PAUSE_SECONDS = 5.0
 _NO_HOST = "-"  # no machine is called that
 
 
@@ -190,6 +191,8 @@ class Coordinator:
             artifact = await self._cluster.build(request, self.settings.build_start_timeout_seconds)
         except BuildFailed as error:
             failure = error.failure
+            if failure.fault == "infrastructure":
+                await asyncio.sleep(_BUILD_PAUSE_SECONDS)  # a full disk is still full at once: tries are few
 
         def write(tx: Transaction) -> None:
             build = tx.build(request.key)

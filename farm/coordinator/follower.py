@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from farm.analysis.conclusion import conclude
 from farm.cluster.connection import AgentConnection
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from farm.coordinator.coordinator import Coordinator
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _EVENTS_POLL_SECONDS = 10.0
 _COMMIT_POLL_SECONDS = 0.1  # while results are being worked out
 _RETRY_SECONDS = 0.5
+_ROOM_SECONDS = 2.0  # until the disk is asked again whether it takes a result
 _LOST_AFTER_SECONDS = 15.0
 
 
@@ -148,6 +151,8 @@ class AgentFollower:
         if lease is None or not self._farm.state.attempt_is_current(lease.job_id, event.epoch):
             # Superseded, cancelled, or reported once more: never counted.
             log.info("late event %s of attempt %d (epoch %d)", event.kind, event.attempt_id, event.epoch)
+            if event.measurement is not None:
+                return self._conclude_later(event, self._keep_late(journal_id, event, event.measurement))
             self._farm.turn(writing=lambda tx: tx.record_agent_event(self._name, journal_id, event.seq))
         elif event.kind == "started":
             self._farm.turn(
@@ -166,11 +171,14 @@ class AgentFollower:
             # The device goes on with its next job.
             failures = self._device_failures(lease.job_id, event)
             self._farm.turn(*failures, st.DeviceReleased(lease.job_id, event.epoch))
-            task = self._farm.spawn(self._take_result(lease.job_id, journal_id, event, event.measurement))
-            self._farm.concluding[event.attempt_id] = task
-            task.add_done_callback(lambda _: self._farm.concluding.pop(event.attempt_id))
-            return task
+            return self._conclude_later(event, self._take_result(lease.job_id, journal_id, event, event.measurement))
         return None
+
+    def _conclude_later(self, event: AgentEvent, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._farm.spawn(work)
+        self._farm.concluding[event.attempt_id] = task
+        task.add_done_callback(lambda _: self._farm.concluding.pop(event.attempt_id))
+        return task
 
     def _device_failures(self, job_id: int, event: AgentEvent) -> list[st.Event]:
         device_id = self._farm.state.jobs[job_id].device_id
@@ -178,8 +186,8 @@ class AgentFollower:
 
     async def _take_result(self, job_id: int, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
         try:
-            result, samples, record = await asyncio.to_thread(self._conclude, job_id, measurement)
-        except FarmError as error:  # nothing can be concluded from it, or the disk is full
+            result, samples, record = await self._with_room(lambda: self._conclude(job_id, measurement))
+        except FarmError as error:  # nothing can be concluded from it
             failed = event.model_copy(update={"failure": Failure.of(error)})
             self._farm.turn(
                 st.AttemptEnded(job_id, event.epoch, failed.failure),
@@ -188,10 +196,32 @@ class AgentFollower:
             return
 
         def write(tx: Transaction) -> None:
-            self._record(tx, journal_id, event, record)
-            tx.add_result(result, samples)
+            if self._farm.state.attempt_is_current(job_id, event.epoch):
+                self._record(tx, journal_id, event, record)
+                tx.add_result(result, samples)
+            elif tx.record_agent_event(self._name, journal_id, event.seq):  # cancelled meanwhile
+                tx.end_attempt(event.attempt_id, "cancelled", event.at, measurement=record)
 
         self._farm.turn(st.AttemptEnded(job_id, event.epoch), writing=write)
+
+    async def _keep_late(self, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
+        record = await self._with_room(lambda: self._put_record(measurement))
+
+        def write(tx: Transaction) -> None:
+            if tx.record_agent_event(self._name, journal_id, event.seq):
+                tx.supersede_attempt(event.attempt_id, record)
+
+        self._farm.turn(writing=write)
+
+    async def _with_room(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives, in a thread; again while the infrastructure (a full disk) does not let it. The agent
+        keeps the result until it is committed."""
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except InfrastructureError as error:
+                log.warning("a result waits: %s", error)
+                await asyncio.sleep(_ROOM_SECONDS)
 
     def _record(self, tx: Transaction, journal_id: str, event: AgentEvent, measurement: Blob | None = None) -> None:
         if not tx.record_agent_event(self._name, journal_id, event.seq):
@@ -211,5 +241,8 @@ class AgentFollower:
         result = conclude(job, artifact, measurement, protocol)
         parquet = write_samples(measurement.warmup_samples_seconds, measurement.latency_samples_seconds)
         samples = self._farm.artifacts.put([parquet], f"samples-{job_id}.parquet")
-        record = self._farm.artifacts.put([measurement.model_dump_json().encode()], f"measurement-{job_id}.json")
-        return result, samples, record
+        return result, samples, self._put_record(measurement)
+
+    def _put_record(self, measurement: Measurement) -> Blob:
+        content = measurement.model_dump_json().encode()
+        return self._farm.artifacts.put([content], f"measurement-{measurement.job_id}.json")

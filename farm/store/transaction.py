@@ -230,6 +230,15 @@ class Transaction(Reading, DeviceWriting):
             measurement=measurement,
         )
 
+    def supersede_attempt(self, attempt_id: int, measurement: Blob) -> None:
+        """It was given up as failed, and did measure: kept, for people, but no result. Others stay as they are."""
+        table = tables.attempts
+        self._connection.execute(
+            sa.update(table)
+            .where(table.c.id == attempt_id, table.c.state == "failed", table.c.measurement.is_(None))
+            .values(state="superseded", measurement=measurement)
+        )
+
     def add_result(self, result: Result, samples: Blob) -> bool:
         """False, and nothing changes, when the job already has one."""
         return self._insert_new(tables.results, job_id=result.job_id, result=result, samples=samples)

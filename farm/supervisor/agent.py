@@ -110,4 +110,4 @@ def _ray_node(settings: Settings, join: ClusterJoin) -> Child:
     if settings.token:
         environment["FARM_TOKEN"] = settings.token.get_secret_value()
     command = node.agent_command(settings, join.ray_address, _runtimes_as_on_head(join))
-    return Child("ray-agent", command, environment, settings.state_dir / "logs")
+    return Child(f"ray-agent-{settings.agent_name}", command, environment, settings.state_dir / "logs")

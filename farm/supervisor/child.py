@@ -12,11 +12,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 10.0
+_KILL_POLL_SECONDS = 0.02
 _FIRST_BACKOFF_SECONDS = 0.5
-_LONGEST_BACKOFF_SECONDS = 30.0
+_LONGEST_BACKOFF_SECONDS = 10.0  # which an outage, of the database say, takes at most longer
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None)
 
@@ -29,11 +32,13 @@ class Child:
         self._command = command
         self._environment = environment  # read at each start
         self.log_path = log_folder / f"{name}.log"
+        self._pid_path = pid_path(name, log_folder)
         self._process: subprocess.Popen[bytes] | None = None
         self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         self._started_seconds = self._due_seconds = 0.0
 
     def start(self) -> None:
+        end_predecessor(self._pid_path)
         with self.log_path.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
@@ -45,6 +50,10 @@ class Child:
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
             )
         self._started_seconds = time.monotonic()
+        try:
+            self._pid_path.write_text(f"{self._process.pid} {_created(self._process.pid)}")
+        except OSError as error:  # a full disk: what it is for can wait
+            log.warning("%s could not be written: %s", self._pid_path, error)
 
     @property
     def running(self) -> bool:
@@ -96,6 +105,36 @@ class Child:
             return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
+
+
+def pid_path(name: str, log_folder: Path) -> Path:
+    """Where the process of the child of that name is noted."""
+    return log_folder / f"{name}.pid"
+
+
+def end_predecessor(path: Path) -> None:
+    """What an earlier life of a child, or of its supervisor, left running would be in its way: a Ray node takes half a
+    minute to end by itself and holds its port meanwhile. ``path``: ``pid_path``."""
+    try:
+        number, created = path.read_text().split()
+    except (OSError, ValueError):  # there was none, or it could not be noted
+        return
+    pid = int(number)
+    if _created(pid) not in (None, created):  # a number is not given again while a process group has it
+        return
+    deadline_seconds = time.monotonic() + _STOP_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline_seconds:  # until the last of them is gone, and its ports with it
+            os.killpg(pid, signal.SIGKILL)
+            time.sleep(_KILL_POLL_SECONDS)
+
+
+def _created(pid: int) -> str | None:
+    """Which process had this number; None: none has it now."""
+    try:
+        return str(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _die_with_parent() -> None:

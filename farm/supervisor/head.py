@@ -21,7 +21,7 @@ from farm.config import Settings
 from farm.errors import ConfigError, InfrastructureError
 from farm.server.tokens import issue_token
 from farm.store.database import Store
-from farm.supervisor.child import Child
+from farm.supervisor.child import Child, end_predecessor, pid_path
 from farm.supervisor.ground import free_port, state_folder, stop_signals, wait_for
 from farm.types import HeadStarted, Role
 
@@ -84,6 +84,7 @@ class _Head:
         )
         self._ray: Child | None = None
         if settings.ray_address is None:
+            end_predecessor(pid_path("ray", logs))  # before the port is chosen, which it may hold
             ray_environment = settings.as_environment() | node.head_environment(settings)
             self._driver_environment |= node.environment(settings, node.cluster_token(settings))
             self._ray = Child("ray", node.head_command(settings, _ray_port(settings)), ray_environment, logs)

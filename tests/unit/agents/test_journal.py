@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from agents.journal import Journal
+import pytest
+
+from agents.journal import Journal, JournalUnwritable
 from farm.errors import DeviceError
 from farm.types import Blob, Failure, Lease, Protocol, Scenario
 
@@ -90,3 +92,16 @@ def test_a_journal_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         assert journal.begin(lease(3 + life))
         journal.end(lease(3 + life), failure=FAILURE)
         journal.close()
+
+
+def test_what_a_full_disk_refused_is_not_there_and_can_be_written_later(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    journal._db.execute("PRAGMA max_page_count=1")  # as few as there are
+    begun = 0
+    with pytest.raises(JournalUnwritable, match="full"):
+        while journal.begin(lease(begun + 1)):
+            begun += 1
+    assert [known.attempt_id for known, _, _ in journal.running()] == list(range(1, begun + 1))
+    journal._db.execute("PRAGMA max_page_count=1000")
+    assert journal.begin(lease(begun + 1))
+    journal.close()
