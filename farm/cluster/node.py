@@ -122,12 +122,6 @@ def head_address_file(settings: Settings) -> Path:
     return temporary_folder(settings) / "ray_current_cluster"
 
 
-def head_session(settings: Settings) -> str:
-    """The name of the cluster's session, which a restart keeps only with ``ray_gcs_storage="rocksdb"``."""
-    link = temporary_folder(settings) / "session_latest"
-    return link.readlink().name if link.is_symlink() else ""
-
-
 def check_reachable(address: str, timeout_seconds: float = 3.0) -> None:
     """Probe before Ray does: ``ray.init`` on a dead address hangs for minutes. Raises ConfigError."""
     host, _, port = address.rpartition(":")

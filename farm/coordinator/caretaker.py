@@ -22,13 +22,11 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.5
 _LOOP_PAUSE_SECONDS = 5.0  # between the checks of a looping device
-_GATHER_SECONDS = 0.02  # a fleet that appears is checked at once: its results are committed together
 
 
 class Caretaker:
     def __init__(self, coordinator: Coordinator) -> None:
         self._farm = coordinator
-        self._checked: list[DeviceCheck] = []
         self._due: list[tuple[float, str]] = []  # heap: when (monotonic) a bad device is checked again
         self._reserved: dict[str, datetime] = {}  # device -> until when
 
@@ -71,8 +69,7 @@ class Caretaker:
         while (device := self._farm.state.devices[device_id]).checking:
             try:
                 if (follower := self._farm.follower(device.agent)) is not None:
-                    self._take(await follower.check(device_id, step))
-                    return
+                    return await self._take(await follower.check(device_id, step))
             except InfrastructureError as error:
                 log.warning("check of %s: %s", device_id, error)
             await asyncio.sleep(_RETRY_SECONDS)
@@ -105,18 +102,10 @@ class Caretaker:
                 events.append(st.DeviceOrdered(device_id, "check"))
         return events
 
-    def _take(self, check: DeviceCheck) -> None:
+    async def _take(self, check: DeviceCheck) -> None:
         if not check.passed:
             log.warning("%s failed its check (%s): %s", check.device_id, check.step, check.detail)
-        if not self._checked:
-            asyncio.get_running_loop().call_later(_GATHER_SECONDS, lambda: self._farm.spawn(self._commit_checks()))
-        self._checked.append(check)
-
-    async def _commit_checks(self) -> None:
-        checks, self._checked = self._checked, []
-
-        def write(tx: Transaction) -> None:
-            for check in checks:
-                tx.add_device_check(check)
-
-        self._farm.turn(*(st.DeviceChecked(one.device_id, one.passed, one.detail) for one in checks), writing=write)
+        await self._farm.shared_turn(
+            st.DeviceChecked(check.device_id, check.passed, check.detail),
+            writing=lambda tx: tx.add_device_check(check),
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Sequence
@@ -41,8 +42,12 @@ log = logging.getLogger(__name__)
 PROCESS = "coordinator"  # its name in the heartbeat table
 _TICK_SECONDS = 1.0
 _DISCOVERY_SECONDS = 2.0
+_GATHER_SECONDS = 0.01
 _BUILD_PAUSE_SECONDS = 5.0
 _NO_HOST = "-"  # no machine is called that
+
+
+Writing = Callable[[Transaction], object]
 
 
 class TurnFailed(Exception):
@@ -65,6 +70,8 @@ class Coordinator:
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
         self._newest_run = 0
+        self._gathered: list[tuple[tuple[st.Event, ...], Writing]] = []
+        self._next_turn: asyncio.Task[None]
         self._tasks: asyncio.TaskGroup
 
     async def run(self) -> None:
@@ -80,7 +87,7 @@ class Coordinator:
 
     # --- one turn -------------------------------------------------------------------------------------
 
-    def turn(self, *events: st.Event, writing: Callable[[Transaction], object] | None = None) -> None:
+    def turn(self, *events: st.Event, writing: Writing | None = None) -> None:
         """Commit ``writing`` and what follows from the events together; act afterwards. Raises TurnFailed."""
         try:
             with self.store.transaction() as tx:
@@ -93,6 +100,23 @@ class Coordinator:
             raise TurnFailed(str(error)) from error
         for action in actions:
             self.spawn(action())
+
+    async def shared_turn(self, *events: st.Event, writing: Writing) -> None:
+        """A turn that waits a moment for others to share its transaction: for what nobody waits for, in masses."""
+        self._gathered.append((events, writing))
+        if len(self._gathered) == 1:
+            self._next_turn = self.spawn(self._gather())
+        await self._next_turn
+
+    async def _gather(self) -> None:
+        await asyncio.sleep(_GATHER_SECONDS)
+        gathered, self._gathered = self._gathered, []
+
+        def write(tx: Transaction) -> None:
+            for _, writing in gathered:
+                writing(tx)
+
+        self.turn(*itertools.chain.from_iterable(events for events, _ in gathered), writing=write)
 
     def follower(self, agent: str) -> AgentFollower | None:
         return self._followers.get(agent)

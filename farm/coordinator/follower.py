@@ -132,9 +132,9 @@ class AgentFollower:
             events = await agent.events(seen, _COMMIT_POLL_SECONDS if open_events else _EVENTS_POLL_SECONDS)
             if any(event.failure and event.failure.fault == "infrastructure" for event in events):
                 self._see(await agent.info(self._revision))  # the device may be gone: no next try on it
-            for event in events:
-                open_events.append((event.seq, self._take(journal_id, event)))
-                seen = event.seq
+            if events:
+                open_events += self._take(journal_id, events)
+                seen = events[-1].seq
             committed = 0
             while open_events and ((task := open_events[0][1]) is None or task.done()):
                 committed, _ = open_events.popleft()
@@ -142,37 +142,49 @@ class AgentFollower:
                 await agent.acknowledge(committed)
                 self._acknowledged = committed
 
-    def _take(self, journal_id: str, event: AgentEvent) -> asyncio.Task[None] | None:
-        """Commit one event, once. A result takes longer to work out: that task is returned, and belongs to the
-        coordinator, so that it ends also when this agent is lost meanwhile."""
-        if concluding := self._farm.concluding.get(event.attempt_id):
-            return concluding
-        lease = self._farm.leases.get(event.attempt_id)
-        if lease is None or not self._farm.state.attempt_is_current(lease.job_id, event.epoch):
-            # Superseded, cancelled, or reported once more: never counted.
-            log.info("late event %s of attempt %d (epoch %d)", event.kind, event.attempt_id, event.epoch)
-            if event.measurement is not None:
-                return self._conclude_later(event, self._keep_late(journal_id, event, event.measurement))
-            self._farm.turn(writing=lambda tx: tx.record_agent_event(self._name, journal_id, event.seq))
-        elif event.kind == "started":
-            self._farm.turn(
-                st.AttemptStarted(lease.job_id, event.epoch),
-                writing=lambda tx: self._record(tx, journal_id, event),
-            )
-        elif event.measurement is None:
-            self._farm.leases.close(event.attempt_id)
-            self._farm.turn(
-                *self._device_failures(lease.job_id, event),
-                st.AttemptEnded(lease.job_id, event.epoch, event.failure),
-                writing=lambda tx: self._record(tx, journal_id, event),
-            )
-        else:
-            self._farm.leases.close(event.attempt_id)
-            # The device goes on with its next job.
-            failures = self._device_failures(lease.job_id, event)
-            self._farm.turn(*failures, st.DeviceReleased(lease.job_id, event.epoch))
-            return self._conclude_later(event, self._take_result(lease.job_id, journal_id, event, event.measurement))
-        return None
+    def _take(self, journal_id: str, events: list[AgentEvent]) -> list[tuple[int, asyncio.Task[None] | None]]:
+        """Commit them together, each once; their numbers. A result takes longer to work out: that task is returned
+        with it, and belongs to the coordinator, so that it ends also when this agent is lost meanwhile."""
+        taken: list[tuple[int, asyncio.Task[None] | None]] = []
+        happened: list[st.Event] = []
+        recorded: list[AgentEvent] = []
+        late: list[AgentEvent] = []
+        for event in events:
+            lease = self._farm.leases.get(event.attempt_id)
+            task = self._farm.concluding.get(event.attempt_id)
+            if task is not None:
+                pass  # it was heard of before
+            elif lease is None or not self._farm.state.attempt_is_current(lease.job_id, event.epoch):
+                # Superseded, cancelled, or reported once more: never counted.
+                log.info("late event %s of attempt %d (epoch %d)", event.kind, event.attempt_id, event.epoch)
+                if event.measurement is None:
+                    late.append(event)
+                else:
+                    task = self._conclude_later(event, self._keep_late(journal_id, event, event.measurement))
+            elif event.kind == "started":
+                happened.append(st.AttemptStarted(lease.job_id, event.epoch))
+                recorded.append(event)
+            else:
+                self._farm.leases.close(event.attempt_id)
+                happened += self._device_failures(lease.job_id, event)
+                if event.measurement is None:
+                    happened.append(st.AttemptEnded(lease.job_id, event.epoch, event.failure))
+                    recorded.append(event)
+                else:  # the device goes on with its next job meanwhile
+                    happened.append(st.DeviceReleased(lease.job_id, event.epoch))
+                    work = self._take_result(lease.job_id, journal_id, event, event.measurement)
+                    task = self._conclude_later(event, work)
+            taken.append((event.seq, task))
+
+        def write(tx: Transaction) -> None:
+            for event in recorded:
+                self._record(tx, journal_id, event)
+            for event in late:
+                tx.record_agent_event(self._name, journal_id, event.seq)
+
+        if happened or late:
+            self._farm.turn(*happened, writing=write)
+        return taken
 
     def _conclude_later(self, event: AgentEvent, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._farm.spawn(work)
@@ -189,7 +201,7 @@ class AgentFollower:
             result, samples, record = await self._with_room(lambda: self._conclude(job_id, measurement))
         except FarmError as error:  # nothing can be concluded from it
             failed = event.model_copy(update={"failure": Failure.of(error)})
-            self._farm.turn(
+            await self._farm.shared_turn(
                 st.AttemptEnded(job_id, event.epoch, failed.failure),
                 writing=lambda tx: self._record(tx, journal_id, failed),
             )
@@ -202,7 +214,7 @@ class AgentFollower:
             elif tx.record_agent_event(self._name, journal_id, event.seq):  # cancelled meanwhile
                 tx.end_attempt(event.attempt_id, "cancelled", event.at, measurement=record)
 
-        self._farm.turn(st.AttemptEnded(job_id, event.epoch), writing=write)
+        await self._farm.shared_turn(st.AttemptEnded(job_id, event.epoch), writing=write)
 
     async def _keep_late(self, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
         record = await self._with_room(lambda: self._put_record(measurement))
@@ -211,7 +223,7 @@ class AgentFollower:
             if tx.record_agent_event(self._name, journal_id, event.seq):
                 tx.supersede_attempt(event.attempt_id, record)
 
-        self._farm.turn(writing=write)
+        await self._farm.shared_turn(writing=write)
 
     async def _with_room(self, work: Callable[[], T]) -> T:
         """What ``work`` gives, in a thread; again while the infrastructure (a full disk) does not let it. The agent
