@@ -26,7 +26,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format $(SOURCES)
 
 # `make bench NAME=harness` runs one.
-BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan)
+BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit)
 bench: $(VENV)/.installed
 	@for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name || exit 1; done
 

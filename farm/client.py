@@ -6,30 +6,29 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import ValidationError
 
 from farm import selectors
 from farm.blocking import LoopThread
 from farm.config import load
 from farm.connection import Connection
-from farm.errors import NotFoundError, RecipeSpecError, UserError
+from farm.errors import NotFoundError, UserError
+from farm.fleet import Fleet
 from farm.runs import AsyncRunHandle, RunHandle, compare, compare_blocking
+from farm.submission import Recipes, is_uploaded, parse_recipes, recipes_for, run_spec
 from farm.types import (
     Attempt,
     Build,
     ClusterJoin,
-    Device,
+    JobWait,
     Model,
     Priority,
     Protocol,
-    Recipe,
     RecipeInfo,
     Run,
-    RunSpec,
     Scenario,
 )
 
@@ -38,10 +37,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Recipes = Sequence[str | dict[str, Any] | Recipe] | Literal["all"]
 
 
-class AsyncClient:
+class AsyncClient(Fleet):
     """A farm at ``url``, with ``token``; what is left out comes from ``FARM_*`` or ``farm.toml``.
 
     Every method raises the error that the farm answers (``farm.errors``), AuthError without a token, and
@@ -86,12 +84,6 @@ class AsyncClient:
     async def recipes(self) -> list[RecipeInfo]:
         return await self.connection.get("/recipes", list[RecipeInfo])
 
-    async def devices(self, selector: str | None = None) -> list[Device]:
-        return await self.connection.get("/devices", list[Device], selector=selector)
-
-    async def device(self, id: str) -> Device:
-        return await self.connection.get(f"/devices/{quote(id, safe='')}", Device)
-
     async def models(self) -> list[Model]:
         return await self.connection.get("/models", list[Model])
 
@@ -108,6 +100,10 @@ class AsyncClient:
 
     async def attempts(self, job_id: int) -> list[Attempt]:
         return await self.connection.get(f"/jobs/{job_id}/attempts", list[Attempt])
+
+    async def job_wait(self, job_id: int) -> JobWait:
+        """Why the job has not started. Raises ConflictError once it has."""
+        return await self.connection.get(f"/jobs/{job_id}/wait", JobWait)
 
     async def build(self, key: str) -> Build:
         return await self.connection.get(f"/builds/{key}", Build)
@@ -192,26 +188,21 @@ class AsyncClient:
             "name": model_name,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
-        named = () if recipes == "all" else _parse_recipes(recipes)
+        named = () if recipes == "all" else parse_recipes(recipes)
         target = await self._target(model, inputs)
-        try:
-            spec = RunSpec(
-                model=target.id,
-                recipes=named or await self._recipes_for(target),
-                devices=devices,
-                scenarios=tuple(scenarios),
-                protocol=protocol or Protocol(),
-                name=name or "",
-                priority=priority,
-            )
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{where}: {first['msg']}.", remedy="Correct it and submit again.") from error
+        spec = run_spec(
+            model=target.id,
+            recipes=named or recipes_for(target, await self.recipes(), self.url),
+            devices=devices,
+            scenarios=tuple(scenarios),
+            protocol=protocol or Protocol(),
+            name=name or "",
+            priority=priority,
+        )
         return AsyncRunHandle(self.connection, await self.connection.post("/runs", Run, spec))
 
     async def _target(self, model: Any, inputs: dict[str, Any]) -> Model:
-        if not _is_uploaded(model):
+        if not is_uploaded(model):
             return await self.add_model(model, **inputs)
         if any(value is not None for value in inputs.values()):
             given = ", ".join(key for key, value in inputs.items() if value is not None)
@@ -228,28 +219,6 @@ class AsyncClient:
                 f"{model!r} is neither a file here nor a model at {self.url}.",
                 remedy="`farm models list` shows what is uploaded; `farm models add FILE` uploads another.",
             ) from error
-
-    async def _recipes_for(self, model: Model) -> tuple[Recipe, ...]:
-        infos = await self.recipes()
-        found = tuple(info.recipe for info in infos if info.usable and model.spec.format in info.accepts)
-        if not found:
-            raise RecipeSpecError(
-                f"No recipe is usable at {self.url} for a model in {model.spec.format} format.",
-                remedy="`farm recipes` shows what each one lacks.",
-            )
-        return found
-
-
-def _parse_recipes(wanted: Sequence[str | dict[str, Any] | Recipe]) -> tuple[Recipe, ...]:
-    from farm.recipes.presets import parse
-
-    if not wanted:
-        raise RecipeSpecError("No recipe was given.", remedy='Name some, or say "all"; `farm recipes` lists them.')
-    return tuple(parse(recipe) for recipe in ([wanted] if isinstance(wanted, str) else wanted))
-
-
-def _is_uploaded(model: object) -> bool:
-    return isinstance(model, Model) or (isinstance(model, str) and not Path(model).is_file())
 
 
 def _blocking(
@@ -308,11 +277,17 @@ class Client:
     recipes = _blocking(AsyncClient.recipes)
     devices = _blocking(AsyncClient.devices)
     device = _blocking(AsyncClient.device)
+    device_details = _blocking(AsyncClient.device_details)
+    order_device = _blocking(AsyncClient.order_device)
+    reservations = _blocking(AsyncClient.reservations)
+    reserve = _blocking(AsyncClient.reserve)
+    release = _blocking(AsyncClient.release)
     models = _blocking(AsyncClient.models)
     model = _blocking(AsyncClient.model)
     runs = _blocking(AsyncClient.runs)
     run = _blocking_handle(AsyncClient.run)
     attempts = _blocking(AsyncClient.attempts)
+    job_wait = _blocking(AsyncClient.job_wait)
     build = _blocking(AsyncClient.build)
     cluster = _blocking(AsyncClient.cluster)
     add_model = _blocking(AsyncClient.add_model)

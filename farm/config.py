@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -43,18 +43,27 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=4 * 2**30, gt=0)
     build_timeout_seconds: float = Field(default=900.0, gt=0)
     build_memory_bytes: int = Field(default=8 * 2**30, gt=0)
-    build_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=1)
+    build_start_timeout_seconds: float = Field(default=600.0, gt=0)  # while no node of the cluster can do it
+    build_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=0)  # on the head
+    max_builds: int | None = Field(default=None, ge=1)  # at a time; default: as many as the cluster has slots
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
-    devices_per_user: int | None = Field(default=None, ge=1)  # at a time; default: no limit
+    health_recheck_seconds: float = Field(default=600.0, gt=0)  # of a quarantined device
+    retention_days: float | None = Field(default=None, gt=0)  # of runs that ended; default: for ever
+    # quotas; None: no limit
+    devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
+    jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended
+    reservation_max_seconds: float = Field(default=8 * 3600.0, gt=0)
 
     # Ray
     ray_address: str | None = None  # default: an embedded local cluster
     ray_host: str = "127.0.0.1"
+    ray_gcs_storage: Literal["memory", "rocksdb"] = "memory"  # of the embedded cluster: docs/adr/0004
 
     # agent
     agent_name: str = "local"
     agent_cache_bytes: int = Field(default=20 * 2**30, gt=0)
     agent_host_device: bool = True  # offer this machine's CPU
+    agent_build_slots: int = Field(default=0, ge=0)  # builds at a time on a joined machine
     agent_virtual_devices: int = Field(default=0, ge=0, le=100_000)
     agent_virtual_profile: Path | None = None  # default: agents/virtual/lab.yaml
     agent_hook_pre_lease: Command | None = None  # commands as lists, run without a shell

@@ -96,15 +96,20 @@ class Connection:
         )
         return self._parse(response, kind)
 
-    async def post(self, path: str, kind: type[T], body: BaseModel | None = None) -> T:
+    async def post(self, path: str, kind: type[T], body: BaseModel | dict[str, Any] | None = None) -> T:
         """POST ``body`` to ``path``; the answer as a value of type ``kind``. Sent once, whatever happens."""
         self.check_token()
-        content = body.model_dump_json().encode() if body is not None else b""
+        content = TypeAdapter[Any](type(body)).dump_json(body) if body is not None else b""
         headers = {"Content-Type": "application/json"} if body is not None else {}
         response = await self._send(
             lambda: self._http.build_request("POST", path, content=content, headers=headers), attempts=1, retry_on=()
         )
         return self._parse(response, kind)
+
+    async def delete(self, path: str) -> None:
+        """DELETE ``path``. Sent once, whatever happens."""
+        self.check_token()
+        await self._send(lambda: self._http.build_request("DELETE", path), attempts=1, retry_on=())
 
     async def upload(self, blob: Blob, path: Path) -> bool:
         """Send the file unless the farm has it; False if it did. A lost connection is tried again: a blob is

@@ -9,10 +9,13 @@
     │   ├── SelectorError        selector syntax, or it matches nothing
     │   ├── RecipeSpecError      unknown preset, runtime, transform, option
     │   ├── ModelError           does not export, unsafe file, wrong inputs
-    │   └── TooLargeError        upload over the limit
+    │   ├── TooLargeError        upload over the limit
+    │   └── QuotaError           more jobs, or devices for longer, than one user may have
     ├── RecipeError          fault="recipe"          conversion failed, build over its limits, wrong numbers
     ├── DeviceError          fault="device"          harness crashed or timed out, device refused
     ├── InfrastructureError  fault="infrastructure"  worker died, disk full, head unreachable, port taken
+    │   ├── AttemptInterrupted   ended from outside: nothing is said of the device
+    │   └── DeviceBusyError      an attempt or a check still has it: ask again
     └── InternalError        fault="bug"             an invariant of ours does not hold
 
 Every error has a stable ``code`` (API clients match on it), a ``message`` that says what failed, and a
@@ -103,6 +106,11 @@ class TooLargeError(UserError):
     http_status = 413
 
 
+class QuotaError(UserError):
+    code = "over-quota"
+    http_status = 429
+
+
 class RecipeError(FarmError):
     fault = "recipe"
     code = "build-failed"
@@ -117,6 +125,15 @@ class InfrastructureError(FarmError):
     fault = "infrastructure"
     code = "infrastructure"
     http_status = 503
+
+
+class AttemptInterrupted(InfrastructureError):
+    code = "interrupted"
+
+
+class DeviceBusyError(InfrastructureError):
+    code = "device-busy"
+    http_status = 409
 
 
 class InternalError(FarmError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from farm.blocking import LoopThread
 from farm.connection import Connection
 from farm.errors import ConflictError, InfrastructureError, NotFoundError
-from farm.types import Event, JobOutcome, JobState, Run, RunState
+from farm.types import Event, JobOutcome, JobState, JobWait, Run, RunState
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
@@ -60,9 +60,17 @@ class AsyncRunHandle:
         self.info = await self.connection.post(f"/runs/{self.id}/cancel", Run)
         return self
 
+    async def delete(self) -> None:
+        """The run with its results, for good. Raises ConflictError while it is active."""
+        await self.connection.delete(f"/runs/{self.id}")
+
     async def outcomes(self) -> list[JobOutcome]:
         """Every job, with its device, artifact and result as far as they are known."""
         return await self.connection.get(f"/runs/{self.id}/outcomes", list[JobOutcome])
+
+    async def waits(self) -> list[JobWait]:
+        """Why jobs have not started; of the first 500 of those."""
+        return await self.connection.get(f"/runs/{self.id}/waits", list[JobWait])
 
     async def compare(self) -> Comparison:
         """The jobs side by side. For a report with the latency distributions, see ``report()``."""
@@ -221,8 +229,14 @@ class RunHandle:
         self._loop.call(self._handle.wait(progress, timeout_seconds))
         return self
 
+    def delete(self) -> None:
+        self._loop.call(self._handle.delete())
+
     def outcomes(self) -> list[JobOutcome]:
         return self._loop.call(self._handle.outcomes())
+
+    def waits(self) -> list[JobWait]:
+        return self._loop.call(self._handle.waits())
 
     def events(self, after: int = 0) -> Iterator[Event]:
         return self._loop.iterate(self._handle.events(after))

@@ -11,14 +11,13 @@ opposites of ``=`` and ``in``: they also hold where a device has no such label. 
 from __future__ import annotations
 
 import difflib
-import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from farm.errors import SelectorError
-from farm.types import Device, DeviceState
+from farm.types import Device
 
 Operator = Literal["=", "!=", ">", ">=", "<", "<=", "in", "not in"]
 
@@ -52,7 +51,8 @@ _VERSION = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})*")
 _SHOWN = 60  # characters of the selector to either side of an error
 
 
-def _values(device: Device, key: str) -> tuple[str, ...]:
+def values_of(device: Device, key: str) -> tuple[str, ...]:
+    """None where the device has no such label."""
     if key.startswith("label."):
         label = device.labels.get(key.removeprefix("label."))
         return () if label is None else (label,)
@@ -77,7 +77,7 @@ class Term:
     values: tuple[str, ...]
 
     def matches(self, device: Device) -> bool:
-        has = _values(device, self.key)
+        has = values_of(device, self.key)
         match self.operator:
             case "=" | "in":
                 return any(self._same(value) for value in has)
@@ -139,68 +139,6 @@ class Selector:
         if not shown or self.quantifier.kind != "each":
             shown.append(str(self.quantifier))
         return ", ".join(shown)
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """What one term alone keeps out. ``found`` are the values those devices have instead."""
-
-    term: Term
-    devices: tuple[str, ...]
-    of: int
-    found: tuple[str, ...]
-
-    def __str__(self) -> str:
-        shown = ", ".join(self.devices[:5]) + (", ..." if len(self.devices) > 5 else "")
-        has = ", ".join(self.found[:5]) + (", ..." if len(self.found) > 5 else "") or "nothing"
-        return f"{self.term} excludes {len(self.devices)} of {self.of} ({shown}; {self.term.key} there: {has})"
-
-
-def explain(selector: Selector, devices: Sequence[Device]) -> list[Exclusion]:
-    """Per term that excludes any device: which, looked at without the other terms."""
-    exclusions = []
-    for term in selector.terms:
-        out = [device for device in devices if not term.matches(device)]
-        found = sorted({value for device in out for value in _values(device, term.key)})
-        if out:
-            exclusions.append(Exclusion(term, tuple(device.id for device in out), len(devices), tuple(found)))
-    return exclusions
-
-
-def select(selector: Selector, devices: Sequence[Device], rng: random.Random) -> list[Device]:
-    """The devices to use, ordered by id. Where there is a choice, devices that are not offline go first.
-
-    Raises SelectorError when nothing matches, or too few for ``any(n)``.
-    """
-    matching = sorted((device for device in devices if selector.matches(device)), key=lambda device: device.id)
-    quantifier = selector.quantifier
-    if not matching or len(matching) < quantifier.count:
-        raise _too_few(selector, devices, matching)
-    shuffled = rng.sample(matching, len(matching))
-    shuffled.sort(key=lambda device: device.state is DeviceState.OFFLINE)
-    match quantifier.kind:
-        case "any":
-            return sorted(shuffled[: quantifier.count], key=lambda device: device.id)
-        case "one per":
-            chosen = {_values(device, quantifier.key): device for device in reversed(shuffled)}
-            return sorted(chosen.values(), key=lambda device: device.id)
-    return matching
-
-
-def _too_few(selector: Selector, devices: Sequence[Device], matching: Sequence[Device]) -> SelectorError:
-    if not devices:
-        return SelectorError("The farm has no devices.", remedy="Start an agent: `farm agent`, or `farm up`.")
-    exclusions = explain(selector, devices)
-    what = (
-        f"The selector {selector} wants {selector.quantifier.count} devices, and {len(matching)} match."
-        if matching
-        else f"No device matches the selector {selector}."
-    )
-    return SelectorError(
-        "\n".join([what, *(f"  {exclusion}" for exclusion in exclusions)]),
-        remedy="Loosen it; `farm devices` shows what there is.",
-        details={"excluded": {str(exclusion.term): list(exclusion.devices) for exclusion in exclusions}},
-    )
 
 
 def parse(text: str) -> Selector:

@@ -1,21 +1,29 @@
-"""``farm devices``: what can measure."""
+"""``farm devices``: what can measure, how it is, and who has it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from farm.cli import output
 from farm.cli.output import JsonFlag
 from farm.cli.session import connect
-from farm.types import Device
+from farm.errors import UserError
+from farm.types import Device, DeviceCheck, DeviceDetails, DeviceHealth, DeviceState, Reservation
 
 app = typer.Typer(help="Devices of the farm.", invoke_without_command=True)
 
 SelectorOption = Annotated[
     str | None, typer.Option("--selector", "-s", help="Only these, e.g. 'platform=linux,memory_gib>=8'.")
 ]
+ReasonOption = Annotated[str, typer.Option(help="For the others who look at the device.")]
+
+_DURATION = re.compile(r"(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 @app.callback()
@@ -33,16 +41,129 @@ def list_devices(context: typer.Context, selector: SelectorOption = None, as_jso
 
 @app.command()
 def show(context: typer.Context, device: str, as_json: JsonFlag = False) -> None:
-    """Everything known of one device."""
+    """Everything known of one device: what it is, how it is, who has it, its last health checks."""
     with connect(context) as client:
-        found = client.device(device)
-    facts = found.facts
-    kind = " ".join(["virtual"] if facts.virtual else []) or None
+        found = client.device_details(device)
+    output.emit(found, as_json, _details(found))
+
+
+def _order(kind: Literal["drain", "maintain", "resume", "check", "loop"], summary: str) -> Callable[..., None]:
+    def order(context: typer.Context, device: str, reason: ReasonOption = "", as_json: JsonFlag = False) -> None:
+        with connect(context) as client:
+            ordered = client.order_device(device, kind, reason)
+        output.emit(ordered, as_json, f"Ordered: {kind} {device}. `farm devices show {device}` tells how it goes.")
+
+    return app.command(kind, help=f"{summary} For admins.")(order)
+
+
+_order("drain", "Let the job that runs there end, then take the device out of service.")
+_order("maintain", "Take the device out of service now: the job that runs there is started again elsewhere or later.")
+_order("resume", "Put the device back into service, once it passes a health check.")
+_order("check", "Check the device's health once it is free; one that was given up gets its chance.")
+_order("loop", "Check the device's health again and again, and run no job there, until `resume`.")
+
+
+@app.command()
+def reserve(
+    context: typer.Context,
+    device: str,
+    *,
+    duration: Annotated[str, typer.Option("--for", help="How long, e.g. 30m, 1h, 1h30m, 90s.")],
+    reason: ReasonOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Have a device for yourself for a while: only your jobs are started there. Again: extend it."""
+    seconds = _seconds(duration)
+    with connect(context) as client:
+        made = client.reserve(device, seconds, reason)
+    output.emit(made, as_json, f"{device} is yours until {output.local_time(made.until)}.")
+
+
+@app.command()
+def release(context: typer.Context, device: str, as_json: JsonFlag = False) -> None:
+    """Give a reserved device back before its time."""
+    with connect(context) as client:
+        client.release(device)
+    output.emit({"released": device}, as_json, f"{device} is no longer reserved.")
+
+
+def _seconds(duration: str) -> int:
+    found = _DURATION.fullmatch(duration.strip().replace(" ", ""))
+    if found is None:
+        raise UserError(f"--for {duration} is no duration.", remedy="Write it like 30m, 1h, 1h30m or 90s.")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _list(context: typer.Context, selector: str | None, as_json: bool) -> None:
+    with connect(context) as client:
+        found = client.devices(selector)
+        reserved = {} if as_json else {one.device_id: one for one in client.reservations()}
+    columns = ("device", "state", "platform", "model", "soc", "cpus", "memory", "runtimes", "remarks")
+    rows = (_row(device, reserved.get(device.id)) for device in found)
+    output.emit(
+        found,
+        as_json,
+        output.table(columns, rows, "No device. `farm agent --join URL` on another machine adds its own."),
+    )
+
+
+def _row(device: Device, reservation: Reservation | None) -> Sequence[object]:
+    facts = device.facts
+    return (
+        f"{device.id} (virtual)" if facts.virtual else device.id,
+        _condition(device),
+        facts.platform,
+        facts.device_model,
+        facts.soc,
+        facts.cpu_count,
+        output.size(facts.memory_bytes),
+        ", ".join(facts.runtimes),
+        "; ".join(_remarks(device, reservation)),
+    )
+
+
+def _condition(device: Device) -> Text:
+    """Its state, and its health where that is not good."""
+    shown = output.state(device.state)
+    if device.health is not DeviceHealth.GOOD:
+        shown = Text.assemble(shown, ", ", output.state(device.health))
+    return shown
+
+
+def _remarks(device: Device, reservation: Reservation | None) -> list[str]:
+    """What keeps jobs from being started there, beside its state and health."""
+    remarks = []
+    if device.maintenance is not None:
+        what = "drains" if device.state is DeviceState.LEASED else "maintenance"
+        remarks.append(f"{what}: {device.maintenance}" if device.maintenance else what)
+    if reservation:
+        remarks.append(_reserved(reservation))
+    if device.blocked:
+        remarks.append(device.blocked)
+    return remarks
+
+
+def _reserved(reservation: Reservation) -> str:
+    reason = f" ({reservation.reason})" if reservation.reason else ""
+    return f"reserved by {reservation.user} until {output.local_time(reservation.until)}{reason}"
+
+
+def _details(found: DeviceDetails) -> RenderableType:
+    device, holder = found.device, found.holder
+    facts = device.facts
+    why = f": {device.health_reason}" if device.health_reason else ""
     pairs: list[tuple[str, object]] = [
-        ("id", found.id),
-        ("state", output.state(found.state)),
-        ("agent", found.agent),
-        ("host", found.host),
+        ("id", device.id),
+        ("state", output.state(device.state)),
+        ("health", Text.assemble(output.state(device.health), why)),
+        ("failures in a row", device.failures or None),
+        ("maintenance", device.maintenance),
+        ("blocked", device.blocked),
+        ("reservation", _reserved(found.reservation) if found.reservation else None),
+        ("held by", f"job {holder.job_id} since {output.local_time(holder.leased_at)}" if holder else None),
+        ("agent", device.agent),
+        ("host", device.host),
         ("platform", facts.platform),
         ("device_model", facts.device_model),
         ("soc", facts.soc),
@@ -52,34 +173,17 @@ def show(context: typer.Context, device: str, as_json: JsonFlag = False) -> None
         ("cpu_count", facts.cpu_count),
         ("accelerators", ", ".join(facts.accelerators)),
         ("runtimes", ", ".join(facts.runtimes)),
-        ("kind", kind),
+        ("kind", "virtual" if facts.virtual else None),
         ("hypervisor", facts.hypervisor),
-        ("labels", ", ".join(f"{key}={value}" for key, value in found.labels.items())),
-        ("last_seen_at", found.last_seen_at),
+        ("labels", ", ".join(f"{key}={value}" for key, value in device.labels.items())),
+        ("hooks", ", ".join(device.hooks)),
+        ("recovery", ", ".join(device.recovery)),
+        ("last seen", output.local_time(device.last_seen_at) if device.last_seen_at else None),
     ]
-    output.emit(found, as_json, output.facts(pairs))
+    columns = ("checked", "step", "health check", "took", "what was found")
+    return Group(output.facts(pairs), "", output.table(columns, map(_check_row, found.checks), "No health check yet."))
 
 
-def _list(context: typer.Context, selector: str | None, as_json: bool) -> None:
-    with connect(context) as client:
-        found = client.devices(selector)
-    columns = ("device", "state", "platform", "model", "soc", "cpus", "memory", "runtimes")
-    output.emit(
-        found,
-        as_json,
-        output.table(columns, map(_row, found), "No device. `farm agent --head URL` on another machine adds its own."),
-    )
-
-
-def _row(device: Device) -> tuple[object, ...]:
-    facts = device.facts
-    return (
-        f"{device.id} (virtual)" if facts.virtual else device.id,
-        output.state(device.state),
-        facts.platform,
-        facts.device_model,
-        facts.soc,
-        facts.cpu_count,
-        output.size(facts.memory_bytes),
-        ", ".join(facts.runtimes),
-    )
+def _check_row(check: DeviceCheck) -> Sequence[object]:
+    passed = output.state("passed" if check.passed else "failed")
+    return output.local_time(check.at), check.step, passed, output.seconds(check.seconds), check.detail

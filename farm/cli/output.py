@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,18 @@ from farm.errors import FarmError, UserError
 
 PIPE_WIDTH = 200  # columns where there is no terminal to fit
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output; errors as JSON on stderr.")]
+
+def _also_before_the_subcommand(context: typer.Context, given: bool) -> bool:
+    """``farm devices --json list`` is ``farm devices list --json``."""
+    return given or bool(context.parent and context.parent.params.get("as_json"))
+
+
+JsonFlag = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Machine-readable output; errors as JSON on stderr.", callback=_also_before_the_subcommand
+    ),
+]
 
 
 def emit(value: Any, as_json: bool, human: RenderableType) -> None:
@@ -88,13 +100,19 @@ STATE_STYLES = {
     "trusted": "green",
     "usable": "green",
     "ok": "green",
+    "good": "green",
+    "passed": "green",
     "leased": "cyan",
     "running": "cyan",
     "active": "cyan",
     "suspect": "yellow",
     "warn": "yellow",
+    "maintenance": "yellow",
+    "unknown": "yellow",
+    "looping": "yellow",
     "cancelled": "yellow",
     "offline": "red",
+    "bad": "red",
     "failed": "red",
     "invalid": "red",
     "missing": "red",
@@ -113,6 +131,12 @@ def size(count: int | None) -> str:
     while value >= 1000 and len(units) > 1:
         value, units = value / 1000, units[1:]
     return f"{value:.3g} {units[0]}"
+
+
+def local_time(at: datetime) -> str:
+    """In the time zone of whoever reads it; without the date if that is today's."""
+    here = at.astimezone()
+    return f"{here:%H:%M}" if here.date() == datetime.now().astimezone().date() else f"{here:%Y-%m-%d %H:%M}"
 
 
 def seconds(value: float | None) -> str:

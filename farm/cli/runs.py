@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -12,7 +14,7 @@ from farm.cli import output
 from farm.cli.output import JsonFlag
 from farm.cli.session import connect
 from farm.runs import RunHandle
-from farm.types import JobOutcome, JobState, Run, RunState
+from farm.types import Job, JobOutcome, JobState, JobWait, Run, RunState
 
 app = typer.Typer(help="Submitted runs.", invoke_without_command=True)
 
@@ -45,6 +47,22 @@ def show(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) ->
 
 
 @app.command()
+def why(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) -> None:
+    """Why jobs of a run wait, and about when they start."""
+    with connect(context) as client:
+        handle = client.run(run)
+        waits = handle.waits()
+        jobs = {outcome.job.id: outcome.job for outcome in handle.outcomes()}
+    columns = ("job", "recipe", "device", "why", "starts about")
+    empty = f"No job of run {run} waits; the run is {handle.state}."
+    output.emit(waits, as_json, output.table(columns, (_wait_row(wait, jobs) for wait in waits), empty))
+    if waits and not any(wait.live for wait in waits):
+        output.note("The coordinator does not answer: this is what it wrote down last.")
+    if len(waits) < (waiting := _waiting(handle.info)):
+        output.note(f"These are the first {len(waits)} of {waiting} jobs that wait.")
+
+
+@app.command()
 def watch(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) -> None:
     """Follow a run to its end; Ctrl-C leaves it running. --json prints one event per line."""
     with connect(context) as client:
@@ -64,6 +82,15 @@ def cancel(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) 
     with connect(context) as client:
         handle = client.run(run).cancel()
     output.emit(handle.info, as_json, f"Run {run} is being cancelled.")
+
+
+@app.command()
+def delete(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) -> None:
+    """Delete a run that is over, with its results, for good."""
+    with connect(context) as client:
+        handle = client.run(run)
+        handle.delete()
+    output.emit(handle.info, as_json, f"Run {run} is deleted.")
 
 
 def follow(handle: RunHandle, progress: bool = True) -> None:
@@ -116,7 +143,20 @@ def _details(run: Run, outcomes: list[JobOutcome]) -> RenderableType:
         "",
         output.table(columns, map(_row, outcomes), "This run has no job."),
     ]
+    if waiting := _waiting(run):
+        parts += ["", Text(f"{waiting} of its jobs wait: `farm runs why {run.id}` says why.")]
     return Group(*parts)
+
+
+def _wait_row(wait: JobWait, jobs: Mapping[int, Job]) -> tuple[object, ...]:
+    job = jobs[wait.job_id]
+    return job.id, job.recipe.name, job.device_id, wait.text, _start(wait)
+
+
+def _start(wait: JobWait) -> str:
+    if wait.starts_in_seconds is None:
+        return "–"
+    return output.local_time(datetime.now(UTC) + timedelta(seconds=wait.starts_in_seconds))
 
 
 def _row(outcome: JobOutcome) -> tuple[object, ...]:
@@ -125,6 +165,10 @@ def _row(outcome: JobOutcome) -> tuple[object, ...]:
     verdict = output.state(result.verdict.level) if result else ""
     why = "; ".join(reason.text for reason in result.verdict.reasons) if result else str(job.failure or job.reason)
     return job.id, job.recipe.name, job.device_id, job.scenario, output.state(job.state), p50, verdict, Text(why)
+
+
+def _waiting(run: Run) -> int:
+    return sum(run.jobs.get(state, 0) for state in (JobState.WAITING, JobState.QUEUED, JobState.LEASED))
 
 
 def _jobs(run: Run) -> str:

@@ -19,7 +19,10 @@ def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Database, artifacts and logs.")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="An existing Ray cluster instead of an own one.")] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--address", "--ray-address", help="An existing Ray cluster, HOST:PORT, instead of an own one."),
+    ] = None,
     ray_host: Annotated[
         str | None, typer.Option(help="Address of this machine for agents on others; default: loopback only.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from farm.cli import agent
-from farm.cli.agent import StateDir
+from farm.cli.agent import Head, StateDir
 from farm.cli.output import JsonFlag
 from farm.cli.session import target
 from farm.config import load
@@ -24,7 +24,7 @@ def virtual() -> None:
 @app.command()
 def fleet(
     context: typer.Context,
-    head: Annotated[str, typer.Option(help="URL of the farm, e.g. http://farm.example:7070.")],
+    head: Head,
     devices: Annotated[int, typer.Option(help="How many.", min=1)],
     profile: Annotated[Path | None, typer.Option(help="YAML file that says which; default: phones and boards.")] = None,
     name: Annotated[str, typer.Option(help="Name of this agent; stable and unique in the farm.")] = "virtual",

@@ -6,14 +6,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Iterator
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
 
 from agents.actor import AgentActor
-from farm.cluster.node import AGENT_LABEL, BUILD_LABEL, check_reachable
+from farm.cluster import labels
+from farm.cluster.node import check_reachable
 from farm.config import MAX_CHECK_SECONDS, MAX_RECOVERY_SECONDS
 from farm.errors import FarmError, InfrastructureError
 from farm.recipes.build import run_build
@@ -27,6 +29,7 @@ _CHECK_TIMEOUT_SECONDS = MAX_RECOVERY_SECONDS + MAX_CHECK_SECONDS + _CALL_TIMEOU
 _CALLS_AT_ONCE = 100  # which an agent takes; those that are checks must leave room for the others
 _CHECKS_AT_ONCE = 50
 _BUILD_GRACE_SECONDS = 60.0  # beyond the build's own time-out, for its transfers
+_LOOK_SECONDS = 2.0  # between looks for a node, while a build waits for one
 
 
 class BuildFailed(Exception):
@@ -52,7 +55,7 @@ class AgentConnection:
             max_task_retries=0,
             num_cpus=0,
             max_concurrency=_CALLS_AT_ONCE,
-            label_selector={AGENT_LABEL: name},
+            label_selector=labels.of_agent(name),
         ).remote()
 
     async def info(self, known_revision: str = "") -> AgentInfo:
@@ -102,28 +105,50 @@ class Cluster:
         ray.shutdown()
 
     def agent_names(self) -> set[str]:
-        """Agents whose node is alive, by its label: node ids change at every rejoin.
+        """Agents whose node is alive, by its label: node ids change at every rejoin. Raises InfrastructureError."""
+        return labels.agent_names(self._nodes())
 
-        Raises InfrastructureError while the cluster is away.
-        """
+    def build_slots(self) -> int:
+        """How many builds the cluster takes at a time now. Raises InfrastructureError."""
+        return labels.build_slots(self._nodes())
+
+    def buildable_runtimes(self) -> set[str]:
+        """What some node that is alive can build for. Raises InfrastructureError."""
+        return labels.buildable_runtimes(self._nodes())
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        """Raises InfrastructureError while the cluster is away."""
         try:
-            nodes = ray.nodes()
+            nodes: list[dict[str, Any]] = ray.nodes()
         except (RayError, OSError) as error:
             raise InfrastructureError(
                 f"The Ray cluster does not answer: {error}.", remedy="The coordinator reconnects by itself."
             ) from error
-        return {node["Labels"][AGENT_LABEL] for node in nodes if node["Alive"] and AGENT_LABEL in node["Labels"]}
+        return nodes
 
-    async def build(self, request: BuildRequest) -> Artifact:
-        """Build in a Ray task on a build node. Raises BuildFailed."""
-        task = ray.remote(_build).options(num_cpus=1, max_retries=0, label_selector={BUILD_LABEL: "true"})
-        reference = task.remote(request.model_dump_json())
+    async def build(self, request: BuildRequest, start_timeout_seconds: float) -> Artifact:
+        """Build in a Ray task on a node that has the recipe's tools. Raises BuildFailed.
+
+        ``start_timeout_seconds``: how long it is waited for such a node. The task is in Ray's queue meanwhile,
+        because that demand is what makes an autoscaler start one.
+        """
+        task = ray.remote(_build).options(
+            num_cpus=1, max_retries=0, label_selector=labels.selector_for(request.recipe.runtime)
+        )
+        answers = task.remote(request.model_dump_json())
         try:
-            # No time-out while it waits for a slot: the coordinator starts no more builds than there are.
-            artifact, failure = await asyncio.wait_for(reference, request.timeout_seconds + _BUILD_GRACE_SECONDS)
+            while not await self._started(answers, request.recipe.runtime, start_timeout_seconds):
+                # Busy nodes, or one whose link was cut when it took the task, of which Ray says nothing.
+                ray.cancel(answers, force=True)
+                answers = task.remote(request.model_dump_json())
+            limit_seconds = request.timeout_seconds + _BUILD_GRACE_SECONDS
+            artifact, failure = await asyncio.wait_for(_next(answers), limit_seconds)
         except TimeoutError:
-            ray.cancel(reference, force=True)
+            ray.cancel(answers, force=True)
             raise BuildFailed(_worker_failure("did not answer in time and was killed")) from None
+        except InfrastructureError as error:
+            ray.cancel(answers, force=True)
+            raise BuildFailed(Failure.of(error)) from error
         except (WorkerCrashedError, TaskCancelledError) as error:
             raise BuildFailed(_worker_failure("was killed")) from error
         except RayError as error:
@@ -132,13 +157,48 @@ class Cluster:
             raise BuildFailed(Failure.model_validate_json(failure))
         return Artifact.model_validate_json(artifact)
 
+    async def _started(self, answers: Any, runtime: str, timeout_seconds: float) -> bool:
+        """Whether a node runs it within this time. Raises InfrastructureError when for so long no node could."""
+        start = asyncio.ensure_future(_next(answers))
+        asked_seconds = last_node_seconds = time.monotonic()
+        try:
+            while not (await asyncio.wait({start}, timeout=_LOOK_SECONDS))[0]:
+                known = await asyncio.to_thread(self.buildable_runtimes)
+                now = time.monotonic()
+                if runtime in known:
+                    last_node_seconds = now
+                if now - last_node_seconds > timeout_seconds:
+                    raise _no_builder(runtime, known, timeout_seconds)
+                if now - asked_seconds > timeout_seconds and runtime in known:
+                    return False
+            await start
+            return True
+        finally:
+            start.cancel()
 
-def _build(request: str) -> tuple[str, str]:
-    """Runs in a Ray worker: (artifact, "") or ("", failure), as JSON."""
+
+def _build(request: str) -> Iterator[tuple[str, str]]:
+    """Runs in a Ray worker. First that it runs, then (artifact, "") or ("", failure), as JSON."""
+    yield "", ""
     try:
-        return run_build(BuildRequest.model_validate_json(request)).model_dump_json(), ""
+        yield run_build(BuildRequest.model_validate_json(request)).model_dump_json(), ""
     except FarmError as error:
-        return "", Failure.of(error, log_tail=str(error.details.get("log_tail", ""))).model_dump_json()
+        yield "", Failure.of(error, log_tail=str(error.details.get("log_tail", ""))).model_dump_json()
+
+
+async def _next(answers: Any) -> tuple[str, str]:
+    answer: tuple[str, str] = await (await anext(answers))
+    return answer
+
+
+def _no_builder(runtime: str, known: set[str], seconds: float) -> InfrastructureError:
+    wanted = ", ".join(f"{key}={value}" for key, value in labels.selector_for(runtime).items())
+    return InfrastructureError(
+        f"No node of the cluster can build {runtime}: for {seconds:g} s none was labelled {wanted}"
+        f" (nodes build {', '.join(sorted(known)) or 'nothing'}).",
+        remedy="Install its tools on a machine that builds (`farm agent --build-slots`), or raise"
+        " build_start_timeout_seconds if one is being started.",
+    )
 
 
 def _worker_failure(what: str) -> Failure:

@@ -9,21 +9,23 @@ import secrets
 import socket
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+from farm.cluster import labels
 from farm.config import Settings
 from farm.errors import ConfigError
+from farm.recipes import presets
 
-AGENT_LABEL = "farm.io/agent"
-BUILD_LABEL = "farm.io/build"
 _OBJECT_STORE_BYTES = 80_000_000  # artifacts travel through the artifact store, not through Ray's
 
 
 def environment(settings: Settings, token: str) -> dict[str, str]:
-    """For every process that uses this Ray cluster. Loopback only unless ``ray_host`` says otherwise."""
+    """For every process that uses this Ray cluster. Loopback only unless ``ray_host`` says otherwise.
+    Without a token for a cluster of somebody else's that asks for none."""
+    authentication = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
     return {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": token,
+        **authentication,
         # Ray replaces 127.0.0.1 by an outside address where it believes in multi-node clusters.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if is_loopback(settings) else "1",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -41,11 +43,22 @@ def is_loopback(settings: Settings) -> bool:
     return settings.ray_host == "127.0.0.1"
 
 
-def cluster_token(settings: Settings) -> str:
-    """The Ray cluster's shared secret: made once, kept in the state folder, readable by its owner only.
+def head_environment(settings: Settings) -> dict[str, str]:
+    """As ``environment``, for the head of an own cluster: where its control service keeps what it knows."""
+    own = environment(settings, cluster_token(settings))
+    if settings.ray_gcs_storage == "rocksdb":
+        own |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(settings.state_dir / "gcs")}
+    return own
 
-    It gives full code execution on every node, so users of the farm never get it.
+
+def cluster_token(settings: Settings) -> str:
+    """The Ray cluster's shared secret: made once, kept in the state folder, readable by its owner only. Of somebody
+    else's cluster, what ``RAY_AUTH_TOKEN`` or the file ``RAY_AUTH_TOKEN_PATH`` says; none where neither is set.
+
+    It gives full code execution on every node, so users of the farm never get it. Raises ConfigError.
     """
+    if settings.ray_address is not None:
+        return _foreign_token()
     path = settings.state_dir / "ray-token"
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -54,27 +67,39 @@ def cluster_token(settings: Settings) -> str:
     return path.read_text().strip()
 
 
+def _foreign_token() -> str:
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    try:
+        return os.environ.get("RAY_AUTH_TOKEN") or (Path(path).read_text().strip() if path else "")
+    except OSError as error:
+        raise ConfigError(
+            f"RAY_AUTH_TOKEN_PATH names {path}, which cannot be read: {error.strerror}.",
+            remedy="Correct it, or set RAY_AUTH_TOKEN.",
+        ) from error
+
+
 def temporary_folder(settings: Settings) -> Path:
     """A short path of our own: Ray puts Unix sockets into it, whose paths end at 107 characters."""
     digest = hashlib.sha256(str(settings.state_dir.resolve()).encode()).hexdigest()[:10]
     return Path(tempfile.gettempdir()) / f"farm-ray-{os.getuid()}-{digest}"
 
 
-def head_command(settings: Settings) -> list[str]:
+def head_command(settings: Settings, port: int) -> list[str]:
     return [
-        *_ray_start(settings.build_slots, {AGENT_LABEL: settings.agent_name, BUILD_LABEL: "true"}),
+        *_ray_start(settings.build_slots, _labels(settings, settings.build_slots, presets.buildable_runtimes())),
         "--head",
-        "--port=0",
+        f"--port={port}",
         f"--node-ip-address={settings.ray_host}",
         f"--temp-dir={temporary_folder(settings)}",
         "--include-dashboard=false",
     ]
 
 
-def agent_command(settings: Settings, ray_address: str) -> list[str]:
-    """A node that joins a cluster with this machine's devices; it takes no builds."""
+def agent_command(settings: Settings, ray_address: str, runtimes: Iterable[str]) -> list[str]:
+    """A node that joins a cluster with this machine's devices, and builds for these runtimes if it has slots."""
+    slots = settings.agent_build_slots
     return [
-        *_ray_start(0, {AGENT_LABEL: settings.agent_name}),
+        *_ray_start(slots, _labels(settings, slots, runtimes)),
         f"--address={ray_address}",
         f"--node-ip-address={settings.ray_host}",
     ]
@@ -82,8 +107,19 @@ def agent_command(settings: Settings, ray_address: str) -> list[str]:
 
 def head_address(settings: Settings) -> str | None:
     """Where the head node that ``head_command`` started listens, once it does."""
-    path = temporary_folder(settings) / "ray_current_cluster"
+    path = head_address_file(settings)
     return path.read_text().strip() if path.exists() else None
+
+
+def head_session(settings: Settings) -> str:
+    """The name of the own cluster's life; empty for somebody else's."""
+    link = temporary_folder(settings) / "session_latest"
+    return link.resolve().name if settings.ray_address is None and link.exists() else ""
+
+
+def head_address_file(settings: Settings) -> Path:
+    """Written by Ray once its head node is up; a head that was killed leaves it behind."""
+    return temporary_folder(settings) / "ray_current_cluster"
 
 
 def check_reachable(address: str, timeout_seconds: float = 3.0) -> None:
@@ -98,7 +134,12 @@ def check_reachable(address: str, timeout_seconds: float = 3.0) -> None:
         ) from error
 
 
-def _ray_start(cpus: int, labels: dict[str, str]) -> list[str]:
+def _labels(settings: Settings, slots: int, runtimes: Iterable[str]) -> dict[str, str]:
+    agent = labels.of_agent(settings.agent_name)
+    return agent | labels.of_builder(runtimes, gpu=labels.has_gpu()) if slots else agent
+
+
+def _ray_start(cpus: int, node_labels: dict[str, str]) -> list[str]:
     return [
         str(Path(sys.executable).with_name("ray")),
         "start",
@@ -107,5 +148,5 @@ def _ray_start(cpus: int, labels: dict[str, str]) -> list[str]:
         "--include-log-monitor=false",
         f"--num-cpus={cpus}",
         f"--object-store-memory={_OBJECT_STORE_BYTES}",
-        "--labels=" + ",".join(f"{key}={value}" for key, value in labels.items()),
+        "--labels=" + ",".join(f"{key}={value}" for key, value in node_labels.items()),
     ]

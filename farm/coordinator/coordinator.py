@@ -12,30 +12,36 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from random import Random
 
 from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
 from farm.coordinator import state as st
-from farm.coordinator.explanation import explain
+from farm.coordinator.caretaker import Caretaker
+from farm.coordinator.enquiry import Enquiry
 from farm.coordinator.follower import AgentFollower
+from farm.coordinator.housekeeping import keep_house
 from farm.coordinator.leases import Leases, OpenLease
+from farm.coordinator.ledger import write_down
 from farm.coordinator.nudge import Nudge
-from farm.errors import FarmError, InfrastructureError
+from farm.coordinator.outlook import outlook
+from farm.errors import AttemptInterrupted, FarmError, InternalError
 from farm.recipes.keys import tool_versions
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, Build, BuildRequest, BuildState, DeviceState, Failure, JobState, Lease, Run
+from farm.types import Artifact, Blob, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run
 
 log = logging.getLogger(__name__)
 
 PROCESS = "coordinator"  # its name in the heartbeat table
 _TICK_SECONDS = 1.0
 _DISCOVERY_SECONDS = 2.0
+_NO_HOST = "-"  # no machine is called that
 
 
 class TurnFailed(Exception):
@@ -48,8 +54,13 @@ class Coordinator:
         self.store = store
         self.artifacts = artifacts
         self.leases = Leases(settings.lease_ttl_seconds)
-        self.state = st.FarmState(socket.gethostname(), settings.build_slots, settings.devices_per_user)
+        # A head that builds nothing may measure at any time.
+        build_host = socket.gethostname() if settings.build_slots else _NO_HOST
+        # At least one, also without a node that builds: a build that waits is what an autoscaler starts one for.
+        slots = settings.max_builds or max(1, settings.build_slots)
+        self.state = st.FarmState(build_host, slots, settings.devices_per_user, Random())  # noqa: S311
         self.concluding: dict[int, asyncio.Task[None]] = {}  # attempts whose result is being worked out
+        self._caretaker = Caretaker(self)
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
         self._newest_run = 0
@@ -57,10 +68,11 @@ class Coordinator:
 
     async def run(self) -> None:
         """Until cancelled, or until something fails that only a new start can mend."""
-        self._resume()
-        async with asyncio.TaskGroup() as self._tasks:
+        async with Enquiry(self.settings.state_dir).serve(self._outlook), asyncio.TaskGroup() as self._tasks:
+            self._resume()
             self.spawn(self._watch_inbox())
             self.spawn(self._discover_agents())
+            self.spawn(keep_house(self.store, self.artifacts, self.settings.retention_days))
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(work)
@@ -69,20 +81,20 @@ class Coordinator:
 
     def turn(self, *events: st.Event, writing: Callable[[Transaction], object] | None = None) -> None:
         """Commit ``writing`` and what follows from the events together; act afterwards. Raises TurnFailed."""
-        actions: list[Callable[[], Coroutine[None, None, None]]] = []
         try:
             with self.store.transaction() as tx:
                 if writing is not None:
                     writing(tx)
-                for event in events:
-                    for instruction in self.state.apply(event):
-                        action = self._carry_out(instruction, tx)
-                        if action is not None:
-                            actions.append(action)
+                instructions = [one for event in events for one in self.state.apply(event)]
+                write_down(instructions, tx)
+                actions = [action for one in instructions if (action := self._action(one, tx)) is not None]
         except FarmError as error:
             raise TurnFailed(str(error)) from error
         for action in actions:
             self.spawn(action())
+
+    def follower(self, agent: str) -> AgentFollower | None:
+        return self._followers.get(agent)
 
     def end_attempt(self, lease: OpenLease, failure: Failure) -> None:
         """For attempts whose agent did not say itself how they ended."""
@@ -92,50 +104,27 @@ class Coordinator:
             writing=lambda tx: tx.end_attempt(lease.attempt_id, "failed", _now(), failure),
         )
 
-    def _carry_out(
-        self, instruction: st.Instruction, tx: Transaction
-    ) -> Callable[[], Coroutine[None, None, None]] | None:
-        """Write it down; what is to be done about it after the commit."""
+    def _action(self, instruction: st.Instruction, tx: Transaction) -> Callable[[], Coroutine[None, None, None]] | None:
+        """What is to be done about it after the commit."""
         match instruction:
-            case st.SetJob(job_id, state, epoch, reason, failure):
-                if state is JobState.QUEUED:
-                    reason = self._why_queued(job_id, reason)
-                tx.set_job(job_id, state, reason, failure, epoch)
-                tx.append_event(tx.job(job_id).run_id, "job", str(job_id), state, reason, _now())
-            case st.SetBuild(key, state, runs, failure):
-                build = tx.build(key)
-                tx.set_build(key, state, build.artifact, failure)
-                text = failure.message if failure else _built_text(build) if state is BuildState.BUILT else ""
-                for run_id in sorted(runs):
-                    tx.append_event(run_id, "build", build.recipe.name, state, text, _now())
-            case st.SetDevice(id, online, leased):
-                free = DeviceState.ONLINE if online else DeviceState.OFFLINE
-                tx.set_device_state(id, DeviceState.LEASED if leased else free)
-            case st.EndRun(run_id, state):
-                tx.set_run(run_id, state, _now())
-                tx.append_event(run_id, "run", str(run_id), state, "", _now())
             case st.StartBuild(key):
                 return partial(self._build, self._build_request(key, tx))
-
             case st.StartAttempt(job_id, device_id, epoch):
                 agent = self.state.devices[device_id].agent
-                lease = self._lease(tx.add_attempt(job_id, epoch, device_id, agent, _now()), job_id, tx)
-                self.leases.open(lease.attempt_id, job_id, epoch, agent)
-                return partial(self._followers[agent].start, lease)
+                attempt_id = tx.add_attempt(job_id, epoch, device_id, agent, _now())
+                self.leases.open(attempt_id, job_id, epoch, agent)
+                return partial(self._followers[agent].start, self._lease(attempt_id, job_id, epoch, device_id, tx))
             case st.WithdrawAttempt(job_id, epoch):
                 if withdrawn := self.leases.find(job_id, epoch):
                     self.leases.close(withdrawn.attempt_id)
                     tx.end_attempt(withdrawn.attempt_id, "cancelled", _now())
                     if follower := self._followers.get(withdrawn.agent):
                         return follower.reconcile_soon
+            case st.CheckDevice(device_id, step, looping):
+                return partial(self._caretaker.check, device_id, step, looping=looping)
+            case st.SetDevice(id, _, DeviceHealth.BAD):
+                self._caretaker.quarantine(id)
         return None
-
-    def _why_queued(self, job_id: int, reason: str) -> str:
-        """Written down once, as of now: to keep it true would be thousands of writes per event."""
-        if self.state.jobs[job_id].state is not JobState.QUEUED:  # it has its device already
-            return reason
-        why = f"{explain(self.state, job_id)} (when queued)"
-        return f"{reason}; {why}" if reason else why
 
     # --- what the API wrote ---------------------------------------------------------------------------
 
@@ -144,14 +133,16 @@ class Coordinator:
         with self.store.transaction() as tx:
             for attempt in tx.open_attempts():
                 self.leases.open(attempt.id, attempt.job_id, attempt.epoch, attempt.agent)
-            for device in tx.devices():
-                tx.set_device_state(device.id, DeviceState.OFFLINE)  # until its agent is heard of
+            tx.all_devices_offline()  # until their agents are heard of
+            remembered = self._caretaker.remember(tx)
+        self.turn(*remembered)
 
     async def _watch_inbox(self) -> None:
         woken = asyncio.Event()
         with Nudge(self.settings.state_dir).listen(woken):
             while True:
                 self._take_submissions()
+                self._caretaker.tick()
                 self._expire_leases()
                 self.turn(writing=lambda tx: tx.heartbeat(PROCESS, _now()))
                 with contextlib.suppress(TimeoutError):
@@ -168,11 +159,15 @@ class Coordinator:
 
     def _expire_leases(self) -> None:
         for lease in self.leases.expired():
-            error = InfrastructureError(
+            error = AttemptInterrupted(
                 f"Agent {lease.agent} was lost: it did not renew the lease of attempt {lease.attempt_id}.",
                 remedy="The job is tried again when its device is back.",
             )
             self.end_attempt(lease, Failure.of(error))
+
+    def _outlook(self, job_ids: Sequence[int]) -> list[JobWait]:
+        with self.store.reading() as reading:
+            return outlook(job_ids, self.state, self.leases, reading)
 
     # --- builds ---------------------------------------------------------------------------------------
 
@@ -192,7 +187,7 @@ class Coordinator:
         artifact: Artifact | None = None
         failure: Failure | None = None
         try:
-            artifact = await self._cluster.build(request)
+            artifact = await self._cluster.build(request, self.settings.build_start_timeout_seconds)
         except BuildFailed as error:
             failure = error.failure
 
@@ -209,6 +204,8 @@ class Coordinator:
         tasks: dict[str, asyncio.Task[None]] = {}
         while True:
             names = await asyncio.to_thread(self._cluster.agent_names)
+            if self.settings.max_builds is None:
+                self.state.scheduler.build_slots = max(1, await asyncio.to_thread(self._cluster.build_slots))
             for name in names - tasks.keys():
                 self._followers[name] = AgentFollower(name, self)
                 tasks[name] = self.spawn(self._followers[name].follow())
@@ -217,43 +214,55 @@ class Coordinator:
                 self.turn(st.AgentLost(name))
             await asyncio.sleep(_DISCOVERY_SECONDS)
 
-    def _lease(self, attempt_id: int, job_id: int, reading: Reading) -> Lease:
-        job = reading.job(job_id)
-        run = reading.run(job.run_id)
-        model = reading.model(run.model_id).spec
+    def _lease(self, attempt_id: int, job_id: int, epoch: int, device_id: str, reading: Reading) -> Lease:
+        job = reading.lease_parts(job_id)
         return Lease(
             attempt_id=attempt_id,
             job_id=job_id,
-            epoch=job.epoch,
-            device_id=job.device_id,
+            epoch=epoch,
+            device_id=device_id,
             runtime=job.recipe.runtime,
             options=job.recipe.options,
-            files=reading.build(job.build_key).built.files,
-            example_inputs=model.example_inputs,
-            parity_inputs=model.parity_inputs,
-            reference_outputs=model.reference_outputs or reading.build(job.reference_key or "").built.files[0],
+            files=_files(job.artifact),
+            example_inputs=job.model.example_inputs,
+            parity_inputs=job.model.parity_inputs,
+            reference_outputs=job.model.reference_outputs or _files(job.reference_artifact)[0],
             scenario=job.scenario,
-            protocol=run.spec.protocol,
+            protocol=job.run.protocol,
             ttl_seconds=self.leases.ttl_seconds,
         )
 
 
-def _built_text(build: Build) -> str:
-    return f"in {build.built.report.seconds:.1f} s, {build.built.size_bytes / 2**20:.1f} MiB"
+def _files(artifact: Artifact | None) -> tuple[Blob, ...]:
+    if artifact is None:
+        raise InternalError("A job starts before what it needs is built.", remedy="Report this bug.")
+    return artifact.files
 
 
 def _run_added(run: Run, reading: Reading) -> st.RunAdded:
-    jobs = reading.jobs(run.id)
+    jobs = reading.open_jobs(run.id)
     needs = {job.id: frozenset(key for key in (job.build_key, job.reference_key) if key) for job in jobs}
     builds = reading.builds(sorted(frozenset().union(*needs.values())))
     user, priority = run.created_by, run.spec.priority
     return st.RunAdded(
         run.id,
         tuple(
-            st.JobView(job.id, run.id, user, job.device_id, needs[job.id], priority, job.state, job.epoch)
+            st.JobView(
+                job.id,
+                run.id,
+                user,
+                job.device_id,
+                needs[job.id],
+                priority,
+                job.state,
+                job.epoch,
+                pool=job.pool,
+                slot=job.slot,
+            )
             for job in jobs
         ),
         tuple(st.BuildView(build.key, build.state) for build in builds),
+        reading.pools(run.id),
     )
 
 

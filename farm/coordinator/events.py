@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from farm.coordinator.views import BuildView, JobView
-from farm.types import Failure
+from farm.types import DeviceHealth, Failure, OrderKind, RecoveryStep
 
 
 @dataclass(frozen=True)
 class RunAdded:
+    """``pools``: candidates by number, for jobs that may choose."""
+
     run_id: int
     jobs: tuple[JobView, ...]
     builds: tuple[BuildView, ...]
+    pools: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,58 @@ class BuildEnded:
 
 
 @dataclass(frozen=True)
+class DeviceRemembered:
+    """How a former coordinator left it."""
+
+    id: str
+    health: DeviceHealth
+    health_reason: str
+    failures: int
+    maintenance: str | None
+
+
+@dataclass(frozen=True)
 class DeviceSeen:
     id: str
     agent: str
     host: str
+    blocked: str = ""
+    recovery: tuple[RecoveryStep, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeviceLost:
+    id: str
+
+
+@dataclass(frozen=True)
+class DeviceChecked:
+    id: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class DeviceFailed:
+    """Something around an attempt went wrong that is not the attempt's."""
+
+    id: str
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class DeviceOrdered:
+    id: str
+    kind: OrderKind
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceReserved:
+    """``user`` None: nobody has it reserved any more."""
+
+    id: str
+    user: str | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +113,14 @@ class AttemptEnded:
     failure: Failure | None = None
 
 
-Event = (
-    RunAdded | CancelRequested | BuildEnded | DeviceSeen | AgentLost | AttemptStarted | DeviceReleased | AttemptEnded
+DeviceEvent = (
+    DeviceRemembered
+    | DeviceSeen
+    | DeviceLost
+    | DeviceChecked
+    | DeviceFailed
+    | DeviceOrdered
+    | DeviceReserved
+    | AgentLost
 )
+Event = RunAdded | CancelRequested | BuildEnded | AttemptStarted | DeviceReleased | AttemptEnded | DeviceEvent

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from farm.analysis.conclusion import conclude
 from farm.cluster.connection import AgentConnection
 from farm.coordinator import state as st
-from farm.errors import FarmError, InfrastructureError
+from farm.errors import DeviceBusyError, FarmError, InfrastructureError
 from farm.store.samples import write as write_samples
 from farm.store.transaction import Transaction
-from farm.types import AgentEvent, AgentInfo, Blob, Device, DeviceState, Failure, Lease, Measurement, Result
+from farm.types import AgentEvent, AgentInfo, Blob, CheckStep, Device, DeviceCheck, Failure, Lease, Measurement, Result
 
 if TYPE_CHECKING:
     from farm.coordinator.coordinator import Coordinator
@@ -35,6 +35,7 @@ class AgentFollower:
         self._agent: AgentConnection | None = None  # None while it does not answer
         self._revision = ""  # of its devices,
         self._seen: dict[str, Device] = {}  # which are in the store like this
+        self._acknowledged = 0  # of its journal; the store hears of it with the next renewal
 
     async def follow(self) -> None:
         """Until cancelled. An agent that does not answer for a while is lost until it does again."""
@@ -43,7 +44,7 @@ class AgentFollower:
             try:
                 agent = AgentConnection(self._name)
                 info = await agent.info(self._revision)
-                self._agent, silent_since_seconds = agent, None
+                self._agent, silent_since_seconds, self._acknowledged = agent, None, 0
                 self._see(info)
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._renew(agent))
@@ -63,12 +64,20 @@ class AgentFollower:
             try:
                 if self._agent is not None:
                     failure = await self._agent.start(lease)
-                    if failure:
+                    if failure is None:
+                        return
+                    if failure.code != DeviceBusyError.code:  # else something is being ended there: ask again
                         self._farm.end_attempt(held, failure)
-                    return
+                        return
             except InfrastructureError as error:
                 log.warning("attempt %d: %s", lease.attempt_id, error)
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def check(self, device_id: str, step: CheckStep) -> DeviceCheck:
+        """Raises InfrastructureError while the agent does not answer."""
+        if self._agent is None:
+            raise InfrastructureError(f"Agent {self._name} does not answer.", remedy="The farm keeps trying.")
+        return await self._agent.check(device_id, step)
 
     async def reconcile_soon(self) -> None:
         """Now if the agent is there; if it is not, its next renewal does it."""
@@ -81,7 +90,8 @@ class AgentFollower:
     async def _reconcile(self, agent: AgentConnection) -> None:
         """Tell the agent what it should run; renew what it does run, and only that."""
         running = await agent.reconcile(self._farm.leases.held_by(self._name))
-        self._farm.leases.renew(running)
+        for attempt_id in self._farm.leases.renew(running, self._name):
+            log.warning("agent %s runs attempt %d without a lease: not renewed", self._name, attempt_id)
 
     async def _renew(self, agent: AgentConnection) -> None:
         while True:
@@ -93,21 +103,18 @@ class AgentFollower:
         """Write only what is new: of a thousand devices that idle, one line says that their agent was heard of."""
         devices = self._seen if info.devices is None else {device.id: device for device in info.devices}
         changed = [device for device in devices.values() if self._seen.get(device.id) != device]
-        events: list[st.Event] = []
-        if self._seen.keys() - devices.keys():
-            # Some went away: all are lost for a moment, in one transaction, and those that stayed are seen again.
-            events.append(st.AgentLost(self._name))
-        shown = devices.values() if events else changed
-        events += [st.DeviceSeen(device.id, device.agent, device.host) for device in shown]
+        events: list[st.Event] = [st.DeviceLost(id) for id in sorted(self._seen.keys() - devices.keys())]
+        events += [
+            st.DeviceSeen(device.id, device.agent, device.host, device.blocked, device.recovery) for device in changed
+        ]
 
         def write(tx: Transaction) -> None:
             at = datetime.now(UTC)
             tx.hear_agent(self._name, at)
+            if self._acknowledged:
+                tx.trim_agent_events(self._name, info.journal_id, self._acknowledged)
             for device in changed:
-                known = self._farm.state.devices.get(device.id)
-                leased = known is not None and known.leased
-                state = DeviceState.LEASED if leased else DeviceState.ONLINE
-                tx.upsert_device(device.model_copy(update={"state": state}), at)
+                tx.upsert_device(device, at)
 
         self._farm.turn(*events, writing=write)
         self._revision, self._seen = info.revision, devices
@@ -130,6 +137,7 @@ class AgentFollower:
                 committed, _ = open_events.popleft()
             if committed:
                 await agent.acknowledge(committed)
+                self._acknowledged = committed
 
     def _take(self, journal_id: str, event: AgentEvent) -> asyncio.Task[None] | None:
         """Commit one event, once. A result takes longer to work out: that task is returned, and belongs to the
@@ -149,17 +157,24 @@ class AgentFollower:
         elif event.measurement is None:
             self._farm.leases.close(event.attempt_id)
             self._farm.turn(
+                *self._device_failures(lease.job_id, event),
                 st.AttemptEnded(lease.job_id, event.epoch, event.failure),
                 writing=lambda tx: self._record(tx, journal_id, event),
             )
         else:
             self._farm.leases.close(event.attempt_id)
-            self._farm.turn(st.DeviceReleased(lease.job_id, event.epoch))  # which goes on with its next job
+            # The device goes on with its next job.
+            failures = self._device_failures(lease.job_id, event)
+            self._farm.turn(*failures, st.DeviceReleased(lease.job_id, event.epoch))
             task = self._farm.spawn(self._take_result(lease.job_id, journal_id, event, event.measurement))
             self._farm.concluding[event.attempt_id] = task
             task.add_done_callback(lambda _: self._farm.concluding.pop(event.attempt_id))
             return task
         return None
+
+    def _device_failures(self, job_id: int, event: AgentEvent) -> list[st.Event]:
+        device_id = self._farm.state.jobs[job_id].device_id
+        return [st.DeviceFailed(device_id, event.device_failure)] if event.device_failure else []
 
     async def _take_result(self, job_id: int, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
         try:
@@ -191,7 +206,7 @@ class AgentFollower:
     def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Result, Blob, Blob]:
         with self._farm.store.reading() as reading:
             job = reading.job(job_id)
-            protocol = reading.run(job.run_id).spec.protocol
+            protocol = reading.run_spec(job.run_id).protocol
             artifact = reading.build(job.build_key).built
         result = conclude(job, artifact, measurement, protocol)
         parquet = write_samples(measurement.warmup_samples_seconds, measurement.latency_samples_seconds)

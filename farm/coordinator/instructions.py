@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from farm.types import BuildState, Failure, JobState, RunState
+from farm.types import BuildState, CheckStep, DeviceHealth, DeviceState, Failure, JobState, RunState
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,30 @@ class SetJob:
 
 
 @dataclass(frozen=True)
+class MoveJobs:
+    """To another device that they may choose."""
+
+    job_ids: tuple[int, ...]
+    device_id: str
+
+
+@dataclass(frozen=True)
+class CheckDevice:
+    """``looping``: it may well wait a moment, for another one follows."""
+
+    device_id: str
+    step: CheckStep
+    looping: bool = False
+
+
+@dataclass(frozen=True)
 class SetDevice:
     id: str
-    online: bool
-    leased: bool
+    state: DeviceState
+    health: DeviceHealth
+    health_reason: str
+    failures: int
+    maintenance: str | None
 
 
 @dataclass(frozen=True)
@@ -57,4 +77,6 @@ class EndRun:
     state: RunState
 
 
-Instruction = StartBuild | SetBuild | StartAttempt | WithdrawAttempt | SetJob | SetDevice | EndRun
+Instruction = (
+    StartBuild | SetBuild | StartAttempt | WithdrawAttempt | SetJob | MoveJobs | CheckDevice | SetDevice | EndRun
+)

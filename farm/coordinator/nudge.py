@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
+
+from farm.coordinator.socketpath import reachable
 
 
 class Nudge:
@@ -20,7 +20,7 @@ class Nudge:
     def send(self) -> None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
-            with _reachable(self._path) as path:
+            with reachable(self._path) as path:
                 sender.sendto(b"!", path)
 
     def listen(self, woken: asyncio.Event) -> socket.socket:
@@ -28,7 +28,7 @@ class Nudge:
         self._path.unlink(missing_ok=True)
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         receiver.setblocking(False)
-        with _reachable(self._path) as path:
+        with reachable(self._path) as path:
             receiver.bind(path)
 
         def drain() -> None:
@@ -39,14 +39,3 @@ class Nudge:
 
         asyncio.get_running_loop().add_reader(receiver.fileno(), drain)
         return receiver
-
-
-@contextlib.contextmanager
-def _reachable(path: Path) -> Iterator[str]:
-    """A name for the socket that is short enough: such paths end at 107 characters, so go by the folder's
-    descriptor."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

@@ -1,7 +1,7 @@
 """What may start now, kept up to date event by event. Pure: no I/O, no clock.
 
 An event marks the devices that it touches as stale; only these are looked at, so its cost does not grow with the farm.
-A job is bound to its device at submission (``farm.selectors``), where wear is spread; nothing is left to chance here.
+Every job waits for one device here; ``placement.py`` moves those that may choose, and leaves the choice to chance.
 
 A machine that builds does not measure: its own devices would report the build's load. Builds go first there, because a
 job cannot start without its artifact; but after ``BUILDS_IN_A_ROW`` that jobs of that machine's devices had to wait
@@ -34,7 +34,7 @@ class Scheduler:
         self.building: set[str] = set()
         self._builds: list[tuple[tuple[int, int], str]] = []  # heap; an entry that is no longer true is skipped
         self._started: Counter[str] = Counter()  # user -> attempts so far
-        self._stale: dict[str, DeviceView] = {}
+        self.stale: dict[str, DeviceView] = {}  # touched since attempts were started last
         # Devices of the build host: those that measure, and those that could if it did not build.
         self._measuring: set[str] = set()
         self._waiting: dict[str, DeviceView] = {}
@@ -49,7 +49,7 @@ class Scheduler:
     # --- what changed ---------------------------------------------------------------------------------
 
     def touch(self, device: DeviceView) -> None:
-        self._stale[device.id] = device
+        self.stale[device.id] = device
 
     def add(self, job: JobView, device: DeviceView) -> None:
         """It is ready for its device."""
@@ -133,16 +133,16 @@ class Scheduler:
         """Jobs and their devices, which are leased to them by this. To be asked before ``builds_to_start``."""
         is_open = self._host_is_open()
         if is_open and not self._was_open:
-            self._stale.update(self._waiting)
+            self.stale.update(self._waiting)
         for user in self._freed:
             self._call_back(user, is_open)
         self._freed.clear()
         heap = []
-        for device in self._stale.values():
+        for device in self.stale.values():
             turn = self._turn(device, is_open)
             if turn is not None:
                 heap.append((turn, device.id, device))
-        self._stale.clear()
+        self.stale.clear()
         heapify(heap)
         chosen: list[tuple[int, DeviceView]] = []
         while heap:
@@ -163,20 +163,28 @@ class Scheduler:
 
     def _turn(self, device: DeviceView, is_open: bool) -> Turn | None:
         self._watch_host(device)
-        if not device.online or device.holders or not device.queue:
+        if not self._is_open(device, is_open):
             return None
-        if device.host == self.build_host and not is_open:
-            return None
-        turn = device.queue.first(self.at_quota)
+        turn = device.queue.first(partial(self._may_not, device))
         if turn is None:
             self._hold_back(device)
         return turn
+
+    def _is_open(self, device: DeviceView, host_is_open: bool) -> bool:
+        """Whether it waits for nothing but a job that may have it."""
+        if not device.in_service or device.holders or not device.queue:
+            return False
+        return host_is_open or device.host != self.build_host
+
+    def _may_not(self, device: DeviceView, user: str) -> bool:
+        return (device.reserved_for or user) != user or self.at_quota(user)
 
     # --- quotas ---------------------------------------------------------------------------------------
 
     def _hold_back(self, device: DeviceView) -> None:
         """Until one of the users whose jobs it has gives another device back."""
-        for user in device.queue.users():
+        users = device.queue.users()
+        for user in users & {device.reserved_for} if device.reserved_for else users:
             turn = device.queue.first(partial(ne, user))
             if turn is not None and self._held_turns.get((user, device.id), (None,))[0] != turn:
                 self._held_turns[user, device.id] = (turn, device)
@@ -193,8 +201,8 @@ class Scheduler:
                 continue
             del self._held_turns[user, device_id]
             device = held[1]
-            free_to_go = device.online and not device.holders and (is_open or device.host != self.build_host)
-            if free_to_go and device.queue.first(partial(ne, user)) == turn:
+            mine = device.reserved_for in (None, user)
+            if mine and self._is_open(device, is_open) and device.queue.first(partial(ne, user)) == turn:
                 self.touch(device)
                 free -= 1
         if not heap:
@@ -212,7 +220,7 @@ class Scheduler:
             self._measuring.add(device.id)
         else:
             self._measuring.discard(device.id)
-        if here and device.online and not device.holders and device.queue:
+        if here and device.in_service and not device.holders and device.queue:
             self._waiting[device.id] = device
         else:
             self._waiting.pop(device.id, None)

@@ -7,6 +7,7 @@ a unit test. ``scheduler.py`` says what may start; this module says what follows
 from __future__ import annotations
 
 from collections import defaultdict
+from random import Random
 
 from farm.coordinator.events import (
     AgentLost,
@@ -14,14 +15,23 @@ from farm.coordinator.events import (
     AttemptStarted,
     BuildEnded,
     CancelRequested,
+    DeviceChecked,
+    DeviceFailed,
+    DeviceLost,
+    DeviceOrdered,
     DeviceReleased,
+    DeviceRemembered,
+    DeviceReserved,
     DeviceSeen,
     Event,
     RunAdded,
 )
+from farm.coordinator.fleet import Fleet
 from farm.coordinator.instructions import (
+    CheckDevice,
     EndRun,
     Instruction,
+    MoveJobs,
     SetBuild,
     SetDevice,
     SetJob,
@@ -29,9 +39,10 @@ from farm.coordinator.instructions import (
     StartBuild,
     WithdrawAttempt,
 )
+from farm.coordinator.placement import Placement, Slot
 from farm.coordinator.scheduler import Scheduler
 from farm.coordinator.views import ON_DEVICE, BuildView, DeviceView, JobView
-from farm.types import BuildState, Failure, JobState, RunState
+from farm.types import BuildState, DeviceHealth, Failure, JobState, RunState
 
 __all__ = [  # all that its callers speak of
     "MAX_ATTEMPTS",
@@ -41,7 +52,14 @@ __all__ = [  # all that its callers speak of
     "BuildEnded",
     "BuildView",
     "CancelRequested",
+    "CheckDevice",
+    "DeviceChecked",
+    "DeviceFailed",
+    "DeviceLost",
+    "DeviceOrdered",
     "DeviceReleased",
+    "DeviceRemembered",
+    "DeviceReserved",
     "DeviceSeen",
     "DeviceView",
     "EndRun",
@@ -49,6 +67,7 @@ __all__ = [  # all that its callers speak of
     "FarmState",
     "Instruction",
     "JobView",
+    "MoveJobs",
     "RunAdded",
     "SetBuild",
     "SetDevice",
@@ -58,20 +77,24 @@ __all__ = [  # all that its callers speak of
     "WithdrawAttempt",
 ]
 
-MAX_ATTEMPTS = 3  # of a job or build whose failures were the infrastructure's
+MAX_ATTEMPTS = 5  # of a job or build whose failures were the infrastructure's
 
 
 class FarmState:
     """``build_host``: the machine that builds; its own devices do not measure while it does.
-    ``devices_per_user``: how many devices a user may have leased at a time; None is no limit."""
+    ``devices_per_user``: how many devices a user may have leased at a time; None is no limit.
+    ``rng`` chooses between devices that are equally good, so that all wear alike."""
 
-    def __init__(self, build_host: str, build_slots: int, devices_per_user: int | None = None) -> None:
+    def __init__(
+        self, build_host: str, build_slots: int, devices_per_user: int | None = None, rng: Random | None = None
+    ) -> None:
         self.scheduler = Scheduler(build_host, build_slots, devices_per_user)
+        self.fleet = Fleet(self.scheduler)
+        self.devices = self.fleet.devices
+        self.placement = Placement(rng or Random(0), self._is_idle, self._serves)  # noqa: S311 - guards nothing
         self.jobs: dict[int, JobView] = {}
         self.builds: dict[str, BuildView] = {}
-        self.devices: dict[str, DeviceView] = {}  # those that jobs wait for among them, heard of or not
         self.runs: dict[int, set[int]] = {}  # run -> jobs that are not terminal
-        self._online: defaultdict[str, set[str]] = defaultdict(set)  # agent -> devices
         self._out: list[Instruction] = []
 
     def apply(self, event: Event) -> list[Instruction]:
@@ -84,20 +107,24 @@ class FarmState:
                 self._cancel(run_id)
             case BuildEnded(key, failure):
                 self._end_build(key, failure)
-            case DeviceSeen(id, agent, host):
-                self._see_device(id, agent, host)
-            case AgentLost(agent):
-                self._lose_agent(agent)
+            case DeviceOrdered(id, "maintain"):
+                self.fleet.apply(event)
+                self._interrupt(self.devices[id])
             case AttemptStarted(job_id, epoch):
                 if job := self._current(job_id, epoch, JobState.LEASED):
                     self._set_job(job, JobState.RUNNING)
             case DeviceReleased(job_id, epoch):
-                if job := self._current(job_id, epoch, *ON_DEVICE):
+                if (job := self._current(job_id, epoch, *ON_DEVICE)) and job_id in self.devices[job.device_id].holders:
+                    self.fleet.succeed(self.devices[job.device_id])
                     self._release(job)
             case AttemptEnded(job_id, epoch, failure):
                 if job := self._current(job_id, epoch, *ON_DEVICE):
                     self._end_attempt(job, failure)
+            case _:
+                self.fleet.apply(event)
+        self.fleet.check_where_due()
         self._schedule()
+        self._out += self.fleet.instructions()
         return self._out
 
     def attempt_is_current(self, job_id: int, epoch: int) -> bool:
@@ -123,6 +150,12 @@ class FarmState:
                 if state is not build.state:
                     self._out.append(SetBuild(build.key, state, frozenset({event.run_id})))
         self.runs[event.run_id] = {job.id for job in event.jobs if not job.state.terminal}
+        choosing: defaultdict[int, list[JobView]] = defaultdict(list)
+        for job in event.jobs:
+            if job.pool is not None:
+                choosing[job.pool].append(job)
+        for number, jobs in choosing.items():
+            self.placement.add(event.run_id, number, event.pools[number], jobs)
         for job in event.jobs:
             if not job.state.terminal:
                 self._add_job(job)
@@ -134,13 +167,12 @@ class FarmState:
             build = self.builds[key]
             build.jobs.setdefault(job.run_id, set()).add(job.id)
             self.scheduler.want_build(build, job)
-        device = self.devices.get(job.device_id)
-        if device is None:
-            device = self.devices[job.device_id] = DeviceView(job.device_id)
+        device = self.fleet[job.device_id]
         if job.state in ON_DEVICE:
             self.scheduler.lease(job.id, job.user, device)
+            self.fleet.note(device)
         elif job.state is JobState.QUEUED:
-            self.scheduler.add(job, device)
+            self._line_up(job)
         else:
             self._advance_waiting(job)
 
@@ -204,41 +236,39 @@ class FarmState:
             self.scheduler.forget_build(key)
             del self.builds[key]
 
-    # --- devices and attempts -------------------------------------------------------------------------
-
-    def _see_device(self, id: str, agent: str, host: str) -> None:
-        device = self.devices.get(id)
-        if device is None:
-            device = self.devices[id] = DeviceView(id)
-        elif device.online:
-            return
-        device.agent, device.host, device.online = agent, host, True
-        self._online[agent].add(id)
-        self.scheduler.touch(device)
-        self._out.append(SetDevice(id, online=True, leased=device.leased))
-
-    def _lose_agent(self, agent: str) -> None:
-        """Its devices are out of reach. Leases are not touched: only their end frees a device."""
-        for id in sorted(self._online.pop(agent, ())):
-            device = self.devices[id]
-            device.online = False
-            self.scheduler.touch(device)
-            self._out.append(SetDevice(id, online=False, leased=device.leased))
+    # --- attempts -------------------------------------------------------------------------------------
 
     def _end_attempt(self, job: JobView, failure: Failure | None) -> None:
+        device = self.devices[job.device_id]
+        if job.id in device.holders:  # else it has measured long ago, and what failed then is not the device's
+            if failure is None:
+                self.fleet.succeed(device)
+            elif failure.fault in ("infrastructure", "device"):
+                self.fleet.fail(device, failure)
         self._release(job)
         if failure is None:
             self._set_job(job, JobState.FINISHED)
         elif failure.fault == "infrastructure" and job.epoch < MAX_ATTEMPTS:
             self._queue(job, f"tried again after: {failure.message}")
+            self.placement.fail(job)
         else:
             self._set_job(job, JobState.FAILED, failure.message, failure)
+
+    def _interrupt(self, device: DeviceView) -> None:
+        """A person takes it at once: what runs there is withdrawn, and tried again."""
+        for job in [self.jobs[job_id] for job_id in sorted(device.holders)]:
+            self._out.append(WithdrawAttempt(job.id, job.epoch))
+            self._release(job)
+            self._queue(job, f"{device.id} was taken out of service: {device.maintenance}")
+            self.placement.fail(job)
 
     def _release(self, job: JobView) -> None:
         device = self.devices[job.device_id]
         if job.id in device.holders:
+            if self.scheduler.at_quota(job.user):
+                self.placement.free_quota(job.user)
             self.scheduler.release(job, device)
-            self._out.append(SetDevice(device.id, online=device.online, leased=device.leased))
+            self.fleet.note(device)
 
     def _current(self, job_id: int, epoch: int, *states: JobState) -> JobView | None:
         job = self.jobs.get(job_id)
@@ -246,13 +276,18 @@ class FarmState:
 
     def _queue(self, job: JobView, reason: str = "") -> None:
         self._set_job(job, JobState.QUEUED, reason)
+        self._line_up(job)
+
+    def _line_up(self, job: JobView) -> None:
         self.scheduler.add(job, self.devices[job.device_id])
+        self.placement.queue(job)
 
     def _set_job(self, job: JobView, state: JobState, reason: str = "", failure: Failure | None = None) -> None:
         job.state = state
         self._out.append(SetJob(job.id, state, job.epoch, reason, failure))
         if state.terminal:
             del self.jobs[job.id]
+            self.placement.end(job)
             for key in job.needs:
                 self._drop_from_build(key, job)
             if job.run_id in self.runs:
@@ -262,12 +297,44 @@ class FarmState:
     # --- what may start now ---------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        for job_id, device in self.scheduler.attempts_to_start():
-            job = self.jobs[job_id]
-            job.epoch += 1
-            self._set_job(job, JobState.LEASED)
-            self._out += [SetDevice(device.id, online=True, leased=True), StartAttempt(job.id, device.id, job.epoch)]
+        self._start_attempts()
+        while move := self.placement.next_move(self.scheduler.at_quota):
+            slot, left = move
+            self._move(slot, self.devices[left])
+            self._start_attempts()
         for build in self.scheduler.builds_to_start():
             build.attempts += 1
             runs = frozenset(build.jobs)
             self._out += [SetBuild(build.key, BuildState.BUILDING, runs), StartBuild(build.key)]
+
+    def _start_attempts(self) -> None:
+        touched = dict(self.scheduler.stale)
+        for job_id, device in self.scheduler.attempts_to_start():
+            touched[device.id] = device
+            job = self.jobs[job_id]
+            job.epoch += 1
+            self._set_job(job, JobState.LEASED)
+            self.placement.start(job)
+            self.fleet.note(device)
+            self._out.append(StartAttempt(job.id, device.id, job.epoch))
+        for device in touched.values():
+            lost = device.health is DeviceHealth.BAD or device.maintenance is not None
+            self.placement.note(device.id, lost=lost)
+
+    def _move(self, slot: Slot, left: DeviceView) -> None:
+        for job_id in sorted(slot.jobs):
+            job = self.jobs[job_id]
+            if job_id in slot.ready:
+                self.scheduler.remove(job, left)
+            job.device_id = slot.device_id
+            if job_id in slot.ready:
+                self.scheduler.add(job, self.fleet[slot.device_id])
+        self._out.append(MoveJobs(tuple(sorted(slot.jobs)), slot.device_id))
+
+    def _is_idle(self, device_id: str) -> bool:
+        return device_id in self.devices and self.devices[device_id].idle
+
+    def _serves(self, device_id: str, user: str) -> bool:
+        """Whether it will take that user's jobs in turn, without anything else having to end first."""
+        device = self.devices[device_id]
+        return device.in_service and not device.holders and device.reserved_for in (None, user)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
-from farm.recipes import limits, presets, worker
+from farm.recipes import limits, presets, scratch, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
+from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
 from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM
 from farm.recipes.runtimes import BUILDERS
@@ -33,12 +34,13 @@ def run_build(request: BuildRequest) -> Artifact:
 
     Raises ModelError (the program is unsafe, does not load or does not fit its inputs), RecipeError (the converter
     failed, crashed or met a limit; ``details["log_tail"]`` is the end of its log), RecipeSpecError (wrong format),
-    InfrastructureError (killed from outside, disk full).
+    InfrastructureError (killed from outside, disk full, other tools here than asked for).
     """
     presets.check_accepts(request.recipe, request.model.format)
+    _check_tools(request)
+    scratch.discard_leftovers()
     store = ArtifactStore(request.store_url)
-    with tempfile.TemporaryDirectory(prefix="farm-build-", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
+    with scratch.folder() as folder:
         try:
             _stage(request, store, folder)
             ended = limits.run(
@@ -66,6 +68,15 @@ def run_build(request: BuildRequest) -> Artifact:
             network_isolated=outcome.network_isolated,
         ),
     )
+
+
+def _check_tools(request: BuildRequest) -> None:
+    """The artifact is known by the versions of its tools, also where it is built on another machine."""
+    if (here := tool_versions(request.recipe)) != request.tool_versions:
+        raise InfrastructureError(
+            f"{socket.gethostname()} has other tools than the farm's head: {here}, not {request.tool_versions}.",
+            remedy="Install the same versions on every machine that builds.",
+        )
 
 
 def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:

@@ -143,6 +143,11 @@ def infos() -> list[RecipeInfo]:
     return found
 
 
+def buildable_runtimes() -> set[str]:
+    """The runtimes whose tools are installed here."""
+    return {name for name, builder in BUILDERS.items() if set(builder.TOOLS) == installed(builder.TOOLS).keys()}
+
+
 def installed(tools: Iterable[str]) -> dict[str, str]:
     """Versions of those distributions that are installed."""
     versions = {}

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 import farm
 from farm.config import Settings
+from farm.coordinator.enquiry import Enquiry
 from farm.coordinator.nudge import Nudge
 from farm.server import problems
 from farm.server.events import Tail
@@ -24,6 +25,7 @@ from farm.server.routes import (
     jobs,
     models,
     recipes,
+    reservations,
     runs,
 )
 from farm.store.artifacts import ArtifactStore
@@ -60,11 +62,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.resources = Resources(settings, store, artifacts, tail, Nudge(settings.state_dir))
+    state_dir = settings.state_dir
+    app.state.resources = Resources(settings, store, artifacts, tail, Nudge(state_dir), Enquiry(state_dir))
     problems.install(app)
     app.add_middleware(JsonBodies)
     api = APIRouter(prefix=API_PREFIX)
-    for noun in (health, identity, blobs, models, recipes, devices, runs, jobs, builds, cluster):
+    for noun in (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, cluster):
         api.include_router(noun.router)
     app.include_router(api)
     return app

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.errors import RecipeSpecError, TooLargeError, UserError
-from farm.selectors import parse, select
+from farm.selectors import Selector, parse, values_of
+from farm.server.selection import Selection, choose, matching, out_of_service
 from farm.store.transaction import NewJob
-from farm.types import Device, DeviceState, Model, ModelFormat, Recipe, RecipeInfo, RunSpec
+from farm.types import Device, Model, ModelFormat, Recipe, RecipeInfo, RunSpec
 
 MAX_JOBS = 10_000
 
@@ -19,6 +20,7 @@ MAX_JOBS = 10_000
 class Expansion:
     jobs: tuple[NewJob, ...]
     builds: Mapping[str, Recipe]  # by build key
+    pools: Mapping[int, tuple[str, ...]]
 
 
 def expand(
@@ -40,12 +42,12 @@ def expand(
     _check_unique("scenario", [str(scenario) for scenario in spec.scenarios])
     for recipe in spec.recipes:
         _check_recipe(recipe, model.spec.format, infos)
-    chosen = select(parse(spec.devices), devices, rng)
-    _check_devices(spec, chosen)
-    count = len(chosen) * len(spec.scenarios) * len(spec.recipes)
+    selection = _select(spec, devices, rng)
+    picks = selection.picks
+    count = len(picks) * len(spec.scenarios) * len(spec.recipes)
     if count > MAX_JOBS:
         raise TooLargeError(
-            f"This would be {count:,} jobs: {len(chosen)} devices × {len(spec.scenarios)} scenarios × "
+            f"This would be {count:,} jobs: {len(picks)} devices × {len(spec.scenarios)} scenarios × "
             f"{len(spec.recipes)} recipes.",
             remedy=f"A run has at most {MAX_JOBS:,}: choose fewer, or split it.",
         )
@@ -55,21 +57,28 @@ def expand(
     if model.spec.reference_outputs is None:
         reference_key = key_of(reference)
         builds[reference_key] = reference
-    away = all(device.state is DeviceState.OFFLINE for device in chosen)
+    away = all(out_of_service(pick.device) for pick in picks)
     jobs = tuple(
         NewJob(
             recipe=recipe,
             build_key=keys[recipe.name],
             reference_key=reference_key,
-            device_id=device.id,
+            device_id=pick.device.id,
             scenario=scenario,
-            reason=f"warning: every device that matches is offline; waits for {device.id}" if away else "",
+            reason=_waits_for(pick.device) if away else "",
+            pool=pick.pool,
+            slot=pick.slot,
         )
-        for device in chosen
+        for pick in picks
         for scenario in spec.scenarios
         for recipe in spec.recipes
     )
-    return Expansion(jobs, builds)
+    return Expansion(jobs, builds, selection.pools)
+
+
+def _waits_for(device: Device) -> str:
+    why = out_of_service(device)
+    return f"warning: every device that matches is out of service; waits for {device.id}, which is {why}"
 
 
 def _check_unique(what: str, names: Sequence[str]) -> None:
@@ -110,26 +119,55 @@ def _likeness(preset: Recipe, recipe: Recipe) -> bool:
     return {step.kind for step in preset.transforms} == {step.kind for step in recipe.transforms}
 
 
-def _check_devices(spec: RunSpec, devices: Sequence[Device]) -> None:
-    problems: list[str] = []
-    remedies: list[str] = []
-    for runtime in sorted({recipe.runtime for recipe in spec.recipes}):
-        lacking = [device.id for device in devices if runtime not in device.facts.runtimes]
-        if lacking:
-            names = [recipe.name for recipe in spec.recipes if recipe.runtime == runtime]
-            problems.append(f"{_listed(lacking)} cannot run {_listed(names)}: no runtime {runtime} there.")
-            remedies.append(f"runtime={runtime}")
+def _select(spec: RunSpec, devices: Sequence[Device], rng: random.Random) -> Selection:
+    """Where there is a choice, of the devices that can run everything only."""
+    selector = parse(spec.devices)
+    matched = matching(selector, devices)
     threads = max(scenario.threads for scenario in spec.scenarios)
+    runtimes = {recipe.runtime for recipe in spec.recipes}
+    able = [d for d in matched if runtimes.issubset(d.facts.runtimes) and d.facts.cpu_count >= threads]
+    if lacking := _lacking(selector, matched, able):
+        raise _unable(spec, selector, matched, threads, lacking)
+    return choose(selector.quantifier, able, rng)
+
+
+def _lacking(selector: Selector, matched: Sequence[Device], able: Sequence[Device]) -> str:
+    """What the quantifier asks for and those that are able do not fulfil."""
+    quantifier = selector.quantifier
+    match quantifier.kind:
+        case "each":
+            return "Not every device that matches can run this." if len(able) < len(matched) else ""
+        case "any" if len(able) < quantifier.count:
+            return (
+                f"{quantifier} wants {quantifier.count}, and {len(able)} of the {len(matched)} that match can run this."
+            )
+        case "one per":
+            key = quantifier.key
+            lost = {values_of(d, key) for d in matched} - {values_of(d, key) for d in able}
+            named = sorted(f"with {key}={value[0]}" if value else f"without {key}" for value in lost)
+            return f"No device {_listed(named)} can run this." if named else ""
+    return ""
+
+
+def _unable(spec: RunSpec, selector: Selector, devices: Sequence[Device], threads: int, lacking: str) -> UserError:
+    problems: list[str] = []
+    terms: list[str] = []
+    for runtime in sorted({recipe.runtime for recipe in spec.recipes}):
+        without = [device.id for device in devices if runtime not in device.facts.runtimes]
+        if without:
+            names = [recipe.name for recipe in spec.recipes if recipe.runtime == runtime]
+            problems.append(f"{_listed(without)} cannot run {_listed(names)}: no runtime {runtime} there.")
+            terms.append(f"runtime={runtime}")
     small = [f"{device.id} ({device.facts.cpu_count})" for device in devices if device.facts.cpu_count < threads]
     if small:
         problems.append(f"{threads} threads are more than the CPUs of {_listed(small)}.")
-        remedies.append(f"cpu_count>={threads}")
-    if problems:
-        raise UserError(
-            " ".join(problems),
-            remedy=f"Add {', '.join(remedies)} to the selector, or take other recipes or scenarios.",
-            details={"problems": problems},
-        )
+        terms.append(f"cpu_count>={threads}")
+    fewer = "Ask for fewer devices" if selector.quantifier.kind == "any" else f"Add {', '.join(terms)} to the selector"
+    return UserError(
+        " ".join([lacking, *problems]),
+        remedy=f"{fewer}, or take other recipes or scenarios.",
+        details={"problems": problems},
+    )
 
 
 def _listed(names: Iterable[str], most: int = 5) -> str:

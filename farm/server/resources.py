@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from farm.config import Settings
+from farm.coordinator.enquiry import Enquiry
 from farm.coordinator.nudge import Nudge
 from farm.server.events import Tail
 from farm.store.artifacts import ArtifactStore
@@ -22,6 +23,7 @@ class Resources:
     artifacts: ArtifactStore
     tail: Tail
     nudge: Nudge
+    enquiry: Enquiry
 
 
 def _of(request: Request) -> Resources:

@@ -6,36 +6,38 @@ import difflib
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from farm.errors import NotFoundError, UserError
 from farm.store import tables
+from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
+from farm.store.statement import as_value
 from farm.types import (
+    Artifact,
     Attempt,
     Blob,
     Build,
-    Device,
-    DeviceState,
     Event,
-    Frozen,
     Job,
     JobOutcome,
     JobState,
     Model,
+    ModelSpec,
+    Recipe,
     Role,
     Run,
+    RunSpec,
     RunState,
+    Scenario,
 )
-
-T = TypeVar("T", bound=Frozen)
 
 _MODEL_REF = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _MODEL_COLUMNS = [tables.models.c[name] for name in Model.model_fields]
+WAITING_STATES = (JobState.WAITING, JobState.QUEUED, JobState.LEASED)
 _RUN_COLUMNS = [tables.runs.c[name] for name in Run.model_fields if name != "jobs"]
-_OPEN_ATTEMPT_STATES = ["leased", "running"]
 
 
 class Token(NamedTuple):
@@ -45,11 +47,32 @@ class Token(NamedTuple):
     role: Role
 
 
-class Reading:
-    """One consistent view of the database."""
+class OpenJob(NamedTuple):
+    """What the coordinator needs of a job."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
+    id: int
+    device_id: str
+    build_key: str
+    reference_key: str | None
+    state: JobState
+    epoch: int
+    pool: int | None
+    slot: int
+
+
+class LeaseParts(NamedTuple):
+    """What an agent is told of a job: ``reference_artifact`` where the upload had no reference outputs."""
+
+    recipe: Recipe
+    scenario: Scenario
+    run: RunSpec
+    model: ModelSpec
+    artifact: Artifact | None
+    reference_artifact: Artifact | None
+
+
+class Reading(DeviceReading):
+    """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------
 
@@ -74,13 +97,13 @@ class Reading:
         table = tables.models.c
         newest = query.where(sa.or_(table.id == ref, table.name == ref)).order_by(table.uploaded_at.desc())
         if _MODEL_REF.fullmatch(ref) and (row := self._first(newest)):
-            return _as(Model, row)
+            return as_value(Model, row)
         if _ID_PREFIX.fullmatch(ref):
             rows = self._connection.execute(query.where(table.id.startswith(ref)).limit(2)).all()
             if len(rows) > 1:
                 raise UserError(f"Several models have an id that starts with {ref}.", remedy="Give more characters.")
             if rows:
-                return _as(Model, rows[0])
+                return as_value(Model, rows[0])
         names = self._connection.execute(sa.select(table.name).distinct()).scalars().all()
         near = difflib.get_close_matches(ref, names, n=3)
         raise NotFoundError(
@@ -93,7 +116,7 @@ class Reading:
         rows = self._connection.execute(
             sa.select(*_MODEL_COLUMNS).order_by(tables.models.c.uploaded_at.desc(), tables.models.c.id).limit(limit)
         )
-        return [_as(Model, row) for row in rows]
+        return [as_value(Model, row) for row in rows]
 
     def build(self, key: str) -> Build:
         """Raises NotFoundError."""
@@ -107,7 +130,7 @@ class Reading:
         rows = self._connection.execute(
             sa.select(tables.builds).where(tables.builds.c.key.in_(sorted(set(keys)))).order_by(tables.builds.c.key)
         )
-        return [_as(Build, row) for row in rows]
+        return [as_value(Build, row) for row in rows]
 
     # --- runs and jobs -------------------------------------------------------------------------------
 
@@ -115,8 +138,23 @@ class Reading:
         """Raises NotFoundError."""
         found = self._runs(sa.select(*_RUN_COLUMNS).where(tables.runs.c.id == run_id))
         if not found:
-            raise NotFoundError(f"No run {run_id}.", remedy="`farm runs list` shows the runs there are.")
+            raise _no_run(run_id)
         return found[0]
+
+    def lease_parts(self, job_id: int) -> LeaseParts:
+        """In one query: this is on the way of every start. Raises NotFoundError."""
+        row = self._connection.execute(_LEASE_PARTS, {"job": job_id}).first()
+        if row is None:
+            raise _no_job(job_id)
+        return LeaseParts(*row)
+
+    def run_spec(self, run_id: int) -> RunSpec:
+        """What was asked for. Counts no jobs, as ``run`` does. Raises NotFoundError."""
+        row = self._first(sa.select(tables.runs.c.spec).where(tables.runs.c.id == run_id))
+        if row is None:
+            raise _no_run(run_id)
+        spec: RunSpec = row.spec
+        return spec
 
     def runs(self, limit: int = 50, before: int | None = None) -> list[Run]:
         """The newest first; ``before`` is the id to go on from."""
@@ -139,35 +177,67 @@ class Reading:
         rows = self._connection.execute(
             sa.select(tables.jobs).where(tables.jobs.c.run_id == run_id).order_by(tables.jobs.c.id)
         )
-        return [_as(Job, row) for row in rows]
+        return [as_value(Job, row) for row in rows]
+
+    def waiting_jobs(self, run_id: int, limit: int) -> list[Job]:
+        """The first of those that have not started."""
+        waiting = sa.and_(tables.jobs.c.run_id == run_id, tables.jobs.c.state.in_(WAITING_STATES))
+        rows = self._connection.execute(sa.select(tables.jobs).where(waiting).order_by(tables.jobs.c.id).limit(limit))
+        return [as_value(Job, row) for row in rows]
+
+    def open_jobs_of(self, user: str) -> int:
+        """How many jobs of the user have not ended."""
+        jobs, runs = tables.jobs.c, tables.runs.c
+        query = (
+            sa.select(sa.func.count())
+            .select_from(tables.jobs.join(tables.runs, jobs.run_id == runs.id))
+            .where(runs.created_by == user, runs.state == RunState.ACTIVE)
+            .where(jobs.state.in_([state for state in JobState if not state.terminal]))
+        )
+        return self._connection.execute(query).scalar_one()
+
+    def open_jobs(self, run_id: int) -> list[OpenJob]:
+        """Those that have not ended, and of jobs that may choose their device all; without their documents: of 10,000
+        in a moment."""
+        table = tables.jobs.c
+        is_open = table.state.in_([state for state in JobState if not state.terminal])
+        rows = self._connection.execute(
+            sa.select(*(table[name] for name in OpenJob._fields))
+            .where(table.run_id == run_id, sa.or_(is_open, table.pool.is_not(None)))
+            .order_by(table.id)
+        )
+        return [
+            OpenJob(id, device_id, build_key, reference_key, JobState(state), epoch, pool, slot)
+            for id, device_id, build_key, reference_key, state, epoch, pool, slot in rows
+        ]
 
     def job(self, job_id: int) -> Job:
         """Raises NotFoundError."""
         row = self._first(sa.select(tables.jobs).where(tables.jobs.c.id == job_id))
         if row is None:
-            raise NotFoundError(f"No job {job_id}.", remedy="`farm runs show RUN` lists the jobs of a run.")
-        return _as(Job, row)
+            raise _no_job(job_id)
+        return as_value(Job, row)
 
     def attempts_of(self, job_id: int) -> list[Attempt]:
         rows = self._connection.execute(
             sa.select(tables.attempts).where(tables.attempts.c.job_id == job_id).order_by(tables.attempts.c.id)
         )
-        return [_as(Attempt, row) for row in rows]
+        return [as_value(Attempt, row) for row in rows]
 
     def open_attempts(self) -> list[Attempt]:
         """Leased or running."""
         rows = self._connection.execute(
             sa.select(tables.attempts)
-            .where(tables.attempts.c.state.in_(_OPEN_ATTEMPT_STATES))
+            .where(tables.attempts.c.state.in_(OPEN_ATTEMPT_STATES))
             .order_by(tables.attempts.c.id)
         )
-        return [_as(Attempt, row) for row in rows]
+        return [as_value(Attempt, row) for row in rows]
 
     def outcomes(self, run_id: int) -> list[JobOutcome]:
         """The jobs of a run with all that is known of them, in the order of the submission."""
         jobs = self.jobs(run_id)
         artifacts = {build.key: build.artifact for build in self.builds([job.build_key for job in jobs])}
-        devices = {device.id: device for device in self.devices()}
+        devices = {device.id: device for device in self.devices_of(run_id)}
         of_run = tables.results.join(tables.jobs, tables.jobs.c.id == tables.results.c.job_id)
         rows = self._connection.execute(
             sa.select(tables.results.c.job_id, tables.results.c.result)
@@ -190,24 +260,14 @@ class Reading:
         row = self._first(sa.select(tables.results.c.samples).where(tables.results.c.job_id == job_id))
         return row.samples if row else None
 
-    # --- devices and events --------------------------------------------------------------------------
-
-    def devices(self) -> list[Device]:
-        return [_device(row) for row in self._connection.execute(_DEVICES.order_by(tables.devices.c.id))]
-
-    def device(self, device_id: str) -> Device:
-        """Raises NotFoundError."""
-        row = self._first(_DEVICES.where(tables.devices.c.id == device_id))
-        if row is None:
-            raise NotFoundError(f"No device {device_id!r}.", remedy="`farm devices` shows the devices there are.")
-        return _device(row)
+    # --- events and heartbeats -----------------------------------------------------------------------
 
     def events_after(self, seq: int, run_id: int | None = None, limit: int = 500) -> list[Event]:
         """In the order they were committed, of all runs or of one."""
         query = sa.select(tables.events).where(tables.events.c.seq > seq).order_by(tables.events.c.seq).limit(limit)
         if run_id is not None:
             query = query.where(tables.events.c.run_id == run_id)
-        return [_as(Event, row) for row in self._connection.execute(query)]
+        return [as_value(Event, row) for row in self._connection.execute(query)]
 
     def last_event_seq(self) -> int:
         """Of all runs; 0 before the first event."""
@@ -219,9 +279,6 @@ class Reading:
         return max(0.0, (now - row.at).total_seconds()) if row else None
 
     # --- helpers -------------------------------------------------------------------------------------
-
-    def _first(self, query: sa.Select[Any]) -> sa.Row[Any] | None:
-        return self._connection.execute(query.limit(1)).first()
 
     def _runs(self, query: sa.Select[Any]) -> list[Run]:
         rows = self._connection.execute(query).all()
@@ -236,24 +293,24 @@ class Reading:
         return [Run(**row._mapping, jobs=counts.get(row.id, {})) for row in rows]
 
 
-def agent_of_heartbeat(agent: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    """Agents have heartbeats, too, told from the farm's own processes by what no name begins with."""
-    return tables.heartbeats.c.process == sa.literal("@") + agent
+def _no_run(run_id: int) -> NotFoundError:
+    return NotFoundError(f"No run {run_id}.", remedy="`farm runs list` shows the runs there are.")
 
 
-_DEVICES = sa.select(tables.devices, tables.heartbeats.c.at.label("heard_at")).outerjoin(
-    tables.heartbeats, agent_of_heartbeat(tables.devices.c.agent)
-)
+def _no_job(job_id: int) -> NotFoundError:
+    return NotFoundError(f"No job {job_id}.", remedy="`farm runs show RUN` lists the jobs of a run.")
 
 
-def _device(row: sa.Row[Any]) -> Device:
-    """One line per agent says when it was heard of, instead of one per device: idle devices cost nothing."""
-    values = dict(row._mapping)
-    heard_at, seen_at = values.pop("heard_at"), values["last_seen_at"]
-    if values["state"] != DeviceState.OFFLINE and heard_at and (seen_at is None or heard_at > seen_at):
-        values["last_seen_at"] = heard_at
-    return Device.model_validate(values)
+def _lease_parts() -> sa.Select[Any]:
+    jobs, runs, models, builds = tables.jobs, tables.runs, tables.models, tables.builds
+    reference = builds.alias()
+    return (
+        sa.select(jobs.c.recipe, jobs.c.scenario, runs.c.spec, models.c.spec, builds.c.artifact, reference.c.artifact)
+        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(models, models.c.id == runs.c.model_id))
+        .join(builds, builds.c.key == jobs.c.build_key)
+        .outerjoin(reference, reference.c.key == jobs.c.reference_key)
+        .where(jobs.c.id == sa.bindparam("job"))
+    )
 
 
-def _as(kind: type[T], row: sa.Row[Any]) -> T:
-    return kind.model_validate(dict(row._mapping))
+_LEASE_PARTS = _lease_parts()

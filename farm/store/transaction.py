@@ -8,17 +8,15 @@ from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from farm.errors import ConflictError, NotFoundError
 from farm.store import tables
-from farm.store.reading import Reading, agent_of_heartbeat
+from farm.store.devices import DeviceWriting
+from farm.store.reading import Reading
 from farm.types import (
     Artifact,
     Blob,
     BuildState,
-    Device,
-    DeviceState,
     Event,
     Failure,
     JobState,
@@ -44,9 +42,22 @@ class NewJob:
     device_id: str
     scenario: Scenario
     reason: str = ""
+    pool: int | None = None
+    slot: int = 0
 
 
-class Transaction(Reading):
+@dataclass(frozen=True)
+class JobChange:
+    """A job's new state. ``epoch`` None keeps it."""
+
+    job_id: int
+    state: JobState
+    reason: str = ""
+    failure: Failure | None = None
+    epoch: int | None = None
+
+
+class Transaction(Reading, DeviceWriting):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------
@@ -97,9 +108,10 @@ class Transaction(Reading):
         builds: Mapping[str, Recipe],
         by: str,
         at: datetime,
+        pools: Mapping[int, Sequence[str]] | None = None,
     ) -> Run:
-        """The run, its jobs (waiting), its builds by key and its first event. A build that failed before is
-        tried again; one that exists is shared."""
+        """The run, its jobs (waiting), its builds by key, the pools that jobs refer to, and its first event. A build
+        that failed before is tried again; one that exists is shared."""
         for key, recipe in sorted(builds.items()):
             insert = self._insert(tables.builds).values(
                 key=key, model_id=model.id, recipe=recipe, state=BuildState.PENDING, attempts=0
@@ -130,11 +142,21 @@ class Transaction(Reading):
                 "state": JobState.WAITING,
                 "epoch": 0,
                 "reason": job.reason,
+                "pool": job.pool,
+                "slot": job.slot,
             }
             for job in jobs
         ]
         if rows:
             self._connection.execute(sa.insert(tables.jobs), rows)
+        if pools:
+            self._connection.execute(
+                sa.insert(tables.pools),
+                [
+                    {"run_id": run_id, "number": number, "candidates": tuple(candidates)}
+                    for number, candidates in pools.items()
+                ],
+            )
         self.append_event(run_id, "run", str(run_id), RunState.ACTIVE, f"{len(jobs)} jobs submitted by {by}", at)
         return self.run(run_id)
 
@@ -156,19 +178,21 @@ class Transaction(Reading):
         finished_at = None if state is RunState.ACTIVE else at
         self._update(tables.runs, tables.runs.c.id == run_id, f"run {run_id}", state=state, finished_at=finished_at)
 
-    def set_job(
-        self,
-        job_id: int,
-        state: JobState,
-        reason: str = "",
-        failure: Failure | None = None,
-        epoch: int | None = None,
-    ) -> None:
-        """``epoch`` None keeps it. Raises NotFoundError."""
-        values: dict[str, Any] = {"state": state, "reason": reason, "failure": failure}
-        if epoch is not None:
-            values["epoch"] = epoch
-        self._update(tables.jobs, tables.jobs.c.id == job_id, f"job {job_id}", **values)
+    def set_jobs(self, changes: Sequence[JobChange]) -> None:
+        """Thousands in one go. Raises NotFoundError."""
+        values = [
+            {"job": c.job_id, "state": c.state, "reason": c.reason, "failure": c.failure, "new_epoch": c.epoch}
+            for c in changes
+        ]
+        if self._connection.execute(_SET_JOB, values).rowcount < len(changes):
+            raise NotFoundError(f"Not all of {len(changes)} jobs are there.", remedy="They may have been removed.")
+
+    def append_job_events(self, changes: Sequence[JobChange], at: datetime) -> None:
+        """One per change, in this order, for its run."""
+        values = [
+            {"job": c.job_id, "at": at, "subject": str(c.job_id), "state": c.state, "text": c.reason} for c in changes
+        ]
+        self._connection.execute(_APPEND_JOB_EVENT, values)
 
     def add_attempt(self, job_id: int, epoch: int, device_id: str, agent: str, at: datetime) -> int:
         """Id of the new attempt, in state leased."""
@@ -210,38 +234,32 @@ class Transaction(Reading):
         """False, and nothing changes, when the job already has one."""
         return self._insert_new(tables.results, job_id=result.job_id, result=result, samples=samples)
 
-    # --- devices, agents, events ---------------------------------------------------------------------
-
-    def upsert_device(self, device: Device, at: datetime) -> None:
-        values = {
-            "agent": device.agent,
-            "host": device.host,
-            "facts": device.facts,
-            "labels": device.labels,
-            "state": device.state,
-            "last_seen_at": at,
-        }
-        insert = self._insert(tables.devices).values(id=device.id, **values)
-        self._connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=values))
-
-    def set_device_state(self, device_id: str, state: DeviceState) -> None:
-        """Raises NotFoundError."""
-        values: dict[str, Any] = {"state": state}
-        if state is DeviceState.OFFLINE:
-            # From here on its agent no longer speaks for it.
-            device = tables.devices.c
-            heard_at = sa.select(tables.heartbeats.c.at).where(agent_of_heartbeat(device.agent)).scalar_subquery()
-            seen_at = sa.func.coalesce(heard_at, device.last_seen_at)
-            values["last_seen_at"] = sa.case((device.state == DeviceState.OFFLINE, device.last_seen_at), else_=seen_at)
-        self._update(tables.devices, tables.devices.c.id == device_id, f"device {device_id!r}", **values)
-
-    def hear_agent(self, agent: str, at: datetime) -> None:
-        """It answered: all its devices that are not offline were seen now (``Device.last_seen_at``)."""
-        self.heartbeat(f"@{agent}", at)
+    # --- agents and events --------------------------------------------------------------------------
 
     def record_agent_event(self, agent: str, journal_id: str, seq: int) -> bool:
         """False when this event was committed before: its effects must not be applied again."""
-        return self._insert_new(tables.agent_events, agent=agent, journal_id=journal_id, seq=seq)
+        journal = tables.agent_journals.c
+        of_journal = sa.and_(journal.agent == agent, journal.journal_id == journal_id)
+        known = self._first(sa.select(journal.acknowledged).where(of_journal, journal.acknowledged >= seq))
+        return known is None and self._insert_new(tables.agent_events, agent=agent, journal_id=journal_id, seq=seq)
+
+    def trim_agent_events(self, agent: str, journal_id: str, acknowledged: int) -> None:
+        """This event and all before it are committed: from now on the number alone says so."""
+        journals, events = tables.agent_journals, tables.agent_events.c
+        self._connection.execute(
+            self._insert(journals)
+            .values(agent=agent, journal_id=journal_id, acknowledged=acknowledged)
+            .on_conflict_do_update(
+                index_elements=["agent", "journal_id"],
+                set_={"acknowledged": acknowledged},
+                where=journals.c.acknowledged < acknowledged,
+            )
+        )
+        self._connection.execute(
+            sa.delete(tables.agent_events).where(
+                events.agent == agent, events.journal_id == journal_id, events.seq <= acknowledged
+            )
+        )
 
     def append_event(
         self, run_id: int, kind: Literal["build", "job", "run"], subject: str, state: str, text: str, at: datetime
@@ -256,29 +274,17 @@ class Transaction(Reading):
         }
         return Event(seq=self._insert_numbered(tables.events, **values), **values)
 
-    def heartbeat(self, process: str, at: datetime) -> None:
-        insert = self._insert(tables.heartbeats).values(process=process, at=at)
-        self._connection.execute(insert.on_conflict_do_update(index_elements=["process"], set_={"at": at}))
 
-    # --- helpers -------------------------------------------------------------------------------------
-
-    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        # "ON CONFLICT" is written the same on both, but SQLAlchemy keeps it with the dialect.
-        return postgresql.insert(table) if self._connection.dialect.name == "postgresql" else sqlite.insert(table)
-
-    def _insert_new(self, table: sa.Table, **values: Any) -> bool:
-        insert = self._insert(table).values(**values).on_conflict_do_nothing()
-        return self._connection.execute(insert.returning(sa.literal(1))).first() is not None
-
-    def _insert_numbered(self, table: sa.Table, **values: Any) -> int:
-        key = self._connection.execute(sa.insert(table).values(**values)).inserted_primary_key
-        assert key is not None  # noqa: S101 - for the type checker: a single-row insert has one
-        return int(key[0])
-
-    def _update(self, table: sa.Table, where: sa.ColumnElement[bool], what: str, **values: Any) -> None:
-        self._expect_row(self._connection.execute(sa.update(table).where(where).values(**values)), what)
-
-    @staticmethod
-    def _expect_row(done: sa.CursorResult[Any], what: str) -> None:
-        if done.rowcount == 0:
-            raise NotFoundError(f"No {what}.", remedy="It may have been removed; list what there is.")
+# Made once: these are on the way of every job, and making a statement takes longer than SQLite needs for it.
+_SET_JOB = (
+    sa.update(tables.jobs)
+    .where(tables.jobs.c.id == sa.bindparam("job"))
+    .values(
+        {name: sa.bindparam(name) for name in ("state", "reason", "failure")}
+        | {"epoch": sa.func.coalesce(sa.bindparam("new_epoch", type_=sa.Integer), tables.jobs.c.epoch)}
+    )
+)
+_APPEND_JOB_EVENT = sa.insert(tables.events).values(
+    kind="job",
+    run_id=sa.select(tables.jobs.c.run_id).where(tables.jobs.c.id == sa.bindparam("job")).scalar_subquery(),
+)

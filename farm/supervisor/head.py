@@ -18,7 +18,7 @@ import httpx
 
 from farm.cluster import node
 from farm.config import Settings
-from farm.errors import InfrastructureError
+from farm.errors import ConfigError, InfrastructureError
 from farm.server.tokens import issue_token
 from farm.store.database import Store
 from farm.supervisor.child import Child
@@ -61,17 +61,32 @@ def _prepare_store(settings: Settings) -> str | None:
         store.close()
 
 
+def _ray_port(settings: Settings) -> int:
+    """The one of last time where it is free: nodes of other machines look for the cluster there until it is back."""
+    kept = settings.state_dir / "ray-port"
+    try:
+        port = free_port(settings.ray_host, int(kept.read_text()))
+    except (FileNotFoundError, ValueError, ConfigError):
+        port = free_port(settings.ray_host, 0)
+        kept.write_text(str(port))
+    return port
+
+
 class _Head:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._environment = settings.as_environment()
+        self._driver_environment = dict(self._environment)
         logs = settings.state_dir / "logs"
         self._api = Child("api", [sys.executable, "-m", "farm.server"], self._environment, logs)
-        self._coordinator = Child("coordinator", [sys.executable, "-m", "farm.coordinator"], self._environment, logs)
+        self._coordinator = Child(
+            "coordinator", [sys.executable, "-m", "farm.coordinator"], self._driver_environment, logs
+        )
         self._ray: Child | None = None
         if settings.ray_address is None:
-            self._environment |= node.environment(settings, node.cluster_token(settings))
-            self._ray = Child("ray", node.head_command(settings), self._environment, logs)
+            ray_environment = settings.as_environment() | node.head_environment(settings)
+            self._driver_environment |= node.environment(settings, node.cluster_token(settings))
+            self._ray = Child("ray", node.head_command(settings, _ray_port(settings)), ray_environment, logs)
 
     @contextmanager
     def started(self, stopping: Callable[[], bool]) -> Iterator[_Head]:
@@ -95,8 +110,9 @@ class _Head:
     def keep_running(self, stopping: Callable[[], bool]) -> None:
         self._api.keep_running()
         if self._ray and not self._ray.running:
-            # A driver does not survive its cluster: the coordinator starts anew with the new one.
-            self._coordinator.stop()
+            # A driver does not survive its cluster, and would take ten seconds to see it: the coordinator, which
+            # is made to crash, starts anew with the new one.
+            self._coordinator.kill()
             self._clear_ray()
             if not self._ray.keep_running():
                 return
@@ -110,12 +126,18 @@ class _Head:
 
     def _await_ray(self, ray: Child, stopping: Callable[[], bool]) -> None:
         wait_for(ray, lambda: node.head_address(self._settings) is not None, stopping)
-        self._environment["FARM_RAY_ADDRESS"] = node.head_address(self._settings) or ""
+        self._driver_environment["FARM_RAY_ADDRESS"] = node.head_address(self._settings) or ""
 
     def _clear_ray(self) -> None:
-        """A cluster that is gone leaves its address behind, which would make the next driver hang."""
+        """A cluster that is gone leaves its address behind, which would make the next driver hang.
+
+        One that comes back as the same cluster finds its session's folder again.
+        """
         if self._ray and not self._ray.running:
-            shutil.rmtree(node.temporary_folder(self._settings), ignore_errors=True)
+            if self._settings.ray_gcs_storage == "memory":
+                shutil.rmtree(node.temporary_folder(self._settings), ignore_errors=True)
+            else:
+                node.head_address_file(self._settings).unlink(missing_ok=True)
 
     def _api_answers(self) -> bool:
         try:

@@ -86,6 +86,10 @@ class ClusterJoin(Frozen):
     """What ``farm agent`` needs to join the Ray cluster of a head. Given to agents and admins only."""
 
     ray_address: str
+    ray_session: str  # another one: the cluster that was joined is gone; empty where the cluster is not the head's own
     ray_token: str
     ray_version: str
     python_version: str
+    tool_versions: dict[str, str]  # of the head: artifacts are known by them, so who builds has the same
+    store_url: str
+    store_id: str  # to be read at ``store_url`` by who sees the same store

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from farm.coordinator.events import AttemptEnded, AttemptStarted, DeviceSeen, Event, RunAdded
+from farm.coordinator.events import AttemptEnded, AttemptStarted, DeviceChecked, DeviceSeen, Event, RunAdded
 from farm.coordinator.instructions import Instruction, StartAttempt
 from farm.coordinator.state import FarmState
 from farm.coordinator.views import BuildView, JobView
@@ -45,6 +45,7 @@ class Load:
         names = [f"device-{number}" for number in range(devices)]
         for number, name in enumerate(names):
             self.state.apply(DeviceSeen(name, f"agent-{number // 50}", f"host-{number // 50}"))
+            self.state.apply(DeviceChecked(name, True, ""))
         began = time.perf_counter()
         for event in runs(names, queued):
             self.take(self.state.apply(event))

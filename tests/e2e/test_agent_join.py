@@ -35,7 +35,7 @@ def joined(
 ) -> Iterator[subprocess.Popen[str]]:
     """``farm agent`` at another loopback address, as if on another machine."""
     environment = os.environ | {"FARM_TOKEN": token, "FARM_RAY_HOST": "127.0.0.3"}
-    whole = [*FARM, *command, "--head", head_url, "--state-dir", str(state_dir)]
+    whole = [*FARM, *command, "--join", head_url, "--state-dir", str(state_dir)]
     agent = subprocess.Popen(whole, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         yield agent

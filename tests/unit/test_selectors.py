@@ -1,17 +1,13 @@
 """Selectors: what users write, what it matches, and what they are told when it is wrong."""
 
-import random
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import SelectorError
-from farm.selectors import Quantifier, Selector, Term, explain, parse, select
-from farm.types import DeviceState
+from farm.selectors import Quantifier, Selector, Term, parse
 from tests.values import device
 
-RNG = random.Random(7)  # noqa: S311
 PIXEL = device(
     "pixel-8",
     platform="android",
@@ -110,61 +106,6 @@ def test_a_caret_in_a_long_selector_stays_below_its_character() -> None:
     assert len(shown) < 150
 
 
-class TestSelect:
-    def test_each_is_the_default_and_ordered(self) -> None:
-        assert [d.id for d in select(parse("each"), FLEET, RNG)] == ["emu-1", "host-a", "pixel-8"]
-
-    def test_any_takes_that_many_and_prefers_devices_that_are_there(self) -> None:
-        fleet = [device(f"d{n}", state=DeviceState.OFFLINE if n < 5 else DeviceState.ONLINE) for n in range(8)]
-        for _ in range(20):
-            chosen = select(parse("any(2)"), fleet, RNG)
-            assert len(chosen) == 2
-            assert {d.state for d in chosen} == {DeviceState.ONLINE}
-        assert len(select(parse("any(7)"), fleet, RNG)) == 7
-
-    def test_any_spreads_over_the_devices(self) -> None:
-        fleet = [device(f"d{n}") for n in range(4)]
-        assert len({select(parse("any(1)"), fleet, RNG)[0].id for _ in range(100)}) == 4
-
-    def test_too_few_for_any(self) -> None:
-        with pytest.raises(SelectorError, match="wants 4 devices, and 3 match"):
-            select(parse("any(4)"), FLEET, RNG)
-
-    def test_one_per_key(self) -> None:
-        chosen = select(parse("one per platform"), FLEET, RNG)
-        assert sorted(d.facts.platform for d in chosen) == ["android", "linux"]
-
-    def test_an_offline_device_matches(self) -> None:
-        away = device("away", state=DeviceState.OFFLINE)
-        assert select(parse("each"), [away], RNG) == [away]
-
-    def test_nothing_matches_says_which_term_excluded_what(self) -> None:
-        with pytest.raises(SelectorError) as caught:
-            select(parse("platform=ios, memory_gib>=8, soc=SM8650"), FLEET, RNG)
-        assert "platform=ios excludes 3 of 3 (pixel-8, host-a, emu-1; platform there: android, linux)" in str(
-            caught.value
-        )
-        assert "soc=SM8650 excludes 1 of 3 (pixel-8; soc there: Tensor G3)" in str(caught.value)
-        assert "memory_gib" not in str(caught.value.message.split("\n", 1)[1])
-        assert caught.value.details["excluded"] == {
-            "platform=ios": ["pixel-8", "host-a", "emu-1"],
-            "soc=SM8650": ["pixel-8"],
-        }
-
-    def test_no_devices_at_all(self) -> None:
-        with pytest.raises(SelectorError, match="farm agent"):
-            select(parse("each"), [], RNG)
-
-
-def test_explain_counts_per_term() -> None:
-    exclusions = explain(parse("label.rack=7, platform=android"), FLEET)
-    assert [(str(e.term), e.devices) for e in exclusions] == [
-        ("label.rack=7", ("host-a", "emu-1")),
-        ("platform=android", ("host-a",)),
-    ]
-    assert "label.rack there: 10" in str(exclusions[0])
-
-
 # --- properties --------------------------------------------------------------------------------------
 
 values = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -231,17 +172,3 @@ def test_sizes_are_ordered(key: str, number: str, one: object) -> None:
     assert [below, same, above].count(True) == 1
     assert Term(key, "<=", (number,)).matches(one) == (below or same)
     assert Term(key, ">=", (number,)).matches(one) == (above or same)
-
-
-@given(selectors, st.lists(devices, max_size=5), st.integers())
-def test_select_takes_only_what_matches(selector: Selector, some: list, seed: int) -> None:
-    fleet = [d.model_copy(update={"id": f"d{n}"}) for n, d in enumerate(some)]
-    try:
-        chosen = select(selector, fleet, random.Random(seed))  # noqa: S311
-    except SelectorError as error:
-        assert sum(map(selector.matches, fleet)) < max(1, selector.quantifier.count)
-        assert error.remedy
-    else:
-        assert chosen
-        assert all(map(selector.matches, chosen))
-        assert len({d.id for d in chosen}) == len(chosen)

@@ -7,8 +7,10 @@ from importlib.metadata import version
 
 from fastapi import APIRouter
 
-from farm.cluster.node import cluster_token, head_address, is_loopback
+from farm.cluster.node import cluster_token, head_address, head_session, is_loopback
 from farm.errors import ConflictError, InfrastructureError
+from farm.recipes import presets
+from farm.recipes.runtimes import BUILDERS
 from farm.server.auth import Joiner
 from farm.server.problems import documented
 from farm.server.resources import Farm
@@ -30,7 +32,11 @@ def join(farm: Farm, caller: Joiner) -> ClusterJoin:
         raise InfrastructureError("The farm's Ray cluster is not up.", remedy="Try again in a few seconds.")
     return ClusterJoin(
         ray_address=address,
+        ray_session=head_session(farm.settings),
         ray_token=cluster_token(farm.settings),
         ray_version=version("ray"),
         python_version=platform.python_version(),
+        tool_versions=presets.installed({tool for builder in BUILDERS.values() for tool in builder.TOOLS}),
+        store_url=farm.settings.resolved_store_url,
+        store_id=farm.artifacts.id(),
     )

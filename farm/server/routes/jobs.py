@@ -1,16 +1,18 @@
-"""What is behind a single figure: the attempts at a job, and its raw samples."""
+"""What is behind a single figure: why its job waits, the attempts at it, and its raw samples."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from farm.errors import NotFoundError
+from farm.errors import ConflictError, NotFoundError
 from farm.server.auth import Reader
 from farm.server.parameters import Id
 from farm.server.problems import documented
 from farm.server.resources import Farm
+from farm.server.waits import waits
 from farm.store import samples
-from farm.types import Attempt, Frozen
+from farm.store.reading import WAITING_STATES
+from farm.types import Attempt, Frozen, JobWait
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -40,3 +42,13 @@ def attempts(job_id: Id, farm: Farm, caller: Reader) -> list[Attempt]:
     with farm.store.reading() as reading:
         reading.job(job_id)
         return reading.attempts_of(job_id)
+
+
+@router.get("/{job_id}/wait", responses=documented(NotFoundError, ConflictError))
+def wait(job_id: Id, farm: Farm, caller: Reader) -> JobWait:
+    """Why the job has not started. `live` says whether the coordinator answered."""
+    with farm.store.reading() as reading:
+        job = reading.job(job_id)
+    if job.state not in WAITING_STATES:
+        raise ConflictError(f"Job {job_id} does not wait: it is {job.state}.", remedy="Look at the job itself.")
+    return waits([job], farm.enquiry)[0]

@@ -11,10 +11,12 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from farm.coordinator.enquiry import MAX_JOBS as MAX_WAITS
 from farm.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    QuotaError,
     RecipeSpecError,
     SelectorError,
     TooLargeError,
@@ -24,15 +26,23 @@ from farm.server.events import Tail
 from farm.server.expansion import expand
 from farm.server.parameters import Id, Seq
 from farm.server.problems import documented
+from farm.server.quotas import check_jobs
 from farm.server.resources import Farm, now
-from farm.types import JobOutcome, Recipe, Role, Run, RunSpec
+from farm.server.waits import waits
+from farm.store.reading import Token
+from farm.store.retention import delete_run
+from farm.types import JobOutcome, JobWait, Recipe, Role, Run, RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 HEARTBEAT_SECONDS = 15
 
 
-@router.post("", status_code=201, responses=documented(NotFoundError, SelectorError, RecipeSpecError, TooLargeError))
+@router.post(
+    "",
+    status_code=201,
+    responses=documented(NotFoundError, SelectorError, RecipeSpecError, TooLargeError, QuotaError),
+)
 def submit(spec: RunSpec, farm: Farm, caller: Writer) -> Run:
     """Expand into jobs and queue them. Nothing is queued if anything about it is wrong."""
     from farm.recipes import keys, presets
@@ -47,7 +57,8 @@ def submit(spec: RunSpec, farm: Farm, caller: Writer) -> Run:
     rng = random.Random()  # noqa: S311 - spreads load, guards nothing
     expansion = expand(spec, model, devices, presets.infos(), reference=presets.REFERENCE, key_of=key_of, rng=rng)
     with farm.store.transaction() as transaction:
-        run = transaction.add_run(spec, model, expansion.jobs, expansion.builds, caller.name, now())
+        check_jobs(farm.settings, transaction, caller.name, len(expansion.jobs))
+        run = transaction.add_run(spec, model, expansion.jobs, expansion.builds, caller.name, now(), expansion.pools)
     farm.nudge.send()
     return run
 
@@ -71,12 +82,19 @@ def run(run_id: Id, farm: Farm, caller: Reader) -> Run:
 def cancel(run_id: Id, farm: Farm, caller: Writer) -> Run:
     """Ask for it; the coordinator ends the jobs. Idempotent. Users cancel their own runs, admins any."""
     with farm.store.transaction() as transaction:
-        owner = transaction.run(run_id).created_by
-        if caller.role is not Role.ADMIN and owner != caller.name:
-            raise ForbiddenError(f"Run {run_id} belongs to {owner}.", remedy=f"Ask {owner} or an admin to cancel it.")
+        _check_owner(caller, transaction.run(run_id), "cancel")
         cancelled = transaction.request_cancel(run_id, now())
     farm.nudge.send()
     return cancelled
+
+
+@router.delete("/{run_id}", status_code=204, responses=documented(NotFoundError, ConflictError))
+def delete(run_id: Id, farm: Farm, caller: Writer) -> None:
+    """With its jobs and results, for good; only when it is over. Users delete their own runs, admins any."""
+    with farm.store.reading() as reading:
+        _check_owner(caller, reading.run(run_id), "delete")
+    for _ in delete_run(farm.store, run_id):
+        pass
 
 
 @router.get("/{run_id}/outcomes", responses=documented(NotFoundError))
@@ -85,6 +103,15 @@ def outcomes(run_id: Id, farm: Farm, caller: Reader) -> list[JobOutcome]:
     with farm.store.reading() as reading:
         reading.run(run_id)
         return reading.outcomes(run_id)
+
+
+@router.get("/{run_id}/waits", responses=documented(NotFoundError))
+def run_waits(run_id: Id, farm: Farm, caller: Reader) -> list[JobWait]:
+    """Why jobs of the run have not started, at most 500. `live` says whether the coordinator answered."""
+    with farm.store.reading() as reading:
+        reading.run(run_id)
+        waiting = reading.waiting_jobs(run_id, MAX_WAITS)
+    return waits(waiting, farm.enquiry)
 
 
 @router.get(
@@ -113,6 +140,13 @@ async def events(
         sep="\n",
         shutdown_grace_period=1.0,
     )
+
+
+def _check_owner(caller: Token, run: Run, what: str) -> None:
+    if caller.role is not Role.ADMIN and run.created_by != caller.name:
+        raise ForbiddenError(
+            f"Run {run.id} belongs to {run.created_by}.", remedy=f"Ask {run.created_by} or an admin to {what} it."
+        )
 
 
 async def _messages(tail: Tail, run_id: int, after: int) -> AsyncIterator[ServerSentEvent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
@@ -10,15 +11,32 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from farm.config import Settings
+from farm.coordinator.enquiry import Enquiry
 from farm.server.tokens import issue_token
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
-from farm.types import Blob, Event, Job, JobState, ModelFormat, ModelSpec, Role, Run, RunSpec, RunState, TensorSpec
+from farm.store.transaction import JobChange
+from farm.types import (
+    Blob,
+    Event,
+    Job,
+    JobState,
+    JobWait,
+    ModelFormat,
+    ModelSpec,
+    Role,
+    Run,
+    RunSpec,
+    RunState,
+    TensorSpec,
+)
 from tests.unit.analysis.outcomes import AT, device, finished, recipe, sha
 
 START_SECONDS = 30
@@ -113,7 +131,7 @@ class Head:
         result = finished(job.recipe.name, samples, id=job.id, run_id=job.run_id).result
         with self.store.transaction() as transaction:
             transaction.add_result(result, stored)
-            transaction.set_job(job.id, JobState.FINISHED)
+            transaction.set_jobs([JobChange(job.id, JobState.FINISHED)])
 
     def end(self, run: Run, state: RunState = RunState.FINISHED) -> None:
         with self.store.transaction() as transaction:
@@ -160,3 +178,23 @@ class Wire:
                     self.cuts.pop(0)
                     self.broken += 1
                     return
+
+
+@contextmanager
+def coordinator(state_dir: Path, waits: Mapping[int, JobWait]) -> Iterator[None]:
+    """One that only says why jobs wait."""
+    started, over = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        async with Enquiry(state_dir).serve(lambda ids: [waits[id] for id in ids if id in waits]):
+            started.set()
+            await asyncio.to_thread(over.wait, 60)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    assert started.wait(20)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(20)

@@ -4,11 +4,15 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import farm
 from farm.cli.app import main
-from farm.types import JobState, Role
+from farm.store.transaction import JobChange
+from farm.types import DeviceCheck, DeviceHealth, DeviceState, JobState, JobWait, Role
+from tests.integration.client.head import coordinator
 
 SAMPLES = [0.010 + 0.0001 * (index % 7) for index in range(200)]
 
@@ -32,7 +36,7 @@ def measured(head):
     first, second = head.jobs(run)
     head.measure(first, SAMPLES)
     with head.store.transaction() as transaction:
-        transaction.set_job(second.id, JobState.FAILED, reason="The harness crashed.")
+        transaction.set_jobs([JobChange(second.id, JobState.FAILED, reason="The harness crashed.")])
     head.end(run)
     return run
 
@@ -42,17 +46,107 @@ def test_devices(run_farm, measured, words):
     code, out, _ = run_farm(*words)
     assert code == 0
     assert "local-cpu" in out
-    code, out, err = run_farm(*words, "--json")
-    assert (code, err) == (0, "")
-    assert [device["id"] for device in json.loads(out)] == ["local-cpu"]
+    for line in ((*words, "--json"), (words[0], "--json", *words[1:])):
+        code, out, err = run_farm(*line)
+        assert (code, err) == (0, "")
+        assert [device["id"] for device in json.loads(out)] == ["local-cpu"]
 
 
 def test_a_device(run_farm, measured):
     assert "AMD EPYC 7B13" in run_farm("devices", "show", "local-cpu")[1]
-    assert json.loads(run_farm("devices", "show", "local-cpu", "--json")[1])["facts"]["cpu_count"] == 2
+    assert json.loads(run_farm("devices", "show", "local-cpu", "--json")[1])["device"]["facts"]["cpu_count"] == 2
     code, out, err = run_farm("devices", "show", "local-gpu")
     assert (code, out) == (2, "")
     assert "local-gpu" in err
+
+
+def test_how_a_device_is_and_who_has_it(run_farm, head, monkeypatch):
+    run = head.submit("pytorch")
+    at = datetime.now(UTC)
+    with head.store.transaction() as transaction:
+        transaction.set_device(
+            "local-cpu",
+            state=DeviceState.LEASED,
+            health=DeviceHealth.BAD,
+            health_reason="reboot: no answer",
+            failures=3,
+            maintenance="new battery",
+        )
+        check = {"at": at, "step": "power-cycle", "passed": False, "detail": "no answer", "seconds": 61.5}
+        transaction.add_device_check(DeviceCheck(device_id="local-cpu", **check))
+        held = transaction.add_attempt(head.jobs(run)[0].id, 1, "local-cpu", "local", at)
+    try:
+        code, out, _ = run_farm("devices", "reserve", "local-cpu", "--for", "1h30m", "--reason", "battery drain")
+        assert code == 0
+        until = out.split(" until ")[1].strip(" .\n")
+        assert (
+            run_farm("devices", "list")[1]
+            .split("\n")[1]
+            .endswith(f"drains: new battery; reserved by {_name(run_farm)} until {until} (battery drain)")
+        )
+        shown = " ".join(run_farm("devices", "show", "local-cpu")[1].split())
+        for part in (
+            "health bad: reboot: no answer",
+            "failures in a row 3",
+            "maintenance new battery",
+            f"until {until} (battery drain)",
+            f"held by job {head.jobs(run)[0].id} since",
+            "power-cycle failed 61.5 s no answer",
+        ):
+            assert part in shown
+        reserved = json.loads(run_farm("devices", "show", "local-cpu", "--json")[1])["reservation"]
+        begin, end = (datetime.fromisoformat(reserved[key]) for key in ("created_at", "until"))
+        assert end - begin == timedelta(minutes=90)
+        assert run_farm("devices", "drain", "local-cpu")[0] == 2, "for admins"
+        assert run_farm("devices", "release", "local-cpu")[0] == 0
+        assert run_farm("devices", "release", "local-cpu")[0] == 2
+    finally:
+        with head.store.transaction() as transaction:
+            transaction.end_attempt(held, "finished", at)
+
+
+def _name(run_farm):
+    with farm.Client() as client:
+        return client.whoami()["name"]
+
+
+@pytest.mark.parametrize("kind", ["drain", "maintain", "resume", "check", "loop"])
+def test_orders(run_farm, measured, head, monkeypatch, kind):
+    monkeypatch.setenv("FARM_TOKEN", head.token(Role.ADMIN))
+    assert f"Ordered: {kind} local-cpu" in run_farm("devices", kind, "local-cpu")[1]
+    made = json.loads(run_farm("devices", kind, "local-cpu", "--reason", "new battery", "--json")[1])
+    assert (made["kind"], made["reason"]) == (kind, "new battery")
+    with head.store.reading() as reading:
+        assert [(order.kind, order.reason) for order in reading.device_orders()][-2:] == [
+            (kind, ""),
+            (kind, "new battery"),
+        ]
+
+
+def test_why_jobs_wait(run_farm, head, measured):
+    run = head.submit("pytorch", "onnxruntime")
+    number, (first, second) = str(run.id), head.jobs(run)
+    with head.store.transaction() as transaction:
+        transaction.set_jobs([JobChange(first.id, JobState.QUEUED, "queued behind run 12")])
+    code, out, err = run_farm("runs", "why", number)
+    assert code == 0
+    assert "queued behind run 12" in out
+    assert "its artifact is not built yet" in out
+    assert "The coordinator does not answer" in err
+    assert "2 of its jobs wait: `farm runs why" in run_farm("runs", "show", number)[1]
+    answers = {
+        job.id: JobWait(job_id=job.id, text="leased by run 12", starts_in_seconds=90, live=True)
+        for job in (first, second)
+    }
+    with coordinator(head.settings.state_dir, answers):
+        at = datetime.now().astimezone()
+        code, out, err = run_farm("runs", "why", number)
+        waits = json.loads(run_farm("runs", "why", number, "--json")[1])
+    assert (code, err) == (0, "")
+    assert out.count("leased by run 12") == 2
+    assert any(f"{at + timedelta(seconds=90 + late):%H:%M}" in out for late in (0, 60))
+    assert [(wait["job_id"], wait["live"]) for wait in waits] == [(first.id, True), (second.id, True)]
+    assert "No job of run" in run_farm("runs", "why", str(measured.id))[1]
 
 
 def test_models(run_farm, measured):

@@ -15,9 +15,10 @@ COMMANDS = [
     ["report"],
     ["recipes"],
     ["doctor"],
-    *(["devices", *command] for command in ([], ["list"], ["show"])),
+    *(["devices", *command] for command in ([], ["list"], ["show"], ["reserve"], ["release"])),
+    *(["devices", order] for order in ("drain", "maintain", "resume", "check", "loop")),
     *(["models", *command] for command in ([], ["add"], ["list"], ["show"])),
-    *(["runs", *command] for command in ([], ["list"], ["show"], ["watch"], ["cancel"])),
+    *(["runs", *command] for command in ([], ["list"], ["show"], ["why"], ["watch"], ["cancel"])),
     *(["token", command] for command in ("create", "list", "revoke")),
 ]
 
@@ -51,6 +52,8 @@ def test_every_command_has_json(words, capsys, monkeypatch):
         (["--token", "farm_x", "submit", "net", "--recipes", "all", "--devices", "platform=="], 2, "platform=="),
         (["submit", "net", "--recipes", "all", "--devices", "a=b", "--threads", "1,x"], 2, "--threads 1,x"),
         (["submit", "net", "--recipes", "all", "--devices", "a=b", "--max-seconds", "-1"], 2, "--max-seconds -1"),
+        (["devices", "reserve", "host-a", "--for", "ever"], 2, "--for ever is no duration"),
+        (["devices", "reserve", "host-a", "--for", ""], 2, "is no duration"),
         (["models", "add", "no.onnx", "--inputs", "no.npz"], 2, "No token"),
         (["--token", "farm_x", "models", "add", "no.onnx", "--inputs", "no.npz"], 2, "no.npz"),
     ],

@@ -79,7 +79,8 @@ class Reference:
         levels = sorted(level for (id, level) in self.shares if id == device)
         starved = [level for level in levels if self.shares[device, level].passed_over >= AGES_AFTER]
         for level in starved[::-1] + levels:
-            jobs = [job for job in self.at(device, level) if not self.at_quota(job.user)]
+            owner = self.state.devices[device].reserved_for
+            jobs = [job for job in self.at(device, level) if owner in (None, job.user) and not self.at_quota(job.user)]
             if not jobs:
                 continue
             share = self.shares[device, level]
@@ -98,7 +99,12 @@ class Reference:
             found = []
             for device in self.state.devices.values():
                 blocked = device.host == host and not is_open
-                if device.online and not self.leased[device.id] and not blocked and (best := self.next_of(device.id)):
+                if (
+                    device.in_service
+                    and not self.leased[device.id]
+                    and not blocked
+                    and (best := self.next_of(device.id))
+                ):
                     found.append((best[1].queued_at + best[0] * AGES_AFTER, best[1].id, best))
             if not found:
                 break
@@ -132,7 +138,7 @@ class Reference:
         if any(self.leased[device.id] for device in here):
             return []
         waiting = any(
-            device.online and any(job.device_id == device.id for job in self.ready.values()) for device in here
+            device.in_service and any(job.device_id == device.id for job in self.ready.values()) for device in here
         )
         chosen: list[str] = []
         for key in sorted(self.pending, key=lambda key: (self.state.builds[key].rank, key)):

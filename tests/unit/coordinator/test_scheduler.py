@@ -15,18 +15,23 @@ from farm.coordinator.events import (
     AttemptEnded,
     BuildEnded,
     CancelRequested,
+    DeviceChecked,
+    DeviceOrdered,
     DeviceReleased,
+    DeviceRemembered,
+    DeviceReserved,
     DeviceSeen,
     Event,
     RunAdded,
 )
-from farm.coordinator.instructions import Instruction, SetDevice, StartAttempt, StartBuild
+from farm.coordinator.instructions import CheckDevice, Instruction, StartAttempt, StartBuild
 from farm.coordinator.queue import AGES_AFTER, TOGETHER
 from farm.coordinator.scheduler import BUILDS_IN_A_ROW
 from farm.coordinator.state import FarmState
 from farm.coordinator.views import BuildView, JobView
 from farm.errors import InfrastructureError
-from farm.types import BuildState, Failure, JobState, Priority
+from farm.types import BuildState, DeviceHealth, Failure, JobState, Priority
+from tests.unit.coordinator.devices import bring
 from tests.unit.coordinator.reference import Reference
 
 LOST = Failure.of(InfrastructureError("The worker died.", remedy="Tried again."))
@@ -42,7 +47,7 @@ class Bench:
         self.order: list[JobView] = []  # as they started
         self.next_id = 1
         for device in devices:
-            self.state.apply(DeviceSeen(device, "agent", "bench"))
+            bring(self.state, device)
 
     def submit(self, user: str, *devices: str, priority: Priority = "normal") -> int:
         """One run with a job per device named; its id, which is that of its first job."""
@@ -164,7 +169,7 @@ def test_a_held_back_device_whose_jobs_were_cancelled_takes_no_place_from_anothe
 
 def test_builds_without_end_do_not_keep_their_machine_from_measuring() -> None:
     state = FarmState("head", 1)
-    state.apply(DeviceSeen("a", "agent", "head"))
+    bring(state, "a", host="head")
     job = JobView(1, 1, "ada", "a", frozenset({"k0"}))
     endless = [JobView(n, 2, "ada", "b", frozenset({f"k{n}"})) for n in range(2, 3 * BUILDS_IN_A_ROW)]
     state.apply(RunAdded(1, (job,), (BuildView("k0"),)))
@@ -198,8 +203,9 @@ def test_after_a_restart_a_device_is_free_only_when_all_that_may_have_it_are_don
         for n, one in enumerate(states, 1)
     )
     state.apply(RunAdded(1, jobs, (BuildView("k", BuildState.BUILT),)))
-    assert state.apply(DeviceSeen("a", "agent", "bench")) == [SetDevice("a", online=True, leased=True)]
-    assert SetDevice("a", online=True, leased=True) in state.apply(AttemptEnded(1, 1))
+    state.apply(DeviceRemembered("a", DeviceHealth.GOOD, "", 0, None))
+    assert not any(isinstance(one, CheckDevice) for one in state.apply(DeviceSeen("a", "agent", "bench")))
+    assert not any(isinstance(one, StartAttempt) for one in state.apply(AttemptEnded(1, 1)))
     assert StartAttempt(3, "a", 1) in state.apply(AttemptEnded(2, 1))
 
 
@@ -220,8 +226,8 @@ class Chaos:
         self.streams = self.rng.random() < 0.5  # builds without end
 
     def event(self) -> Event:
-        kinds = ("submit", "build", "end", "release", "see", "lose", "cancel")
-        kind = self.rng.choices(kinds, (4, 8, 12, 1, 3, 0.4, 0.3))[0]
+        kinds = ("submit", "build", "end", "release", "see", "check", "lose", "cancel", "order")
+        kind = self.rng.choices(kinds, (4, 8, 12, 1, 3, 12, 0.4, 0.3, 0.3))[0]
         if kind == "submit" or (self.streams and not self.state.scheduler.pending):
             return self.submit()
         if kind == "build" and self.building:
@@ -234,7 +240,15 @@ class Chaos:
             return AgentLost(self.rng.choice("abc"))
         if kind == "cancel":
             return CancelRequested(self.rng.randrange(1, self.next_run + 1))
-        device = self.rng.choice(self.DEVICES)
+        return self.device_event(kind, self.rng.choice(self.DEVICES))
+
+    def device_event(self, kind: str, device: str) -> Event:
+        if kind == "check":
+            return DeviceChecked(device, self.rng.random() < 0.9, "")
+        if kind == "order":
+            order = self.rng.choice(("drain", "maintain", "resume", "check", "loop"))
+            reservation = DeviceReserved(device, self.rng.choice((None, None, "ada", "bob")))
+            return self.rng.choice((reservation, DeviceOrdered(device, order), DeviceOrdered(device, "resume")))
         return DeviceSeen(device, device[0], device[0])
 
     def answer(self, kind: str) -> Event:
@@ -242,7 +256,7 @@ class Chaos:
         if kind == "release":
             return DeviceReleased(*attempt)
         del self.running[attempt]
-        return AttemptEnded(*attempt, self.rng.choices((None, LOST), (9, 1))[0])
+        return AttemptEnded(*attempt, self.rng.choices((None, LOST), (19, 1))[0])
 
     def submit(self) -> RunAdded:
         jobs = []

@@ -17,9 +17,16 @@ from farm.coordinator.state import (
     BuildEnded,
     BuildView,
     CancelRequested,
+    CheckDevice,
+    DeviceChecked,
+    DeviceLost,
+    DeviceOrdered,
     DeviceReleased,
+    DeviceRemembered,
+    DeviceReserved,
     DeviceSeen,
     EndRun,
+    Event,
     FarmState,
     Instruction,
     JobView,
@@ -31,16 +38,19 @@ from farm.coordinator.state import (
     StartBuild,
     WithdrawAttempt,
 )
-from farm.errors import InfrastructureError, RecipeError
-from farm.types import BuildState, Failure, JobState, Priority, RunState
+from farm.errors import AttemptInterrupted, InfrastructureError, RecipeError
+from farm.types import BuildState, DeviceHealth, DeviceState, Failure, JobState, OrderKind, Priority, RunState
+from tests.unit.coordinator.devices import FixedPace, bring
 from tests.unit.coordinator.reference import Reference
 
+INTERRUPTED = Failure.of(AttemptInterrupted("The head withdrew it.", remedy="Tried again."))
 LOST = Failure.of(InfrastructureError("The worker died.", remedy="Tried again."))
 BROKEN = Failure.of(RecipeError("The converter refuses aten::foo.", remedy="Choose another recipe."))
 DEVICES = ("a-cpu", "b-cpu", "b-gpu")
 USERS = ("ada", "bob", "cleo")
 QUOTA = 2
 KEYS = ("k1", "k2", "k3")
+UNKNOWN_PACE = FixedPace(None, None)
 
 
 def kinds(instructions: list[Instruction], kind: type) -> list:
@@ -51,7 +61,7 @@ def farm_with(
     jobs: list[JobView], *, host: str = "bench", devices: tuple[str, ...] = ("a-cpu",)
 ) -> tuple[FarmState, list]:
     state = FarmState(build_host="head", build_slots=2)
-    out = [instruction for device in devices for instruction in state.apply(DeviceSeen(device, device[0], host))]
+    out = [instruction for device in devices for instruction in bring(state, device, device[0], host)]
     keys = sorted({key for job in jobs for key in job.needs})
     out += state.apply(RunAdded(1, tuple(jobs), tuple(BuildView(key) for key in keys)))
     return state, out
@@ -67,7 +77,7 @@ def test_a_job_goes_from_submission_to_the_end_of_its_run() -> None:
     out = state.apply(BuildEnded("k1"))
     assert kinds(out, StartAttempt) == [StartAttempt(1, "a-cpu", 1)]
     state.apply(AttemptStarted(1, 1))
-    assert SetDevice("a-cpu", online=True, leased=False) in state.apply(DeviceReleased(1, 1))
+    assert [one.state for one in kinds(state.apply(DeviceReleased(1, 1)), SetDevice)] == [DeviceState.ONLINE]
     out = state.apply(AttemptEnded(1, 1))
     assert out == [SetJob(1, JobState.FINISHED, 1), EndRun(1, RunState.FINISHED)]
 
@@ -94,7 +104,7 @@ def test_a_build_whose_worker_died_is_tried_again_but_not_for_ever() -> None:
 
 def test_a_machine_does_not_measure_while_it_builds_but_others_do() -> None:
     state, _ = farm_with([job(1, "k1"), job(2, "k2"), job(3, "k2", device="b-cpu")], host="head")
-    state.apply(DeviceSeen("b-cpu", "b", "elsewhere"))
+    bring(state, "b-cpu", "b", "elsewhere")
     out = state.apply(BuildEnded("k2"))
     assert kinds(out, StartAttempt) == [StartAttempt(3, "b-cpu", 1)]
     assert kinds(state.apply(BuildEnded("k1")), StartAttempt) == [StartAttempt(1, "a-cpu", 1)]
@@ -111,7 +121,7 @@ def test_a_machine_does_not_build_while_it_measures() -> None:
 def test_a_late_result_of_a_superseded_attempt_is_not_counted() -> None:
     state, _ = farm_with([job(1)])
     state.apply(BuildEnded("k1"))
-    assert kinds(state.apply(AttemptEnded(1, 1, LOST)), StartAttempt) == [StartAttempt(1, "a-cpu", 2)]
+    assert kinds(state.apply(AttemptEnded(1, 1, INTERRUPTED)), StartAttempt) == [StartAttempt(1, "a-cpu", 2)]
     assert not state.attempt_is_current(1, 1)
     assert state.apply(AttemptEnded(1, 1)) == []
     assert kinds(state.apply(AttemptEnded(1, 2)), SetJob) == [SetJob(1, JobState.FINISHED, 2)]
@@ -120,9 +130,10 @@ def test_a_late_result_of_a_superseded_attempt_is_not_counted() -> None:
 def test_a_lost_agent_keeps_its_lease_until_that_ends() -> None:
     state, _ = farm_with([job(1), job(2)])
     state.apply(BuildEnded("k1"))
-    assert state.apply(AgentLost("a")) == [SetDevice("a-cpu", online=False, leased=True)]
-    assert not kinds(state.apply(AttemptEnded(1, 1, LOST)), StartAttempt)
-    assert kinds(state.apply(DeviceSeen("a-cpu", "a", "bench")), StartAttempt) == [StartAttempt(1, "a-cpu", 2)]
+    assert not kinds(state.apply(AgentLost("a")), StartAttempt)
+    assert state.devices["a-cpu"].state is DeviceState.LEASED
+    assert not kinds(state.apply(AttemptEnded(1, 1, INTERRUPTED)), StartAttempt)
+    assert kinds(bring(state, "a-cpu", "a"), StartAttempt) == [StartAttempt(1, "a-cpu", 2)]
 
 
 def test_cancel_withdraws_what_runs_and_the_device_goes_on_with_another_run() -> None:
@@ -145,7 +156,8 @@ def test_a_new_coordinator_takes_up_what_the_last_one_left() -> None:
     )
     assert kinds(out, SetBuild)[0].state is BuildState.PENDING, "a build of a former life has died with it"
     assert kinds(out, StartBuild) == [StartBuild("k2")]
-    assert state.apply(DeviceSeen("a-cpu", "a", "bench")) == [SetDevice("a-cpu", online=True, leased=True)]
+    state.apply(DeviceRemembered("a-cpu", DeviceHealth.GOOD, "", 0, None))
+    assert not kinds(state.apply(DeviceSeen("a-cpu", "a", "bench")), CheckDevice), "it measures"
     state.apply(BuildEnded("k2"))
     assert kinds(state.apply(AttemptEnded(1, 2)), StartAttempt) == [StartAttempt(2, "a-cpu", 1)]
 
@@ -153,7 +165,7 @@ def test_a_new_coordinator_takes_up_what_the_last_one_left() -> None:
 def test_a_new_coordinator_does_not_build_for_jobs_that_have_ended() -> None:
     failed = JobView(1, 1, "ada", "a-cpu", frozenset({"k1"}), state=JobState.FAILED)
     state = FarmState("a", 2)
-    state.apply(DeviceSeen("a-cpu", "a", "a"))
+    bring(state, "a-cpu", "a", "a")
     views = (BuildView("k1", BuildState.FAILED), BuildView("k2", BuildState.BUILT))
     out = state.apply(RunAdded(1, (failed, job(2, "k2")), views))
     assert not kinds(out, SetBuild)
@@ -176,11 +188,14 @@ class Farm(RuleBasedStateMachine):
         self.run_ends: Counter[int] = Counter()
         self.open: dict[str, tuple[int, int]] = {}  # device -> attempt that agents may believe to hold it
         self.building: set[str] = set()
+        self.checking: set[str] = set()
         self.jobs_of: dict[int, set[int]] = {}
 
-    def feed(self, event: object) -> tuple[tuple[int, int], ...]:
+    def feed(self, event: Event) -> tuple[tuple[int, int], ...]:
         started = []
-        out = self.state.apply(event)  # type: ignore[arg-type]
+        released = self._released_by(event)
+        out = self.state.apply(event)
+        self.open = {device: held for device, held in self.open.items() if held != released}
         attempts, builds = self.reference.expect(out)
         assert [(one.job_id, one.device_id) for one in kinds(out, StartAttempt)] == attempts
         assert [one.key for one in kinds(out, StartBuild)] == builds
@@ -194,6 +209,8 @@ class Farm(RuleBasedStateMachine):
                         self.open = {d: held for d, held in self.open.items() if held[0] != job_id}
                 case StartAttempt(job_id, device_id, epoch):
                     assert device_id not in self.open, "a device is leased once"
+                    assert self.state.devices[device_id].in_service, "a device out of service gets no job"
+                    assert self.state.devices[device_id].reserved_for in (None, self.state.jobs[job_id].user)
                     assert not (device_id == "a-cpu" and self.building), "a building machine does not measure"
                     self.open[device_id] = (job_id, epoch)
                     started.append((job_id, epoch))
@@ -201,12 +218,27 @@ class Farm(RuleBasedStateMachine):
                     assert key not in self.building, "nothing is built twice at a time"
                     assert "a-cpu" not in self.open, "a measuring machine does not build"
                     self.building.add(key)
-                case SetDevice(device_id, _, leased):
-                    if not leased:
-                        self.open.pop(device_id, None)
+                case CheckDevice(device_id, _):
+                    assert device_id not in self.open, "a device that measures is left alone"
+                    assert device_id not in self.checking, "a device is checked once at a time"
+                    self.checking.add(device_id)
+                case WithdrawAttempt(job_id, _):
+                    self.open = {d: held for d, held in self.open.items() if held[0] != job_id}
                 case EndRun(run_id, _):
                     self.run_ends[run_id] += 1
         return tuple(started)
+
+    def _released_by(self, event: Event) -> tuple[int, int] | None:
+        match event:
+            case DeviceReleased(job_id, epoch) | AttemptEnded(job_id, epoch):
+                return job_id, epoch
+            case DeviceChecked(id):
+                self.checking.discard(id)
+            case DeviceLost(id):
+                self.checking.discard(id)
+            case AgentLost(agent):
+                self.checking -= {id for id in self.checking if id[0] == agent}
+        return None
 
     @rule(
         target=attempts,
@@ -235,6 +267,26 @@ class Farm(RuleBasedStateMachine):
     @rule(target=attempts, device=st.sampled_from(DEVICES))
     def see(self, device: str) -> object:
         return _several(self.feed(DeviceSeen(device, device[0], device[0])))
+
+    @rule(target=attempts, device=st.sampled_from(DEVICES), passed=st.sampled_from((True, True, False)))
+    def check(self, device: str, passed: bool) -> object:
+        return _several(self.feed(DeviceChecked(device, passed, "looked at")))
+
+    @rule(target=attempts, device=st.sampled_from(DEVICES))
+    def unplug(self, device: str) -> object:
+        return _several(self.feed(DeviceLost(device)))
+
+    @rule(
+        target=attempts,
+        device=st.sampled_from(DEVICES),
+        kind=st.sampled_from(("drain", "maintain", "resume", "check", "loop")),
+    )
+    def order(self, device: str, kind: OrderKind) -> object:
+        return _several(self.feed(DeviceOrdered(device, kind)))
+
+    @rule(target=attempts, device=st.sampled_from(DEVICES), user=st.sampled_from((None, *USERS)))
+    def reserve(self, device: str, user: str | None) -> object:
+        return _several(self.feed(DeviceReserved(device, user)))
 
     @rule(target=attempts, agent=st.sampled_from("ab"))
     def lose(self, agent: str) -> object:
@@ -278,14 +330,19 @@ class Farm(RuleBasedStateMachine):
     @invariant()
     def every_job_can_say_why_it_waits(self) -> None:
         for one in self.state.jobs.values():
-            text = explain(self.state, one.id, 10.0)
-            assert (one.device_id if one.state is not JobState.WAITING else "build") in text
+            told = explain(self.state, one.id, UNKNOWN_PACE)
+            assert (one.device_id if one.state is not JobState.WAITING else "build") in told.text
+            assert told.starts_in_seconds is None, "nothing is known of how long jobs take"
 
     def teardown(self) -> None:
         """Whatever happened: with devices back and builds answered, every job comes to an end."""
         for device in DEVICES:
             self.feed(DeviceSeen(device, device[0], device[0]))
+            self.feed(DeviceReserved(device, None))
+            self.feed(DeviceOrdered(device, "resume"))
         for _ in range(10 * self.next_job + 30):
+            for device in sorted(self.checking):
+                self.feed(DeviceChecked(device, True, ""))
             for key in sorted(self.building):
                 self.end_build(key, None)
             for held in list(self.open.values()):

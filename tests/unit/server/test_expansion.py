@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from farm.errors import RecipeSpecError, SelectorError, TooLargeError, UserError
 from farm.server.expansion import MAX_JOBS, Expansion, expand
-from farm.types import Device, DeviceState, Model, ModelFormat, Quantize, Recipe, RecipeInfo, RunSpec, Scenario
+from farm.types import (
+    Device,
+    DeviceHealth,
+    DeviceState,
+    Model,
+    ModelFormat,
+    Quantize,
+    Recipe,
+    RecipeInfo,
+    RunSpec,
+    Scenario,
+)
 from tests.values import device, model, recipe, recipe_info, run_spec, sha256
 
 REFERENCE = recipe("reference")
@@ -65,12 +76,59 @@ def test_recipes_that_differ_in_name_only_share_a_build() -> None:
     assert len(made.builds) == 1
 
 
-def test_an_offline_device_waits_and_the_job_says_so_if_all_are() -> None:
-    away = device("away", state=DeviceState.OFFLINE)
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"state": DeviceState.OFFLINE}, "offline"),
+        ({"maintenance": "new battery"}, "in maintenance (new battery)"),
+        ({"health": DeviceHealth.BAD, "health_reason": "reboot: no answer"}, "bad (reboot: no answer)"),
+    ],
+)
+def test_where_no_device_is_in_service_jobs_wait_and_say_so(changes: dict, says: str) -> None:
+    away = device("away").model_copy(update=changes)
     some = expanded(run_spec(), [away, device("here")])
     assert {job.reason for job in some.jobs} == {""}
-    none = expanded(run_spec(), [away])
-    assert {job.reason for job in none.jobs} == {"warning: every device that matches is offline; waits for away"}
+    for devices in ("each", "any(1)"):
+        none = expanded(run_spec(devices=devices), [away])
+        assert {job.reason for job in none.jobs} == {
+            f"warning: every device that matches is out of service; waits for away, which is {says}"
+        }
+
+
+def test_where_there_is_a_choice_jobs_have_a_pool_and_a_slot_each_device() -> None:
+    fleet = [device(f"d{n}", soc="A17" if n < 3 else "SM8650") for n in range(4)]
+    made = expanded(run_spec(devices="any(2)"), fleet)
+    assert made.pools == {1: ("d0", "d1", "d2", "d3")}
+    assert {job.pool for job in made.jobs} == {1}
+    slots = {job.device_id: {each.slot for each in made.jobs if each.device_id == job.device_id} for job in made.jobs}
+    assert sorted(slots.values()) == [{0}, {1}]
+    per = expanded(run_spec(devices="one per soc"), fleet)
+    assert per.pools == {1: ("d0", "d1", "d2")}
+    assert {(job.pool, job.slot) for job in per.jobs if job.device_id != "d3"} == {(1, 0)}
+    assert {job.pool for job in per.jobs if job.device_id == "d3"} == {None}, "there is no other SM8650"
+    assert expanded(run_spec(devices="each"), fleet).pools == {}
+
+
+class TestAbility:
+    FLEET = (device("bare", runtimes=("pytorch",), soc="A17"), device("small", cpu_count=2), device("good"))
+
+    def spec(self, devices: str) -> RunSpec:
+        return run_spec(devices=devices, scenarios=(Scenario(threads=4),))
+
+    def test_a_choice_is_made_among_those_that_can_run_it(self) -> None:
+        made = expanded(self.spec("any(1)"), self.FLEET)
+        assert {job.device_id for job in made.jobs} == {"good"}
+        assert made.pools == {}, "the others cannot take its place"
+
+    def test_too_few_can(self) -> None:
+        with pytest.raises(UserError, match=r"any\(2\) wants 2, and 1 of the 3 that match can run this") as caught:
+            expanded(self.spec("any(2)"), self.FLEET)
+        assert "bare cannot run onnxruntime: no runtime onnxruntime there" in caught.value.message
+        assert "fewer devices" in caught.value.remedy
+
+    def test_a_value_of_the_key_none_of_whose_devices_can(self) -> None:
+        with pytest.raises(UserError, match=r"No device with soc=A17 can run this\. bare cannot run onnxruntime"):
+            expanded(self.spec("one per soc"), self.FLEET)
 
 
 def test_a_selector_that_matches_nothing_says_which_term_excluded_what() -> None:
@@ -118,6 +176,7 @@ def test_devices_that_lack_the_runtime_or_the_cpus_are_named() -> None:
     with pytest.raises(UserError) as caught:
         expanded(run_spec(scenarios=(Scenario(threads=4),)), fleet)
     assert caught.value.message == (
+        "Not every device that matches can run this. "
         "bare cannot run onnxruntime: no runtime onnxruntime there. 4 threads are more than the CPUs of small (2)."
     )
     assert "Add runtime=onnxruntime, cpu_count>=4 to the selector" in caught.value.remedy

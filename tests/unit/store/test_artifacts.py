@@ -70,6 +70,13 @@ def test_an_empty_file_is_a_file(store: ArtifactStore) -> None:
     assert store.exists(empty)
 
 
+def test_the_same_store_is_known_by_its_id_and_another_one_is_not(store: ArtifactStore, tmp_path: Path) -> None:
+    there = (tmp_path / "other").as_uri()
+    assert ArtifactStore.id_at(there) is None and not (tmp_path / "other").exists()
+    assert store.id() == store.id() != ArtifactStore(there).id() == ArtifactStore.id_at(there)
+    assert ArtifactStore.id_at("nosuch://farm") is None
+
+
 class TestNothingStaysBehind:
     @pytest.fixture
     def store(self, tmp_path) -> ArtifactStore:

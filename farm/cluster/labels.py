@@ -1,0 +1,68 @@
+"""What the labels of a Ray node say about it, and how a build finds a node that can do it (docs/cluster.md)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from typing import Any
+
+AGENT = "farm.io/agent"
+BUILD = "farm.io/build"
+GPU = "farm.io/gpu"
+_RUNTIME = "farm.io/builds-"  # one label per runtime: a node has many, and a label one value
+_YES = "true"
+_GPU_TIMEOUT_SECONDS = 20.0
+
+
+def of_agent(name: str) -> dict[str, str]:
+    return {AGENT: name}
+
+
+def of_builder(runtimes: Iterable[str], *, gpu: bool) -> dict[str, str]:
+    """Of a node that builds for these runtimes."""
+    return {BUILD: _YES} | {_RUNTIME + runtime: _YES for runtime in sorted(runtimes)} | ({GPU: _YES} if gpu else {})
+
+
+def selector_for(runtime: str) -> dict[str, str]:
+    """What a node has to carry for a build for this runtime."""
+    return {BUILD: _YES, _RUNTIME + runtime: _YES}
+
+
+def agent_names(nodes: Iterable[dict[str, Any]]) -> set[str]:
+    """``nodes``: as ``ray.nodes()`` gives them."""
+    return {node["Labels"][AGENT] for node in nodes if node["Alive"] and AGENT in node["Labels"]}
+
+
+def buildable_runtimes(nodes: Iterable[dict[str, Any]]) -> set[str]:
+    """What the nodes that are alive and have a slot can build for. Ray lets a task that no node can take wait
+    for ever without a word, so this is ours to look at."""
+    return {
+        key.removeprefix(_RUNTIME)
+        for node in nodes
+        if _builds(node)
+        for key, value in node["Labels"].items()
+        if key.startswith(_RUNTIME) and value == _YES
+    }
+
+
+def build_slots(nodes: Iterable[dict[str, Any]]) -> int:
+    """How many builds the nodes that are alive take at a time."""
+    return sum(int(node["Resources"]["CPU"]) for node in nodes if _builds(node))
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver answers here with a GPU: torch knows as well, but takes seconds to load."""
+    if shutil.which("nvidia-smi") is None:
+        return False
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, timeout=_GPU_TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False  # a driver that hangs is of no use
+    return done.returncode == 0 and b"GPU" in done.stdout
+
+
+def _builds(node: dict[str, Any]) -> bool:
+    return bool(node["Alive"] and node["Labels"].get(BUILD) == _YES and node["Resources"].get("CPU", 0) >= 1)

@@ -1,0 +1,122 @@
+"""Looks after the devices: carries out what people asked of them, runs their checks, minds when something falls due."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from farm.coordinator import state as st
+from farm.errors import InfrastructureError
+from farm.store.reading import Reading
+from farm.store.transaction import Transaction
+from farm.types import CheckStep, DeviceCheck, DeviceHealth, DeviceOrder
+
+if TYPE_CHECKING:
+    from farm.coordinator.coordinator import Coordinator
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.5
+_LOOP_PAUSE_SECONDS = 5.0  # between the checks of a looping device
+_GATHER_SECONDS = 0.02  # a fleet that appears is checked at once: its results are committed together
+
+
+class Caretaker:
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._farm = coordinator
+        self._checked: list[DeviceCheck] = []
+        self._due: list[tuple[float, str]] = []  # heap: when (monotonic) a bad device is checked again
+        self._reserved: dict[str, datetime] = {}  # device -> until when
+
+    def remember(self, reading: Reading) -> list[st.Event]:
+        """What the store knows of devices, as events for a new state machine."""
+        events: list[st.Event] = []
+        for device in reading.devices():
+            events.append(
+                st.DeviceRemembered(device.id, device.health, device.health_reason, device.failures, device.maintenance)
+            )
+            if device.health is DeviceHealth.BAD:
+                self.quarantine(device.id)
+        for reservation in reading.reservations(datetime.now(UTC)):
+            self._reserved[reservation.device_id] = reservation.until
+            events.append(st.DeviceReserved(reservation.device_id, reservation.user))
+        return events
+
+    def quarantine(self, device_id: str) -> None:
+        """It gets no jobs; it is checked again after a while, should it have mended."""
+        heapq.heappush(self._due, (time.monotonic() + self._farm.settings.health_recheck_seconds, device_id))
+
+    def tick(self) -> None:
+        """Take in new orders, and what has fallen due."""
+        with self._farm.store.reading() as reading:
+            orders = reading.device_orders()
+            events = [self._event(order, reading) for order in orders]
+        events += [*self._ended_reservations(), *self._due_checks()]
+
+        def write(tx: Transaction) -> None:
+            for order in orders:
+                tx.drop_order(order.id)
+
+        if events:
+            self._farm.turn(*events, writing=write)
+
+    async def check(self, device_id: str, step: CheckStep, *, looping: bool) -> None:
+        """Until its agent has answered, or nobody waits for the answer any more."""
+        if looping:
+            await asyncio.sleep(_LOOP_PAUSE_SECONDS)
+        while (device := self._farm.state.devices[device_id]).checking:
+            try:
+                if (follower := self._farm.follower(device.agent)) is not None:
+                    self._take(await follower.check(device_id, step))
+                    return
+            except InfrastructureError as error:
+                log.warning("check of %s: %s", device_id, error)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _event(self, order: DeviceOrder, reading: Reading) -> st.Event:
+        if order.kind != "reserve":
+            log.info("%s is told to %s by %s (%s)", order.device_id, order.kind, order.by, order.reason)
+            return st.DeviceOrdered(order.device_id, order.kind, order.reason)
+        reservation = reading.reservation(order.device_id, datetime.now(UTC))
+        if reservation is None:
+            self._reserved.pop(order.device_id, None)
+            return st.DeviceReserved(order.device_id, None)
+        self._reserved[order.device_id] = reservation.until
+        return st.DeviceReserved(order.device_id, reservation.user)
+
+    def _ended_reservations(self) -> list[st.Event]:
+        now = datetime.now(UTC)  # reservations are agreed between people, by the clock on the wall
+        ended = [device_id for device_id, until in self._reserved.items() if until <= now]
+        for device_id in ended:
+            del self._reserved[device_id]
+        return [st.DeviceReserved(device_id, None) for device_id in ended]
+
+    def _due_checks(self) -> list[st.Event]:
+        events: list[st.Event] = []
+        while self._due and self._due[0][0] <= time.monotonic():
+            _, device_id = heapq.heappop(self._due)
+            if self._farm.state.devices[device_id].health is DeviceHealth.BAD:
+                events.append(st.DeviceOrdered(device_id, "check"))
+        return events
+
+    def _take(self, check: DeviceCheck) -> None:
+        if not check.passed:
+            log.warning("%s failed its check (%s): %s", check.device_id, check.step, check.detail)
+        if not self._checked:
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, lambda: self._farm.spawn(self._commit_checks()))
+        self._checked.append(check)
+
+    async def _commit_checks(self) -> None:
+        checks, self._checked = self._checked, []
+
+        def write(tx: Transaction) -> None:
+            for check in checks:
+                tx.add_device_check(check)
+
+        self._farm.turn(*(st.DeviceChecked(one.device_id, one.passed, one.detail) for one in checks), writing=write)

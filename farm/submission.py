@@ -1,0 +1,48 @@
+"""What a client makes of the arguments of ``submit``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from farm.errors import RecipeSpecError, UserError
+from farm.types import Model, Recipe, RecipeInfo, RunSpec
+
+Recipes = Sequence[str | dict[str, Any] | Recipe] | Literal["all"]
+
+
+def run_spec(**fields: Any) -> RunSpec:
+    """Raises UserError."""
+    try:
+        return RunSpec(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{where}: {first['msg']}.", remedy="Correct it and submit again.") from error
+
+
+def parse_recipes(wanted: Sequence[str | dict[str, Any] | Recipe]) -> tuple[Recipe, ...]:
+    """Raises RecipeSpecError."""
+    from farm.recipes.presets import parse
+
+    if not wanted:
+        raise RecipeSpecError("No recipe was given.", remedy='Name some, or say "all"; `farm recipes` lists them.')
+    return tuple(parse(recipe) for recipe in ([wanted] if isinstance(wanted, str) else wanted))
+
+
+def recipes_for(model: Model, infos: Sequence[RecipeInfo], url: str) -> tuple[Recipe, ...]:
+    """All that are usable at the farm and take the model. Raises RecipeSpecError if none does."""
+    found = tuple(info.recipe for info in infos if info.usable and model.spec.format in info.accepts)
+    if not found:
+        raise RecipeSpecError(
+            f"No recipe is usable at {url} for a model in {model.spec.format} format.",
+            remedy="`farm recipes` shows what each one lacks.",
+        )
+    return found
+
+
+def is_uploaded(model: object) -> bool:
+    return isinstance(model, Model) or (isinstance(model, str) and not Path(model).is_file())
