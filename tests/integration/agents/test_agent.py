@@ -184,7 +184,7 @@ def test_a_time_out_kills_the_harness(bench: Bench) -> None:
 def test_an_agent_ends_what_the_head_no_longer_holds(bench: Bench, end: str) -> None:
     async def scene() -> None:
         async with bench.agent() as agent:
-            agent.start(bench.lease(protocol=ENDLESS, ttl_seconds=30 if end == "withdrawn" else 1))
+            agent.start(bench.lease(protocol=ENDLESS, ttl_seconds=30 if end == "withdrawn" else 3))
             started = await next_event(agent)
             harness = harness_of(bench)
             if end == "withdrawn":

@@ -147,6 +147,18 @@ def test_virtual_devices_are_not_mixed_with_real_ones() -> None:
     assert Comparison([fake]).best().setting.virtual  # nothing real that it could be mixed with
 
 
+def test_what_was_simulated_says_so_and_has_no_parity() -> None:
+    fake = finished(
+        "onnxruntime", series(0.001, 400), on=device("a-virtual-phone", virtual=True), parity=None, simulated=True,
+        absent={"parity": "virtual device: the artifact is not run"},
+    )  # fmt: skip
+    found = Comparison([fake])
+    (row,) = found.rows
+    assert row.to_dict()["verdict"] == "trusted"
+    assert row.to_dict()["parity_cosine"] is None
+    assert "simulated: The device is virtual" in str(found)
+
+
 def test_jobs_on_their_way_are_shown_as_such() -> None:
     waiting = JobOutcome(job=job("executorch", id=11, state=JobState.QUEUED), device=device())
     cancelled = JobOutcome(
