@@ -29,7 +29,7 @@ from agents.health import HealthChecks, refused
 from agents.hooks import Hooks
 from agents.journal import Journal, JournalUnwritable
 from farm.config import Settings
-from farm.errors import FarmError, InfrastructureError, InternalError
+from farm.errors import AttemptInterrupted, DeviceBusyError, FarmError, InfrastructureError, InternalError
 from farm.types import AgentEvent, AgentInfo, CheckStep, DeviceCheck, Failure, Lease, Measurement
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Agent:
         """Begin an attempt and return at once. A repeated call does nothing.
 
         It waits for the post-lease hook of the attempt before. Raises InfrastructureError when the device is not here,
-        is in use by another attempt or is being checked, and when a newer attempt of the job was here. Raises
+        and when a newer attempt of the job was here, DeviceBusyError while another attempt or a check has it. Raises
         JournalUnwritable when it may be tried again while the lease lives.
         """
         if lease.attempt_id in self._attempts:
@@ -104,11 +104,11 @@ class Agent:
         driver = self._attached.driver_of(lease.device_id)
         holder = self._holders.get(lease.device_id)
         if holder and not holder.ending:
-            raise InfrastructureError(
-                f"{lease.device_id} still runs attempt {holder.lease.attempt_id}.", remedy="The job is queued again."
+            raise DeviceBusyError(
+                f"{lease.device_id} still runs attempt {holder.lease.attempt_id}.", remedy="Ask again in a moment."
             )
         if self._health.is_checking(lease.device_id):
-            raise InfrastructureError(f"{lease.device_id} is being checked.", remedy="The job is queued again.")
+            raise DeviceBusyError(f"{lease.device_id} is being checked.", remedy="Ask again in a moment.")
         try:
             self._fence.admit(lease)
         except InfrastructureError as error:
@@ -250,7 +250,7 @@ class Agent:
         process dies too, the next one finds in the journal that the attempt has no end."""
         end = self._unwritten.setdefault(lease.attempt_id, (lease, measurement, failure, device_failure))
         try:
-            self._journal.end(*end)
+            self._journal.end(*end, blocked=self._attached.blocked(lease.device_id))
         except JournalUnwritable as error:
             log.warning("attempt %d: %s", lease.attempt_id, error)
             return
@@ -301,7 +301,7 @@ class Agent:
 
 
 def _interrupted(reason: str) -> Failure:
-    return Failure.of(InfrastructureError(f"The attempt was ended: {reason}.", remedy="The job is tried again."))
+    return Failure.of(AttemptInterrupted(f"The attempt was ended: {reason}.", remedy="The job is tried again."))
 
 
 def _tail(path: Path, limit_bytes: int = 4000) -> str:

@@ -45,6 +45,11 @@ class Attached:
         """Raises InfrastructureError when it is not here now."""
         return self._with_hooks(self._find(device_id)[1])
 
+    def blocked(self, device_id: str) -> str:
+        """Why nothing may start on it now; nothing is known of a device that is not here."""
+        self._refresh()
+        return next((index[device_id].blocked for index in self._index.values() if device_id in index), "")
+
     def _find(self, device_id: str) -> tuple[str, Device]:
         self._refresh()
         for name, index in self._index.items():

@@ -97,11 +97,15 @@ class Journal:
         measurement: Measurement | None = None,
         failure: Failure | None = None,
         device_failure: Failure | None = None,
+        blocked: str = "",
     ) -> AgentEvent:
-        """Record how an attempt ended, and what is wrong with its device since, and take it off the running ones."""
+        """Record how an attempt ended, and what is the matter with its device since, and take it off the running
+        ones."""
         with self._transaction():
             self._db.execute("DELETE FROM attempts WHERE attempt_id=?", (lease.attempt_id,))
-            return self._append(lease, "measured" if measurement else "failed", measurement, failure, device_failure)
+            return self._append(
+                lease, "measured" if measurement else "failed", measurement, failure, device_failure, blocked
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -124,6 +128,7 @@ class Journal:
         measurement: Measurement | None = None,
         failure: Failure | None = None,
         device_failure: Failure | None = None,
+        blocked: str = "",
     ) -> AgentEvent:
         event = AgentEvent(
             seq=0,
@@ -134,6 +139,7 @@ class Journal:
             measurement=measurement,
             failure=failure,
             device_failure=device_failure,
+            blocked=blocked,
         )
         cursor = self._db.execute(
             "INSERT INTO events (attempt_id, event) VALUES (?, ?)", (lease.attempt_id, event.model_dump_json())

@@ -69,7 +69,8 @@ class Caretaker:
         while (device := self._farm.state.devices[device_id]).checking:
             try:
                 if (follower := self._farm.follower(device.agent)) is not None:
-                    return await self._take(await follower.check(device_id, step))
+                    await self._take(await follower.check(device_id, step))
+                    return
             except InfrastructureError as error:
                 log.warning("check of %s: %s", device_id, error)
             await asyncio.sleep(_RETRY_SECONDS)

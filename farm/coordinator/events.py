@@ -71,6 +71,14 @@ class DeviceFailed:
 
 
 @dataclass(frozen=True)
+class DeviceBlocked:
+    """Its agent lets nothing start on it for now; ``DeviceSeen`` says when that is over."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class DeviceOrdered:
     id: str
     kind: OrderKind
@@ -119,6 +127,7 @@ DeviceEvent = (
     | DeviceLost
     | DeviceChecked
     | DeviceFailed
+    | DeviceBlocked
     | DeviceOrdered
     | DeviceReserved
     | AgentLost

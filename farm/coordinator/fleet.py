@@ -13,6 +13,7 @@ from collections import defaultdict
 
 from farm.coordinator.events import (
     AgentLost,
+    DeviceBlocked,
     DeviceChecked,
     DeviceEvent,
     DeviceFailed,
@@ -62,6 +63,9 @@ class Fleet:
                 self._take_check(event)
             case DeviceFailed(id, failure):
                 self.fail(self[id], failure)
+            case DeviceBlocked(id, reason):
+                self[id].blocked = reason
+                self.note(self[id])
             case DeviceOrdered():
                 self._obey(event)
             case DeviceReserved(id, user):

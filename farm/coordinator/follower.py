@@ -166,7 +166,7 @@ class AgentFollower:
                 recorded.append(event)
             else:
                 self._farm.leases.close(event.attempt_id)
-                happened += self._device_failures(lease.job_id, event)
+                happened += self._device_news(self._farm.state.jobs[lease.job_id].device_id, event)
                 if event.measurement is None:
                     happened.append(st.AttemptEnded(lease.job_id, event.epoch, event.failure))
                     recorded.append(event)
@@ -192,9 +192,17 @@ class AgentFollower:
         task.add_done_callback(lambda _: self._farm.concluding.pop(event.attempt_id))
         return task
 
-    def _device_failures(self, job_id: int, event: AgentEvent) -> list[st.Event]:
-        device_id = self._farm.state.jobs[job_id].device_id
-        return [st.DeviceFailed(device_id, event.device_failure)] if event.device_failure else []
+    def _device_news(self, device_id: str, event: AgentEvent) -> list[st.Event]:
+        """To be known before the device's next job."""
+        news: list[st.Event] = []
+        if event.device_failure:
+            news.append(st.DeviceFailed(device_id, event.device_failure))
+        if event.blocked and (device := self._seen.get(device_id)):
+            news.append(st.DeviceBlocked(device_id, event.blocked))
+            # Asked anew about all of its devices, the agent says also of this one when that is over.
+            self._seen[device_id] = device.model_copy(update={"blocked": event.blocked})
+            self._revision = ""
+        return news
 
     async def _take_result(self, job_id: int, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
         try:

@@ -62,6 +62,7 @@ class AgentEvent(Frozen):
     """One line of an agent's journal: delivered at least once, committed once, then acknowledged.
 
     ``device_failure``: what went wrong with the device afterwards (a post-lease hook), which is not the attempt's.
+    ``blocked``: why its device may not start another one yet, as in ``Device``.
     """
 
     seq: int
@@ -72,6 +73,7 @@ class AgentEvent(Frozen):
     measurement: Measurement | None = None
     failure: Failure | None = None
     device_failure: Failure | None = None
+    blocked: str = ""
 
 
 class HeadStarted(Frozen):

@@ -17,6 +17,7 @@ from farm.coordinator.follower import AgentFollower
 from farm.errors import InfrastructureError
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
+from farm.store.transaction import JobChange
 from farm.types import AgentEvent, BuildState, JobState
 from tests.integration.store.test_transaction import FAILURE, KEYS, submit
 from tests.unit.analysis.outcomes import measurement
@@ -39,7 +40,7 @@ class Bench:
                 tx.set_build(key, BuildState.BUILT, artifact(key), None)
             self.job = tx.jobs(run.id)[0]
             self.attempt_id = tx.add_attempt(self.job.id, 1, self.job.device_id, "lab", NOW)
-            tx.set_job(self.job.id, JobState.RUNNING, epoch=1)
+            tx.set_jobs([JobChange(self.job.id, JobState.RUNNING, epoch=1)])
 
     def take(self, *, times: int = 1) -> None:
         """The agent reports a measurement."""
@@ -50,7 +51,7 @@ class Bench:
             async with asyncio.TaskGroup() as self.coordinator._tasks:
                 lab = AgentFollower("lab", self.coordinator)
                 for _ in range(times):
-                    task = lab._take("journal", event)
+                    ((_, task),) = lab._take("journal", [event])
                     assert task is not None
                     await task
 
@@ -72,7 +73,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_what_a_superseded_attempt_measured_is_kept_once_and_is_no_result(bench: Bench) -> None:
     with bench.store.transaction() as tx:
         tx.end_attempt(bench.attempt_id, "failed", NOW, FAILURE)  # its lease ran out
-        tx.set_job(bench.job.id, JobState.QUEUED)
+        tx.set_jobs([JobChange(bench.job.id, JobState.QUEUED)])
     bench.take(times=2)
     with bench.store.reading() as reading:
         (attempt,) = reading.attempts_of(bench.job.id)

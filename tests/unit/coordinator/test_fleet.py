@@ -6,6 +6,7 @@ import pytest
 
 from farm.coordinator.events import (
     AttemptEnded,
+    DeviceBlocked,
     DeviceChecked,
     DeviceFailed,
     DeviceLost,
@@ -193,7 +194,7 @@ def test_a_reserved_device_goes_on_with_the_jobs_of_who_reserved_it_only() -> No
 
 def test_a_blocked_device_waits_until_its_agent_says_otherwise() -> None:
     state = farm(jobs=2)
-    state.apply(seen(blocked="too hot: 41.2 °C > 35 °C"))
+    state.apply(DeviceBlocked("a", "too hot: 41.2 °C > 35 °C"))
     assert not started(state.apply(AttemptEnded(1, 1)))
     assert started(state.apply(seen())) == [2]
 
