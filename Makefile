@@ -30,7 +30,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format $(SOURCES)
 
 # `make bench NAME=harness` runs one.
-BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan recovery)
+BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery)
 bench: $(VENV)/.installed
 	@for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name || exit 1; done
 

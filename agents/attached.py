@@ -34,7 +34,8 @@ class Attached:
 
     def devices(self) -> tuple[Device, ...]:
         self._refresh()
-        return tuple(itertools.chain.from_iterable(index.values() for index in self._index.values()))
+        found = itertools.chain.from_iterable(index.values() for index in self._index.values())
+        return tuple(map(self._with_hooks, found)) if self._hooks else tuple(found)
 
     def driver_of(self, device_id: str) -> Driver:
         """Raises InfrastructureError when the device is not here now."""
@@ -42,7 +43,7 @@ class Attached:
 
     def device(self, device_id: str) -> Device:
         """Raises InfrastructureError when it is not here now."""
-        return self._find(device_id)[1]
+        return self._with_hooks(self._find(device_id)[1])
 
     def _find(self, device_id: str) -> tuple[str, Device]:
         self._refresh()
@@ -69,15 +70,13 @@ class Attached:
         taken: set[str] = set()
         indices = {}
         for name, answer in self._answers.items():
-            indices[name] = {device.id: self._with_hooks(device) for device in answer if device.id not in taken}
+            indices[name] = {device.id: device for device in answer if device.id not in taken}
             if len(indices[name]) < len(answer):
                 log.error("driver %s offers devices that others offer, too: they are left out", name)
             taken.update(indices[name])
         return indices
 
     def _with_hooks(self, device: Device) -> Device:
-        if not self._hooks:
-            return device
         offered = {*device.recovery} | ({"power-cycle"} & {*self._hooks})
         recovery = tuple(step for step in get_args(RecoveryStep) if step in offered)
         return device.model_copy(update={"hooks": self._hooks, "recovery": recovery})

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     max_builds: int | None = Field(default=None, ge=1)  # at a time; default: as many as the cluster has slots
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
     health_recheck_seconds: float = Field(default=600.0, gt=0)  # of a quarantined device
+    retention_days: float | None = Field(default=None, gt=0)  # of runs that ended; default: for ever
     # quotas; None: no limit
     devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended

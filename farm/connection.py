@@ -106,11 +106,10 @@ class Connection:
         )
         return self._parse(response, kind)
 
-    async def delete(self, path: str, kind: type[T]) -> T:
-        """DELETE ``path``; the answer as a value of type ``kind``. Sent once."""
+    async def delete(self, path: str) -> None:
+        """DELETE ``path``. Sent once, whatever happens."""
         self.check_token()
-        response = await self._send(lambda: self._http.build_request("DELETE", path), attempts=1, retry_on=())
-        return self._parse(response, kind)
+        await self._send(lambda: self._http.build_request("DELETE", path), attempts=1, retry_on=())
 
     async def upload(self, blob: Blob, path: Path) -> bool:
         """Send the file unless the farm has it; False if it did. A lost connection is tried again: a blob is

@@ -42,10 +42,10 @@ class Fleet:
             f"{_path(id)}/reservation", Reservation, {"seconds": seconds, "reason": reason}
         )
 
-    async def release(self, id: str) -> Device:
+    async def release(self, id: str) -> None:
         """Give the device back before its time. Raises NotFoundError if it is not reserved, ForbiddenError if it is
         somebody else's and you are no admin."""
-        return await self.connection.delete(f"{_path(id)}/reservation", Device)
+        await self.connection.delete(f"{_path(id)}/reservation")
 
 
 def _path(id: str) -> str:

@@ -60,6 +60,10 @@ class AsyncRunHandle:
         self.info = await self.connection.post(f"/runs/{self.id}/cancel", Run)
         return self
 
+    async def delete(self) -> None:
+        """The run with its results, for good. Raises ConflictError while it is active."""
+        await self.connection.delete(f"/runs/{self.id}")
+
     async def outcomes(self) -> list[JobOutcome]:
         """Every job, with its device, artifact and result as far as they are known."""
         return await self.connection.get(f"/runs/{self.id}/outcomes", list[JobOutcome])
@@ -224,6 +228,9 @@ class RunHandle:
     def wait(self, progress: bool = False, timeout_seconds: float | None = None) -> RunHandle:
         self._loop.call(self._handle.wait(progress, timeout_seconds))
         return self
+
+    def delete(self) -> None:
+        self._loop.call(self._handle.delete())
 
     def outcomes(self) -> list[JobOutcome]:
         return self._loop.call(self._handle.outcomes())

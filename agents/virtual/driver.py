@@ -69,7 +69,7 @@ class VirtualDriver:
         ]
         self._devices = {device.id: device for device in devices}
         self._kinds = {device.id: kind for device, kind in zip(devices, kinds, strict=True)}
-        self._shown = tuple(devices)
+        self._shown, self._changed = tuple(devices), False
         self._away_until_seconds: dict[str, float] = {}
         self._hot: dict[str, tuple[float, Device]] = {}  # until when, and how it is shown
         self._changes: list[tuple[float, str]] = []  # heap of (when, device): it may be back or cool
@@ -77,16 +77,18 @@ class VirtualDriver:
         self._broken: dict[str, Breakage] = {}
 
     def discover(self) -> tuple[Device, ...]:
-        now, changed = self._clock(), False
+        now = self._clock()
         while self._changes and self._changes[0][0] <= now:
             device_id = heapq.heappop(self._changes)[1]
             if self._away_until_seconds.get(device_id, math.inf) <= now:
                 del self._away_until_seconds[device_id]
             if device_id in self._hot and self._hot[device_id][0] <= now:
                 del self._hot[device_id]
-            changed = True
-        if changed:
-            self._show()
+            self._changed = True
+        if self._changed:
+            present = (device for device in self._devices.values() if device.id not in self._away_until_seconds)
+            self._shown = tuple(self._hot[device.id][1] if device.id in self._hot else device for device in present)
+            self._changed = False
         return self._shown
 
     def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
@@ -163,21 +165,16 @@ class VirtualDriver:
             blocked = f"too hot: {condition.temperature_celsius:.1f} °C > {thermal.start_below_celsius:g} °C"
             until_seconds = self._after(device_id, cooling_seconds)
             self._hot[device_id] = until_seconds, self._devices[device_id].model_copy(update={"blocked": blocked})
-            self._show()
 
     def _send_away(self, device_id: str, simulated_seconds: float) -> None:
         self._away_until_seconds[device_id] = self._after(device_id, simulated_seconds)
-        self._show()
 
     def _after(self, device_id: str, simulated_seconds: float) -> float:
-        """When so much time has passed: ``discover`` then looks at the device again."""
+        """When so much time has passed: ``discover`` looks at the device now and then."""
+        self._changed = True
         at_seconds = self._clock() + simulated_seconds * self._profile.time_scale
         heapq.heappush(self._changes, (at_seconds, device_id))
         return at_seconds
-
-    def _show(self) -> None:
-        present = (device for device in self._devices.values() if device.id not in self._away_until_seconds)
-        self._shown = tuple(self._hot[device.id][1] if device.id in self._hot else device for device in present)
 
 
 def _no_answer(device_id: str) -> InfrastructureError:

@@ -83,8 +83,8 @@ def reserve(
 def release(context: typer.Context, device: str, as_json: JsonFlag = False) -> None:
     """Give a reserved device back before its time."""
     with connect(context) as client:
-        released = client.release(device)
-    output.emit(released, as_json, f"{device} is no longer reserved.")
+        client.release(device)
+    output.emit({"released": device}, as_json, f"{device} is no longer reserved.")
 
 
 def _seconds(duration: str) -> int:
@@ -104,7 +104,7 @@ def _list(context: typer.Context, selector: str | None, as_json: bool) -> None:
     output.emit(
         found,
         as_json,
-        output.table(columns, rows, "No device. `farm agent --head URL` on another machine adds its own."),
+        output.table(columns, rows, "No device. `farm agent --join URL` on another machine adds its own."),
     )
 
 
@@ -127,7 +127,7 @@ def _condition(device: Device) -> Text:
     """Its state, and its health where that is not good."""
     shown = output.state(device.state)
     if device.health is not DeviceHealth.GOOD:
-        shown = Text.assemble(shown, " ", output.state(device.health))
+        shown = Text.assemble(shown, ", ", output.state(device.health))
     return shown
 
 

@@ -84,6 +84,15 @@ def cancel(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) 
     output.emit(handle.info, as_json, f"Run {run} is being cancelled.")
 
 
+@app.command()
+def delete(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) -> None:
+    """Delete a run that is over, with its results, for good."""
+    with connect(context) as client:
+        handle = client.run(run)
+        handle.delete()
+    output.emit(handle.info, as_json, f"Run {run} is deleted.")
+
+
 def follow(handle: RunHandle, progress: bool = True) -> None:
     """Wait for the run; on Ctrl-C say that it goes on."""
     try:

@@ -137,7 +137,10 @@ class Cluster:
         )
         answers = task.remote(request.model_dump_json())
         try:
-            await self._started(answers, request.recipe.runtime, start_timeout_seconds)
+            while not await self._started(answers, request.recipe.runtime, start_timeout_seconds):
+                # Busy nodes, or one whose link was cut when it took the task, of which Ray says nothing.
+                ray.cancel(answers, force=True)
+                answers = task.remote(request.model_dump_json())
             limit_seconds = request.timeout_seconds + _BUILD_GRACE_SECONDS
             artifact, failure = await asyncio.wait_for(_next(answers), limit_seconds)
         except TimeoutError:
@@ -154,21 +157,22 @@ class Cluster:
             raise BuildFailed(Failure.model_validate_json(failure))
         return Artifact.model_validate_json(artifact)
 
-    async def _started(self, answers: Any, runtime: str, timeout_seconds: float) -> None:
-        """Until a node runs it. No time-out while it waits for a slot of a node that can: that is only busy.
-
-        Raises InfrastructureError when for so long there was no node that can.
-        """
+    async def _started(self, answers: Any, runtime: str, timeout_seconds: float) -> bool:
+        """Whether a node runs it within this time. Raises InfrastructureError when for so long no node could."""
         start = asyncio.ensure_future(_next(answers))
-        last_node_seconds = time.monotonic()
+        asked_seconds = last_node_seconds = time.monotonic()
         try:
             while not (await asyncio.wait({start}, timeout=_LOOK_SECONDS))[0]:
                 known = await asyncio.to_thread(self.buildable_runtimes)
+                now = time.monotonic()
                 if runtime in known:
-                    last_node_seconds = time.monotonic()
-                elif time.monotonic() - last_node_seconds > timeout_seconds:
+                    last_node_seconds = now
+                if now - last_node_seconds > timeout_seconds:
                     raise _no_builder(runtime, known, timeout_seconds)
+                if now - asked_seconds > timeout_seconds and runtime in known:
+                    return False
             await start
+            return True
         finally:
             start.cancel()
 

@@ -55,17 +55,27 @@ def cluster_token(settings: Settings) -> str:
     """The Ray cluster's shared secret: made once, kept in the state folder, readable by its owner only. Of somebody
     else's cluster, what ``RAY_AUTH_TOKEN`` or the file ``RAY_AUTH_TOKEN_PATH`` says; none where neither is set.
 
-    It gives full code execution on every node, so users of the farm never get it.
+    It gives full code execution on every node, so users of the farm never get it. Raises ConfigError.
     """
     if settings.ray_address is not None:
-        named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        return os.environ.get("RAY_AUTH_TOKEN") or (Path(named).read_text().strip() if named else "")
+        return _foreign_token()
     path = settings.state_dir / "ray-token"
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
     return path.read_text().strip()
+
+
+def _foreign_token() -> str:
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    try:
+        return os.environ.get("RAY_AUTH_TOKEN") or (Path(path).read_text().strip() if path else "")
+    except OSError as error:
+        raise ConfigError(
+            f"RAY_AUTH_TOKEN_PATH names {path}, which cannot be read: {error.strerror}.",
+            remedy="Correct it, or set RAY_AUTH_TOKEN.",
+        ) from error
 
 
 def temporary_folder(settings: Settings) -> Path:
@@ -101,15 +111,15 @@ def head_address(settings: Settings) -> str | None:
     return path.read_text().strip() if path.exists() else None
 
 
+def head_session(settings: Settings) -> str:
+    """The name of the own cluster's life; empty for somebody else's."""
+    link = temporary_folder(settings) / "session_latest"
+    return link.resolve().name if settings.ray_address is None and link.exists() else ""
+
+
 def head_address_file(settings: Settings) -> Path:
     """Written by Ray once its head node is up; a head that was killed leaves it behind."""
     return temporary_folder(settings) / "ray_current_cluster"
-
-
-def head_session(settings: Settings) -> str:
-    """The name of the cluster's session, which a restart keeps only with ``ray_gcs_storage="rocksdb"``."""
-    link = temporary_folder(settings) / "session_latest"
-    return link.readlink().name if link.is_symlink() else ""
 
 
 def check_reachable(address: str, timeout_seconds: float = 3.0) -> None:

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from random import Random
 
 from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
@@ -22,17 +23,18 @@ from farm.coordinator import state as st
 from farm.coordinator.caretaker import Caretaker
 from farm.coordinator.enquiry import Enquiry
 from farm.coordinator.follower import AgentFollower
+from farm.coordinator.housekeeping import keep_house
 from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.ledger import write_down
 from farm.coordinator.nudge import Nudge
 from farm.coordinator.outlook import outlook
-from farm.errors import AttemptInterrupted, FarmError
+from farm.errors import AttemptInterrupted, FarmError, InternalError
 from farm.recipes.keys import tool_versions
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run
+from farm.types import Artifact, Blob, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Coordinator:
         build_host = socket.gethostname() if settings.build_slots else _NO_HOST
         # At least one, also without a node that builds: a build that waits is what an autoscaler starts one for.
         slots = settings.max_builds or max(1, settings.build_slots)
-        self.state = st.FarmState(build_host, slots, settings.devices_per_user)
+        self.state = st.FarmState(build_host, slots, settings.devices_per_user, Random())  # noqa: S311
         self.concluding: dict[int, asyncio.Task[None]] = {}  # attempts whose result is being worked out
         self._caretaker = Caretaker(self)
         self._cluster = cluster
@@ -71,6 +73,7 @@ class Coordinator:
             self._resume()
             self.spawn(self._watch_inbox())
             self.spawn(self._discover_agents())
+            self.spawn(keep_house(self.store, self.artifacts, self.settings.retention_days))
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(work)
@@ -215,9 +218,7 @@ class Coordinator:
             await asyncio.sleep(_DISCOVERY_SECONDS)
 
     def _lease(self, attempt_id: int, job_id: int, epoch: int, device_id: str, reading: Reading) -> Lease:
-        job = reading.job(job_id)
-        run = reading.run(job.run_id)
-        model = reading.model(run.model_id).spec
+        job = reading.lease_parts(job_id)
         return Lease(
             attempt_id=attempt_id,
             job_id=job_id,
@@ -225,18 +226,24 @@ class Coordinator:
             device_id=device_id,
             runtime=job.recipe.runtime,
             options=job.recipe.options,
-            files=reading.build(job.build_key).built.files,
-            example_inputs=model.example_inputs,
-            parity_inputs=model.parity_inputs,
-            reference_outputs=model.reference_outputs or reading.build(job.reference_key or "").built.files[0],
+            files=_files(job.artifact),
+            example_inputs=job.model.example_inputs,
+            parity_inputs=job.model.parity_inputs,
+            reference_outputs=job.model.reference_outputs or _files(job.reference_artifact)[0],
             scenario=job.scenario,
-            protocol=run.spec.protocol,
+            protocol=job.run.protocol,
             ttl_seconds=self.leases.ttl_seconds,
         )
 
 
+def _files(artifact: Artifact | None) -> tuple[Blob, ...]:
+    if artifact is None:
+        raise InternalError("A job starts before what it needs is built.", remedy="Report this bug.")
+    return artifact.files
+
+
 def _run_added(run: Run, reading: Reading) -> st.RunAdded:
-    jobs = reading.jobs(run.id)
+    jobs = reading.open_jobs(run.id)
     needs = {job.id: frozenset(key for key in (job.build_key, job.reference_key) if key) for job in jobs}
     builds = reading.builds(sorted(frozenset().union(*needs.values())))
     user, priority = run.created_by, run.spec.priority

@@ -38,6 +38,7 @@ class AgentFollower:
         self._agent: AgentConnection | None = None  # None while it does not answer
         self._revision = ""  # of its devices,
         self._seen: dict[str, Device] = {}  # which are in the store like this
+        self._acknowledged = 0  # of its journal; the store hears of it with the next renewal
 
     async def follow(self) -> None:
         """Until cancelled. An agent that does not answer for a while is lost until it does again."""
@@ -46,7 +47,7 @@ class AgentFollower:
             try:
                 agent = AgentConnection(self._name)
                 info = await agent.info(self._revision)
-                self._agent, silent_since_seconds = agent, None
+                self._agent, silent_since_seconds, self._acknowledged = agent, None, 0
                 self._see(info)
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._renew(agent))
@@ -113,6 +114,8 @@ class AgentFollower:
         def write(tx: Transaction) -> None:
             at = datetime.now(UTC)
             tx.hear_agent(self._name, at)
+            if self._acknowledged:
+                tx.trim_agent_events(self._name, info.journal_id, self._acknowledged)
             for device in changed:
                 tx.upsert_device(device, at)
 
@@ -137,6 +140,7 @@ class AgentFollower:
                 committed, _ = open_events.popleft()
             if committed:
                 await agent.acknowledge(committed)
+                self._acknowledged = committed
 
     def _take(self, journal_id: str, event: AgentEvent) -> asyncio.Task[None] | None:
         """Commit one event, once. A result takes longer to work out: that task is returned, and belongs to the
@@ -232,7 +236,7 @@ class AgentFollower:
     def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Result, Blob, Blob]:
         with self._farm.store.reading() as reading:
             job = reading.job(job_id)
-            protocol = reading.run(job.run_id).spec.protocol
+            protocol = reading.run_spec(job.run_id).protocol
             artifact = reading.build(job.build_key).built
         result = conclude(job, artifact, measurement, protocol)
         parquet = write_samples(measurement.warmup_samples_seconds, measurement.latency_samples_seconds)

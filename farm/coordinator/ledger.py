@@ -4,40 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import groupby
+from typing import cast
 
 from farm.coordinator.instructions import EndRun, Instruction, MoveJobs, SetBuild, SetDevice, SetJob
-from farm.store.transaction import Transaction
+from farm.store.transaction import JobChange, Transaction
 from farm.types import Build, BuildState
 
 
 def write_down(instructions: Iterable[Instruction], tx: Transaction) -> None:
     """Those that say how something is now; what is to be done is left to the coordinator."""
     now = datetime.now(UTC)
-    for instruction in instructions:
-        match instruction:
-            case SetJob(job_id, state, epoch, reason, failure):
-                tx.set_job(job_id, state, reason, failure, epoch)
-                tx.append_event(tx.job(job_id).run_id, "job", str(job_id), state, reason, now)
-            case SetBuild(key, state, runs, failure):
-                build = tx.build(key)
-                tx.set_build(key, state, build.artifact, failure)
-                text = failure.message if failure else _built(build) if state is BuildState.BUILT else ""
-                for run_id in sorted(runs):
-                    tx.append_event(run_id, "build", build.recipe.name, state, text, now)
-            case SetDevice(id, state, health, health_reason, failures, maintenance):
-                tx.set_device(
-                    id,
-                    state=state,
-                    health=health,
-                    health_reason=health_reason,
-                    failures=failures,
-                    maintenance=maintenance,
-                )
-            case MoveJobs(job_ids, device_id):
-                tx.move_jobs(job_ids, device_id)
-            case EndRun(run_id, state):
-                tx.set_run(run_id, state, now)
-                tx.append_event(run_id, "run", str(run_id), state, "", now)
+    for kind, group in groupby(instructions, type):
+        if kind is SetJob:
+            _set_jobs(cast(Iterable[SetJob], group), tx, now)
+        else:
+            for instruction in group:
+                _write(instruction, tx, now)
+
+
+def _set_jobs(instructions: Iterable[SetJob], tx: Transaction, now: datetime) -> None:
+    """Those that follow each other go together: a large run sets thousands at once."""
+    changes = [JobChange(one.job_id, one.state, one.reason, one.failure, one.epoch) for one in instructions]
+    tx.set_jobs(changes)
+    tx.append_job_events(changes, now)
+
+
+def _write(instruction: Instruction, tx: Transaction, now: datetime) -> None:
+    match instruction:
+        case SetBuild(key, state, runs, failure):
+            build = tx.build(key)
+            tx.set_build(key, state, build.artifact, failure)
+            text = failure.message if failure else _built(build) if state is BuildState.BUILT else ""
+            for run_id in sorted(runs):
+                tx.append_event(run_id, "build", build.recipe.name, state, text, now)
+        case SetDevice(id, state, health, health_reason, failures, maintenance):
+            tx.set_device(
+                id,
+                state=state,
+                health=health,
+                health_reason=health_reason,
+                failures=failures,
+                maintenance=maintenance,
+            )
+        case MoveJobs(job_ids, device_id):
+            tx.move_jobs(job_ids, device_id)
+        case EndRun(run_id, state):
+            tx.set_run(run_id, state, now)
+            tx.append_event(run_id, "run", str(run_id), state, "", now)
 
 
 def _built(build: Build) -> str:

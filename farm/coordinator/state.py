@@ -91,7 +91,7 @@ class FarmState:
         self.scheduler = Scheduler(build_host, build_slots, devices_per_user)
         self.fleet = Fleet(self.scheduler)
         self.devices = self.fleet.devices
-        self.placement = Placement(rng or Random(), self._is_idle, self._serves)  # noqa: S311 - guards nothing
+        self.placement = Placement(rng or Random(0), self._is_idle, self._serves)  # noqa: S311 - guards nothing
         self.jobs: dict[int, JobView] = {}
         self.builds: dict[str, BuildView] = {}
         self.runs: dict[int, set[int]] = {}  # run -> jobs that are not terminal

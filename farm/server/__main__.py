@@ -19,6 +19,8 @@ from farm.server.events import Tail
 
 SHUTDOWN_SECONDS = 5
 _BACKLOG = 2048
+# A small request changes threads several times, and waits so long for each while a large one computes.
+_SWITCH_SECONDS = 0.0005
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -46,6 +48,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(settings: Settings) -> None:
     """Blocks until told to stop; open requests get ``SHUTDOWN_SECONDS`` to end."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with listen(settings.host, settings.port) as listener:
         app = create_app(settings)
         server_config = uvicorn.Config(

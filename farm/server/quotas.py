@@ -14,7 +14,7 @@ def check_jobs(settings: Settings, reading: Reading, user: str, wanted: int) -> 
     quota = settings.jobs_per_user
     if quota is None:
         return
-    used = reading.open_jobs(user)
+    used = reading.open_jobs_of(user)
     if used + wanted > quota:
         raise QuotaError(
             f"A user has at most {quota:,} jobs that have not ended; {user} has {used:,}, and this would be "

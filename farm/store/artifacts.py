@@ -14,6 +14,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +36,7 @@ class ArtifactStore:
     """
 
     def __init__(self, url: str) -> None:
+        self._id = ""
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
@@ -47,13 +49,16 @@ class ArtifactStore:
 
     def id(self) -> str:
         """A random name of this very store, made when it is first asked for."""
+        if self._id:
+            return self._id
         path = f"{self._root}/{_ID_FILE}"
         with _storage_errors("The artifact store's id cannot be kept"):
             if not self._fs.exists(path):
                 temporary = f"{self._root}/{_UPLOAD_PREFIX}{uuid.uuid4().hex}"
                 self._fs.pipe_file(temporary, uuid.uuid4().hex.encode())
                 self._fs.mv(temporary, path)
-            return str(self._fs.cat_file(path).decode())
+            self._id = str(self._fs.cat_file(path).decode())
+        return self._id
 
     @staticmethod
     def id_at(url: str) -> str | None:
@@ -131,6 +136,18 @@ class ArtifactStore:
                     remedy="Check the disk of the artifact store, delete the file, then upload or build it again.",
                 )
             undo.pop_all()
+
+    def discard(self, sha256: str, *, min_age_seconds: float) -> bool:
+        """Remove a file unless it was stored less than so long ago; whether it is gone."""
+        path = self._path(sha256)
+        with _storage_errors(f"The stored file {sha256[:12]} cannot be removed"):
+            try:
+                if (datetime.now(UTC) - self._fs.modified(path)).total_seconds() < min_age_seconds:
+                    return False
+                self._fs.rm(path)
+            except FileNotFoundError:
+                pass
+        return True
 
     def discard_leftovers(self, *, min_age_seconds: float) -> int:
         """Remove what uploads that a crash cut short left behind, if they are that old. Returns how many.

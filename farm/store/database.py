@@ -27,6 +27,7 @@ _POOL = {"pool_size": 10, "max_overflow": 40}
 # One writer at a time on PostgreSQL too: then events become visible in the order of their numbers, and who
 # follows them by number misses none.
 _POSTGRES_WRITER_LOCK = 7_073_070
+_INCREMENTAL = 2  # as SQLite reports auto_vacuum
 
 _OTHER_VERSION = "It is not set up for this version of the farm: `farm up` does that."
 _REMEDIES = {
@@ -61,7 +62,7 @@ class Store:
         """Bring the schema to this version of the farm. Idempotent and safe in several processes at once."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        with self._connected(writing=True) as connection:
+        with self.connected(writing=True) as connection:
             config.attributes["connection"] = connection
             try:
                 alembic.command.upgrade(config, "head")
@@ -77,17 +78,34 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Reads and writes, committed on exit, rolled back on error. Writers wait for each other."""
-        with self._connected(writing=True) as connection:
+        with self.connected(writing=True) as connection:
             yield Transaction(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """A consistent view; waits for no writer."""
-        with self._connected(writing=False) as connection:
+        with self.connected(writing=False) as connection:
             yield Reading(connection)
 
+    def free_pages(self, *, give_back: int) -> int:
+        """Return up to so many unused pages of a SQLite file to the file system; how many are left. 0 elsewhere, and
+        in a file of an older farm, which uses them again but does not shrink."""
+        if self._engine.dialect.name != "sqlite":
+            return 0
+        with self.connected(writing=False) as connection:
+            if connection.exec_driver_sql("PRAGMA auto_vacuum").scalar() != _INCREMENTAL:
+                return 0
+            driver: Any = connection.connection.driver_connection
+            try:
+                # Python takes only the first step, one page, of a statement without rows, but all steps of a script.
+                driver.executescript(f"PRAGMA incremental_vacuum({give_back})")
+            except sqlite3.Error as error:
+                raise DBAPIError("PRAGMA incremental_vacuum", None, error) from error
+            return int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
+
     @contextmanager
-    def _connected(self, *, writing: bool) -> Iterator[sa.Connection]:
+    def connected(self, *, writing: bool) -> Iterator[sa.Connection]:
+        """A transaction, for the modules of this package that have queries of their own."""
         postgres = self._engine.dialect.name == "postgresql"
         options: dict[str, Any] = {"farm_writing": writing}
         if postgres and not writing:
@@ -141,6 +159,9 @@ def _sqlite_engine(url: sa.URL, path: Path) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself: `begin` does
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):
+            # Only a new file takes it, without a lock. Incremental: nothing is moved until retention asks for it.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 

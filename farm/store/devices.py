@@ -30,6 +30,11 @@ class DeviceReading(Reader):
     def devices(self) -> list[Device]:
         return [_device(row) for row in self._connection.execute(_DEVICES.order_by(tables.devices.c.id))]
 
+    def devices_of(self, run_id: int) -> list[Device]:
+        """Those that jobs of the run are for."""
+        used = sa.select(tables.jobs.c.device_id).where(tables.jobs.c.run_id == run_id)
+        return [_device(row) for row in self._connection.execute(_DEVICES.where(tables.devices.c.id.in_(used)))]
+
     def device(self, device_id: str) -> Device:
         """Raises NotFoundError."""
         row = self._first(_DEVICES.where(tables.devices.c.id == device_id))

@@ -15,6 +15,7 @@ from farm.store import tables
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
 from farm.store.statement import as_value
 from farm.types import (
+    Artifact,
     Attempt,
     Blob,
     Build,
@@ -23,9 +24,13 @@ from farm.types import (
     JobOutcome,
     JobState,
     Model,
+    ModelSpec,
+    Recipe,
     Role,
     Run,
+    RunSpec,
     RunState,
+    Scenario,
 )
 
 _MODEL_REF = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -40,6 +45,30 @@ class Token(NamedTuple):
 
     name: str
     role: Role
+
+
+class OpenJob(NamedTuple):
+    """What the coordinator needs of a job."""
+
+    id: int
+    device_id: str
+    build_key: str
+    reference_key: str | None
+    state: JobState
+    epoch: int
+    pool: int | None
+    slot: int
+
+
+class LeaseParts(NamedTuple):
+    """What an agent is told of a job: ``reference_artifact`` where the upload had no reference outputs."""
+
+    recipe: Recipe
+    scenario: Scenario
+    run: RunSpec
+    model: ModelSpec
+    artifact: Artifact | None
+    reference_artifact: Artifact | None
 
 
 class Reading(DeviceReading):
@@ -109,8 +138,23 @@ class Reading(DeviceReading):
         """Raises NotFoundError."""
         found = self._runs(sa.select(*_RUN_COLUMNS).where(tables.runs.c.id == run_id))
         if not found:
-            raise NotFoundError(f"No run {run_id}.", remedy="`farm runs list` shows the runs there are.")
+            raise _no_run(run_id)
         return found[0]
+
+    def lease_parts(self, job_id: int) -> LeaseParts:
+        """In one query: this is on the way of every start. Raises NotFoundError."""
+        row = self._connection.execute(_LEASE_PARTS, {"job": job_id}).first()
+        if row is None:
+            raise _no_job(job_id)
+        return LeaseParts(*row)
+
+    def run_spec(self, run_id: int) -> RunSpec:
+        """What was asked for. Counts no jobs, as ``run`` does. Raises NotFoundError."""
+        row = self._first(sa.select(tables.runs.c.spec).where(tables.runs.c.id == run_id))
+        if row is None:
+            raise _no_run(run_id)
+        spec: RunSpec = row.spec
+        return spec
 
     def runs(self, limit: int = 50, before: int | None = None) -> list[Run]:
         """The newest first; ``before`` is the id to go on from."""
@@ -141,7 +185,7 @@ class Reading(DeviceReading):
         rows = self._connection.execute(sa.select(tables.jobs).where(waiting).order_by(tables.jobs.c.id).limit(limit))
         return [as_value(Job, row) for row in rows]
 
-    def open_jobs(self, user: str) -> int:
+    def open_jobs_of(self, user: str) -> int:
         """How many jobs of the user have not ended."""
         jobs, runs = tables.jobs.c, tables.runs.c
         query = (
@@ -152,11 +196,26 @@ class Reading(DeviceReading):
         )
         return self._connection.execute(query).scalar_one()
 
+    def open_jobs(self, run_id: int) -> list[OpenJob]:
+        """Those that have not ended, and of jobs that may choose their device all; without their documents: of 10,000
+        in a moment."""
+        table = tables.jobs.c
+        is_open = table.state.in_([state for state in JobState if not state.terminal])
+        rows = self._connection.execute(
+            sa.select(*(table[name] for name in OpenJob._fields))
+            .where(table.run_id == run_id, sa.or_(is_open, table.pool.is_not(None)))
+            .order_by(table.id)
+        )
+        return [
+            OpenJob(id, device_id, build_key, reference_key, JobState(state), epoch, pool, slot)
+            for id, device_id, build_key, reference_key, state, epoch, pool, slot in rows
+        ]
+
     def job(self, job_id: int) -> Job:
         """Raises NotFoundError."""
         row = self._first(sa.select(tables.jobs).where(tables.jobs.c.id == job_id))
         if row is None:
-            raise NotFoundError(f"No job {job_id}.", remedy="`farm runs show RUN` lists the jobs of a run.")
+            raise _no_job(job_id)
         return as_value(Job, row)
 
     def attempts_of(self, job_id: int) -> list[Attempt]:
@@ -178,7 +237,7 @@ class Reading(DeviceReading):
         """The jobs of a run with all that is known of them, in the order of the submission."""
         jobs = self.jobs(run_id)
         artifacts = {build.key: build.artifact for build in self.builds([job.build_key for job in jobs])}
-        devices = {device.id: device for device in self.devices()}
+        devices = {device.id: device for device in self.devices_of(run_id)}
         of_run = tables.results.join(tables.jobs, tables.jobs.c.id == tables.results.c.job_id)
         rows = self._connection.execute(
             sa.select(tables.results.c.job_id, tables.results.c.result)
@@ -232,3 +291,26 @@ class Reading(DeviceReading):
         for run_id, state, count in counted:
             counts.setdefault(run_id, {})[JobState(state)] = count
         return [Run(**row._mapping, jobs=counts.get(row.id, {})) for row in rows]
+
+
+def _no_run(run_id: int) -> NotFoundError:
+    return NotFoundError(f"No run {run_id}.", remedy="`farm runs list` shows the runs there are.")
+
+
+def _no_job(job_id: int) -> NotFoundError:
+    return NotFoundError(f"No job {job_id}.", remedy="`farm runs show RUN` lists the jobs of a run.")
+
+
+def _lease_parts() -> sa.Select[Any]:
+    jobs, runs, models, builds = tables.jobs, tables.runs, tables.models, tables.builds
+    reference = builds.alias()
+    return (
+        sa.select(jobs.c.recipe, jobs.c.scenario, runs.c.spec, models.c.spec, builds.c.artifact, reference.c.artifact)
+        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(models, models.c.id == runs.c.model_id))
+        .join(builds, builds.c.key == jobs.c.build_key)
+        .outerjoin(reference, reference.c.key == jobs.c.reference_key)
+        .where(jobs.c.id == sa.bindparam("job"))
+    )
+
+
+_LEASE_PARTS = _lease_parts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +23,8 @@ from farm.types import (
     RunSpec,
     Scenario,
 )
+
+_FEW, _MANY = 500, 20_000  # parsed documents that are kept: those of the work at hand; of every device of a large farm
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -44,21 +47,26 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Document(TypeDecorator[Any]):
-    """A ``farm.types`` value as JSON text. Text, not a native JSON column: what is stored is the wire format."""
+    """A ``farm.types`` value as JSON text. Text, not a native JSON column: what is stored is the wire format.
+
+    ``keep``: so many texts stay parsed, where the same ones are read again and again. Values are frozen: rows share.
+    """
 
     impl = sa.Text
     cache_ok = True
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: Any, *, keep: int = 0) -> None:
         super().__init__()
         self.kind = kind
+        self.keep = keep
         self._adapter = TypeAdapter[Any](kind)
+        self._parse = lru_cache(keep)(self._adapter.validate_json) if keep else self._adapter.validate_json
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
         return None if value is None else self._adapter.dump_json(value).decode()
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        return None if value is None else self._adapter.validate_json(value)
+        return None if value is None else self._parse(value)
 
 
 class Prose(TypeDecorator[str]):
@@ -101,7 +109,7 @@ models = sa.Table(
     metadata,
     sa.Column("id", Digest, primary_key=True),
     sa.Column("name", Word, nullable=False, index=True),
-    sa.Column("spec", Document(ModelSpec), nullable=False),
+    sa.Column("spec", Document(ModelSpec, keep=_FEW), nullable=False),
     sa.Column("created_by", Word, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     # The newest of a name is the one uploaded last, be it for the second time.
@@ -113,9 +121,9 @@ builds = sa.Table(
     metadata,
     sa.Column("key", Digest, primary_key=True),
     sa.Column("model_id", Digest, sa.ForeignKey("models.id"), nullable=False),
-    sa.Column("recipe", Document(Recipe), nullable=False),
+    sa.Column("recipe", Document(Recipe, keep=_FEW), nullable=False),
     sa.Column("state", sa.String(20), nullable=False, index=True),
-    sa.Column("artifact", Document(Artifact)),
+    sa.Column("artifact", Document(Artifact, keep=_FEW)),
     sa.Column("failure", Document(Failure)),
     sa.Column("attempts", sa.Integer, nullable=False),
 )
@@ -126,7 +134,7 @@ devices = sa.Table(
     sa.Column("id", Word, primary_key=True),
     sa.Column("agent", Word, nullable=False, index=True),
     sa.Column("host", sa.Text, nullable=False),
-    sa.Column("facts", Document(DeviceFacts), nullable=False),
+    sa.Column("facts", Document(DeviceFacts, keep=_MANY), nullable=False),
     sa.Column("labels", Document(dict[str, str]), nullable=False),
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("last_seen_at", UtcDateTime),
@@ -181,7 +189,7 @@ runs = sa.Table(
     "runs",
     metadata,
     sa.Column("id", Number, primary_key=True),
-    sa.Column("spec", Document(RunSpec), nullable=False),
+    sa.Column("spec", Document(RunSpec, keep=_FEW), nullable=False),
     sa.Column("model_id", Digest, sa.ForeignKey("models.id"), nullable=False),
     sa.Column("model_name", Word, nullable=False),
     sa.Column("state", sa.String(20), nullable=False, index=True),
@@ -197,17 +205,18 @@ jobs = sa.Table(
     metadata,
     sa.Column("id", Number, primary_key=True),
     sa.Column("run_id", Number, sa.ForeignKey("runs.id"), nullable=False, index=True),
-    sa.Column("recipe", Document(Recipe), nullable=False),
+    sa.Column("recipe", Document(Recipe, keep=_FEW), nullable=False),
     sa.Column("build_key", Digest, sa.ForeignKey("builds.key"), nullable=False, index=True),
     sa.Column("reference_key", Digest, sa.ForeignKey("builds.key")),
     sa.Column("device_id", Word, sa.ForeignKey("devices.id"), nullable=False),
-    sa.Column("scenario", Document(Scenario), nullable=False),
-    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("scenario", Document(Scenario, keep=_FEW), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("reason", Prose, nullable=False),
     sa.Column("failure", Document(Failure)),
     sa.Column("pool", sa.Integer),
     sa.Column("slot", sa.Integer, nullable=False, server_default="0"),
+    sa.Index(None, "run_id", "state"),  # counts the jobs of a run by itself
     sqlite_autoincrement=True,
 )
 
@@ -267,6 +276,22 @@ agent_events = sa.Table(
     sa.Column("agent", Word, primary_key=True),
     sa.Column("journal_id", Word, primary_key=True),
     sa.Column("seq", Number, primary_key=True, autoincrement=False),
+)
+
+# How far the head has acknowledged an agent's journal; ``agent_events`` has only what was committed above it.
+agent_journals = sa.Table(
+    "agent_journals",
+    metadata,
+    sa.Column("agent", Word, primary_key=True),
+    sa.Column("journal_id", Word, primary_key=True),
+    sa.Column("acknowledged", Number, nullable=False),
+)
+
+# Files that deleted rows referred to. Whether others still do is looked at before one is removed.
+loose_blobs = sa.Table(
+    "loose_blobs",
+    metadata,
+    sa.Column("sha256", Digest, primary_key=True),
 )
 
 heartbeats = sa.Table(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from farm.errors import ConflictError
+from farm.errors import ConflictError, NotFoundError
 from farm.store import tables
 from farm.store.devices import DeviceWriting
 from farm.store.reading import Reading
@@ -44,6 +44,17 @@ class NewJob:
     reason: str = ""
     pool: int | None = None
     slot: int = 0
+
+
+@dataclass(frozen=True)
+class JobChange:
+    """A job's new state. ``epoch`` None keeps it."""
+
+    job_id: int
+    state: JobState
+    reason: str = ""
+    failure: Failure | None = None
+    epoch: int | None = None
 
 
 class Transaction(Reading, DeviceWriting):
@@ -167,19 +178,21 @@ class Transaction(Reading, DeviceWriting):
         finished_at = None if state is RunState.ACTIVE else at
         self._update(tables.runs, tables.runs.c.id == run_id, f"run {run_id}", state=state, finished_at=finished_at)
 
-    def set_job(
-        self,
-        job_id: int,
-        state: JobState,
-        reason: str = "",
-        failure: Failure | None = None,
-        epoch: int | None = None,
-    ) -> None:
-        """``epoch`` None keeps it. Raises NotFoundError."""
-        values: dict[str, Any] = {"state": state, "reason": reason, "failure": failure}
-        if epoch is not None:
-            values["epoch"] = epoch
-        self._update(tables.jobs, tables.jobs.c.id == job_id, f"job {job_id}", **values)
+    def set_jobs(self, changes: Sequence[JobChange]) -> None:
+        """Thousands in one go. Raises NotFoundError."""
+        values = [
+            {"job": c.job_id, "state": c.state, "reason": c.reason, "failure": c.failure, "new_epoch": c.epoch}
+            for c in changes
+        ]
+        if self._connection.execute(_SET_JOB, values).rowcount < len(changes):
+            raise NotFoundError(f"Not all of {len(changes)} jobs are there.", remedy="They may have been removed.")
+
+    def append_job_events(self, changes: Sequence[JobChange], at: datetime) -> None:
+        """One per change, in this order, for its run."""
+        values = [
+            {"job": c.job_id, "at": at, "subject": str(c.job_id), "state": c.state, "text": c.reason} for c in changes
+        ]
+        self._connection.execute(_APPEND_JOB_EVENT, values)
 
     def add_attempt(self, job_id: int, epoch: int, device_id: str, agent: str, at: datetime) -> int:
         """Id of the new attempt, in state leased."""
@@ -234,7 +247,28 @@ class Transaction(Reading, DeviceWriting):
 
     def record_agent_event(self, agent: str, journal_id: str, seq: int) -> bool:
         """False when this event was committed before: its effects must not be applied again."""
-        return self._insert_new(tables.agent_events, agent=agent, journal_id=journal_id, seq=seq)
+        journal = tables.agent_journals.c
+        of_journal = sa.and_(journal.agent == agent, journal.journal_id == journal_id)
+        known = self._first(sa.select(journal.acknowledged).where(of_journal, journal.acknowledged >= seq))
+        return known is None and self._insert_new(tables.agent_events, agent=agent, journal_id=journal_id, seq=seq)
+
+    def trim_agent_events(self, agent: str, journal_id: str, acknowledged: int) -> None:
+        """This event and all before it are committed: from now on the number alone says so."""
+        journals, events = tables.agent_journals, tables.agent_events.c
+        self._connection.execute(
+            self._insert(journals)
+            .values(agent=agent, journal_id=journal_id, acknowledged=acknowledged)
+            .on_conflict_do_update(
+                index_elements=["agent", "journal_id"],
+                set_={"acknowledged": acknowledged},
+                where=journals.c.acknowledged < acknowledged,
+            )
+        )
+        self._connection.execute(
+            sa.delete(tables.agent_events).where(
+                events.agent == agent, events.journal_id == journal_id, events.seq <= acknowledged
+            )
+        )
 
     def append_event(
         self, run_id: int, kind: Literal["build", "job", "run"], subject: str, state: str, text: str, at: datetime
@@ -248,3 +282,18 @@ class Transaction(Reading, DeviceWriting):
             "text": text,
         }
         return Event(seq=self._insert_numbered(tables.events, **values), **values)
+
+
+# Made once: these are on the way of every job, and making a statement takes longer than SQLite needs for it.
+_SET_JOB = (
+    sa.update(tables.jobs)
+    .where(tables.jobs.c.id == sa.bindparam("job"))
+    .values(
+        {name: sa.bindparam(name) for name in ("state", "reason", "failure")}
+        | {"epoch": sa.func.coalesce(sa.bindparam("new_epoch", type_=sa.Integer), tables.jobs.c.epoch)}
+    )
+)
+_APPEND_JOB_EVENT = sa.insert(tables.events).values(
+    kind="job",
+    run_id=sa.select(tables.jobs.c.run_id).where(tables.jobs.c.id == sa.bindparam("job")).scalar_subquery(),
+)

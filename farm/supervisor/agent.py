@@ -18,7 +18,8 @@ from farm.supervisor.ground import state_folder, stop_signals
 from farm.types import ClusterJoin
 
 _POLL_SECONDS = 0.5
-_ASK_SECONDS = 3.0  # for another cluster, while this one seems to be there
+_LOOK_SECONDS = 5.0  # between looks whether the head's cluster is still the one that was joined
+_ASK_SECONDS = 5.0
 
 
 def agent(settings: Settings, head_url: str, announce: Callable[[str], None]) -> int:
@@ -35,18 +36,19 @@ def agent(settings: Settings, head_url: str, announce: Callable[[str], None]) ->
         try:
             ray.start()
             announce(f"Agent {settings.agent_name} joins {settings.url}. Ctrl-C stops it.")
-            asked_seconds = time.monotonic()
+            look_seconds = time.monotonic() + _LOOK_SECONDS
             while not stopping():
                 time.sleep(_POLL_SECONDS)
-                if ray.running and time.monotonic() - asked_seconds < _ASK_SECONDS:
+                if ray.running and time.monotonic() < look_seconds:
                     continue
-                asked_seconds = time.monotonic()
+                look_seconds = time.monotonic() + _LOOK_SECONDS
                 try:
                     current = _ask(settings)
                 except InfrastructureError:  # the head is away: it is asked again
                     continue
                 if current != join:
-                    ray.stop()  # it would look for the cluster that is gone for minutes
+                    # Its node would find out by itself, but only after most of a minute.
+                    ray.kill()
                     join, ray = current, _ray_node(settings, current)
                 ray.keep_running()
         finally:
@@ -58,7 +60,7 @@ def _ask(settings: Settings) -> ClusterJoin:
     """How to join. Raises AuthError, ConflictError, InfrastructureError."""
     if settings.token is None:
         raise AuthError("This agent has no token.", remedy="On the head: `farm token create NAME --role agent`.")
-    with Client(settings.url, token=settings.token.get_secret_value()) as client:
+    with Client(settings.url, token=settings.token.get_secret_value(), timeout_seconds=_ASK_SECONDS) as client:
         join = client.cluster()
     for what, theirs, ours in (
         ("Ray", join.ray_version, version("ray")),

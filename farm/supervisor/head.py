@@ -111,8 +111,9 @@ class _Head:
     def keep_running(self, stopping: Callable[[], bool]) -> None:
         self._api.keep_running()
         if self._ray and not self._ray.running:
-            # A driver does not survive its cluster: the coordinator starts anew with the new one.
-            self._coordinator.stop()
+            # A driver does not survive its cluster, and would take ten seconds to see it: the coordinator, which
+            # is made to crash, starts anew with the new one.
+            self._coordinator.kill()
             self._clear_ray()
             if not self._ray.keep_running():
                 return

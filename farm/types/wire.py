@@ -86,7 +86,7 @@ class ClusterJoin(Frozen):
     """What ``farm agent`` needs to join the Ray cluster of a head. Given to agents and admins only."""
 
     ray_address: str
-    ray_session: str = ""  # another one is another cluster, also at the same address; not known of a foreign one
+    ray_session: str  # another one: the cluster that was joined is gone; empty where the cluster is not the head's own
     ray_token: str
     ray_version: str
     python_version: str

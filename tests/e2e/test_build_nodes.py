@@ -35,6 +35,18 @@ def test_a_head_without_build_slots_has_its_builds_done_by_a_machine_that_joins(
         assert [device.id for device in client.devices()] == ["local-cpu"], "a machine that builds does not measure"
 
 
+def test_builds_that_wait_for_a_slot_longer_than_for_a_node_are_not_failed(
+    tmp_path: Path, model: SmallNet, image: torch.Tensor, quick: farm.Protocol
+) -> None:
+    busy = {"FARM_BUILD_SLOTS": "1", "FARM_MAX_BUILDS": "3", "FARM_BUILD_START_TIMEOUT_SECONDS": "2"}
+    with farm.embedded_farm(tmp_path / "head", busy) as client:
+        until(lambda: bool(client.devices()), "the head's agent shows its device")
+        recipes = ["torchscript", "onnxruntime", "executorch-xnnpack"]
+        run = client.submit(model, example_inputs=(image,), recipes=recipes, devices="platform=linux", protocol=quick)
+        run.wait(timeout_seconds=180)
+        assert [outcome.job.state for outcome in run.outcomes()] == [JobState.FINISHED] * 3
+
+
 def test_a_build_that_no_node_can_do_fails_and_says_what_is_missing(
     tmp_path: Path, model: SmallNet, image: torch.Tensor, quick: farm.Protocol
 ) -> None:

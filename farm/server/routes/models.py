@@ -23,6 +23,7 @@ def add(spec: ModelSpec, farm: Farm, caller: Writer) -> Model:
     _check_files(spec, farm.artifacts)
     check_inputs(spec, farm.artifacts)
     with farm.store.transaction() as transaction:
+        _check_files(spec, farm.artifacts)  # again: files that nothing refers to are removed in a transaction, too
         return transaction.add_model(spec, caller.name, now())
 
 

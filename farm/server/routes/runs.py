@@ -29,6 +29,8 @@ from farm.server.problems import documented
 from farm.server.quotas import check_jobs
 from farm.server.resources import Farm, now
 from farm.server.waits import waits
+from farm.store.reading import Token
+from farm.store.retention import delete_run
 from farm.types import JobOutcome, JobWait, Recipe, Role, Run, RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -80,12 +82,19 @@ def run(run_id: Id, farm: Farm, caller: Reader) -> Run:
 def cancel(run_id: Id, farm: Farm, caller: Writer) -> Run:
     """Ask for it; the coordinator ends the jobs. Idempotent. Users cancel their own runs, admins any."""
     with farm.store.transaction() as transaction:
-        owner = transaction.run(run_id).created_by
-        if caller.role is not Role.ADMIN and owner != caller.name:
-            raise ForbiddenError(f"Run {run_id} belongs to {owner}.", remedy=f"Ask {owner} or an admin to cancel it.")
+        _check_owner(caller, transaction.run(run_id), "cancel")
         cancelled = transaction.request_cancel(run_id, now())
     farm.nudge.send()
     return cancelled
+
+
+@router.delete("/{run_id}", status_code=204, responses=documented(NotFoundError, ConflictError))
+def delete(run_id: Id, farm: Farm, caller: Writer) -> None:
+    """With its jobs and results, for good; only when it is over. Users delete their own runs, admins any."""
+    with farm.store.reading() as reading:
+        _check_owner(caller, reading.run(run_id), "delete")
+    for _ in delete_run(farm.store, run_id):
+        pass
 
 
 @router.get("/{run_id}/outcomes", responses=documented(NotFoundError))
@@ -131,6 +140,13 @@ async def events(
         sep="\n",
         shutdown_grace_period=1.0,
     )
+
+
+def _check_owner(caller: Token, run: Run, what: str) -> None:
+    if caller.role is not Role.ADMIN and run.created_by != caller.name:
+        raise ForbiddenError(
+            f"Run {run.id} belongs to {run.created_by}.", remedy=f"Ask {run.created_by} or an admin to {what} it."
+        )
 
 
 async def _messages(tail: Tail, run_id: int, after: int) -> AsyncIterator[ServerSentEvent]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -105,10 +106,13 @@ def harness_processes() -> list[psutil.Process]:
     ]
 
 
+def harness_processes_of(bench: Bench) -> list[psutil.Process]:
+    return [p for p in harness_processes() if str(bench.settings.state_dir) in " ".join(p.cmdline())]
+
+
 def harness_of(bench: Bench) -> psutil.Process:
-    mine = [p for p in harness_processes() if str(bench.settings.state_dir) in " ".join(p.cmdline())]
-    assert len(mine) == 1, mine
-    return mine[0]
+    (mine,) = harness_processes_of(bench)
+    return mine
 
 
 def test_a_lease_becomes_a_measurement_and_is_gone_once_acknowledged(bench: Bench) -> None:
@@ -225,6 +229,48 @@ def test_a_harness_that_died_while_the_agent_was_away_is_reported(bench: Bench) 
             failed = await next_event(second, started.seq)
             assert failed.failure is not None
             assert failed.failure.fault == "infrastructure"
+
+    asyncio.run(scene())
+
+
+def step_the_wall_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """As far as this process can see: what the kernel calls the time, and when by that the machine booted."""
+    now, booted = time.time, psutil.boot_time()
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + seconds)
+
+
+def test_a_step_of_the_wall_clock_ends_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    day_seconds = 86400.0
+
+    async def scene() -> None:
+        first = Agent(bench.settings)
+        first.start(bench.lease(protocol=ENDLESS))
+        await next_event(first)
+        harness = harness_of(bench)
+        for step_seconds in (day_seconds, -2 * day_seconds):
+            step_the_wall_clock(monkeypatch, step_seconds)
+            await asyncio.sleep(1.2)  # the watchdog looks twice
+            assert first.reconcile({1: 30.0}) == [1]
+        await first.close()
+        async with bench.agent() as second:
+            await asyncio.sleep(1.2)
+            assert second.reconcile({1: 30.0}) == [1], "it is adopted"
+            assert harness.is_running()
+            assert await second.events(1, 0.01) == []
+            second.reconcile({})
+            harness.wait(timeout=5)
+
+    asyncio.run(scene())
+
+
+def test_a_measurement_over_a_step_of_the_wall_clock_is_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        async with bench.agent() as agent:
+            agent.start(bench.lease())
+            started = await next_event(agent)
+            step_the_wall_clock(monkeypatch, -86400.0)
+            assert (await next_event(agent, started.seq)).kind == "measured"
 
     asyncio.run(scene())
 

@@ -22,6 +22,7 @@ from farm.coordinator.enquiry import Enquiry
 from farm.server.tokens import issue_token
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
+from farm.store.transaction import JobChange
 from farm.types import (
     Blob,
     Event,
@@ -130,7 +131,7 @@ class Head:
         result = finished(job.recipe.name, samples, id=job.id, run_id=job.run_id).result
         with self.store.transaction() as transaction:
             transaction.add_result(result, stored)
-            transaction.set_job(job.id, JobState.FINISHED)
+            transaction.set_jobs([JobChange(job.id, JobState.FINISHED)])
 
     def end(self, run: Run, state: RunState = RunState.FINISHED) -> None:
         with self.store.transaction() as transaction:

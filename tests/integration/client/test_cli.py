@@ -10,6 +10,7 @@ import pytest
 
 import farm
 from farm.cli.app import main
+from farm.store.transaction import JobChange
 from farm.types import DeviceCheck, DeviceHealth, DeviceState, JobState, JobWait, Role
 from tests.integration.client.head import coordinator
 
@@ -35,7 +36,7 @@ def measured(head):
     first, second = head.jobs(run)
     head.measure(first, SAMPLES)
     with head.store.transaction() as transaction:
-        transaction.set_job(second.id, JobState.FAILED, reason="The harness crashed.")
+        transaction.set_jobs([JobChange(second.id, JobState.FAILED, reason="The harness crashed.")])
     head.end(run)
     return run
 
@@ -126,10 +127,10 @@ def test_why_jobs_wait(run_farm, head, measured):
     run = head.submit("pytorch", "onnxruntime")
     number, (first, second) = str(run.id), head.jobs(run)
     with head.store.transaction() as transaction:
-        transaction.set_job(first.id, JobState.QUEUED, "queued behind run 12 (when queued)")
+        transaction.set_jobs([JobChange(first.id, JobState.QUEUED, "queued behind run 12")])
     code, out, err = run_farm("runs", "why", number)
     assert code == 0
-    assert "queued behind run 12 (when queued)" in out
+    assert "queued behind run 12" in out
     assert "its artifact is not built yet" in out
     assert "The coordinator does not answer" in err
     assert "2 of its jobs wait: `farm runs why" in run_farm("runs", "show", number)[1]

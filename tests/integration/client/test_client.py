@@ -6,7 +6,8 @@ import pytest
 import farm
 from farm.config import Settings
 from farm.server.app import create_app
-from farm.types import Role
+from farm.store.transaction import JobChange
+from farm.types import JobState, Role
 from tests.unit.analysis.outcomes import device
 
 
@@ -48,6 +49,53 @@ def test_the_head_says_which_term_of_a_selector_is_wrong(head):
             client.devices("platform=linux, memory=8")
     assert "memory" in caught.value.message
     assert caught.value.details["position"] == len("platform=linux, ")
+
+
+def test_a_device_is_reserved_for_one_person(head):
+    run = head.submit("pytorch")
+    with farm.Client(head.url, token=head.token()) as ann, farm.Client(head.url, token=head.token()) as bob:
+        made = ann.reserve("local-cpu", 600, "battery drain")
+        assert (made.user, made.reason) == (ann.whoami()["name"], "battery drain")
+        assert ann.reservations() == [made]
+        assert bob.device_details("local-cpu").reservation == made
+        with pytest.raises(farm.ConflictError, match=f"{made.user} has reserved device local-cpu until"):
+            bob.reserve("local-cpu", 600)
+        with pytest.raises(farm.ForbiddenError):
+            bob.release("local-cpu")
+        with pytest.raises(farm.QuotaError, match="at most 28,800 s"):
+            ann.reserve("local-cpu", 86_400)
+        with pytest.raises(farm.UserError, match="seconds"):
+            ann.reserve("local-cpu", float("nan"))
+        ann.release("local-cpu")
+        assert ann.reservations() == []
+        with pytest.raises(farm.ForbiddenError, match="role user"):
+            ann.order_device("local-cpu", "drain")
+    with farm.Client(head.url, token=head.token(Role.ADMIN)) as admin:
+        assert admin.order_device("local-cpu", "drain", "new battery").reason == "new battery"
+        with pytest.raises(farm.NotFoundError):
+            admin.order_device("a/b?c", "check")
+    head.end(run)
+
+
+def test_why_a_job_waits(head):
+    run = head.submit("pytorch", "onnxruntime")
+    first, second = head.jobs(run)
+    with head.store.transaction() as transaction:
+        transaction.set_jobs([JobChange(first.id, JobState.RUNNING)])
+
+    async def work():
+        async with farm.AsyncClient(head.url, token=head.token()) as client:
+            (wait,) = await (await client.run(run.id)).waits()
+            assert wait == await client.job_wait(second.id)
+            with pytest.raises(farm.ConflictError, match="it is running"):
+                await client.job_wait(first.id)
+            return wait
+
+    wait = asyncio.run(work())
+    assert (wait.job_id, wait.text, wait.live) == (second.id, "its artifact is not built yet", False)
+    with farm.Client(head.url, token=head.token()) as client:
+        assert client.run(run.id).waits() == [client.job_wait(second.id)] == [wait]
+    head.end(run)
 
 
 def test_a_transport_takes_the_place_of_the_network(tmp_path):

@@ -11,6 +11,7 @@ from contextlib import aclosing
 import pytest
 
 import farm
+from farm.store.transaction import JobChange
 from farm.types import JobState, Role, RunState
 
 SAMPLES = [0.010 + 0.0001 * (index % 7) for index in range(200)]
@@ -70,7 +71,7 @@ def test_progress_is_written_as_plain_lines_where_there_is_no_terminal(head, cli
     head.event(run, "build", "pytorch", "built", "3.1 s")
     head.event(run, "job", str(job.id), "failed", "The harness crashed.")
     with head.store.transaction() as transaction:
-        transaction.set_job(job.id, JobState.FAILED)
+        transaction.set_jobs([JobChange(job.id, JobState.FAILED)])
     head.end(run)
     client.run(run.id).wait(progress=True, timeout_seconds=10)
     out, err = capsys.readouterr()
@@ -148,7 +149,7 @@ def test_the_comparison_and_the_report_hold_the_samples(head, client, tmp_path):
         failure = farm.RecipeError("The converter refused aten::x.", remedy="Take another runtime.")
         from farm.types import Failure
 
-        transaction.set_job(lost.id, JobState.FAILED, failure=Failure.of(failure))
+        transaction.set_jobs([JobChange(lost.id, JobState.FAILED, failure=Failure.of(failure))])
     head.end(run)
     comparison = client.run(run.id).compare()
     assert isinstance(comparison, farm.Comparison)
@@ -191,6 +192,18 @@ def test_only_the_owner_or_an_admin_cancels(head, client):
         client.run(run.id).cancel()
     with farm.Client(head.url, token=head.token(Role.ADMIN)) as admin:
         assert admin.run(run.id).cancel().id == run.id
+
+
+def test_a_run_that_is_over_can_be_deleted(head, client):
+    run = head.submit("pytorch")
+    with farm.Client(head.url, token=head.token(Role.ADMIN)) as admin:
+        handle = admin.run(run.id)
+        with pytest.raises(farm.ConflictError, match="active"):
+            handle.delete()
+        head.end(run)
+        handle.delete()
+        with pytest.raises(farm.NotFoundError):
+            handle.refresh()
 
 
 def test_ctrl_c_in_a_script_that_waits_ends_it_and_not_the_run(head):

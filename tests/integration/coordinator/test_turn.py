@@ -26,10 +26,9 @@ def test_a_store_that_refuses_a_turn_ends_the_coordinator(tmp_path: Path) -> Non
         tx.upsert_device(device(), datetime.now(UTC))
     unused_cluster: Any = None
     coordinator = Coordinator(settings, store, ArtifactStore(settings.resolved_store_url), unused_cluster)
-    seen = st.DeviceSeen(device().id, device().agent, device().host)
-    coordinator.turn(seen)
+    coordinator.turn(st.DeviceOrdered(device().id, "drain"))
     with sqlite3.connect(tmp_path / "farm.db") as outside:
         outside.execute("DROP TABLE devices")
     with pytest.raises(TurnFailed):
-        coordinator.turn(st.AgentLost(device().agent))
+        coordinator.turn(st.DeviceOrdered(device().id, "resume"))
     store.close()

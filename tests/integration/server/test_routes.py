@@ -142,6 +142,7 @@ class TestTokens:
             ("POST", "/models", {Role.USER, Role.ADMIN}),
             ("POST", "/runs", {Role.USER, Role.ADMIN}),
             ("POST", "/runs/1/cancel", {Role.USER, Role.ADMIN}),
+            ("DELETE", "/runs/99", {Role.USER, Role.ADMIN}),
             ("GET", "/cluster/join", {Role.AGENT, Role.ADMIN}),
         ],
     )
@@ -290,6 +291,20 @@ class TestRuns:
         with ready.client(Role.ADMIN) as http:
             assert http.post(f"/runs/{other.id}/cancel").status_code == 200
             problem(http.post(f"/runs/{run.id}/cancel"), 409, "conflict")
+
+    def test_delete_is_for_the_owner_and_admins_of_what_is_over(self, ready: LiveFarm) -> None:
+        run, other, active = submit(ready), submit(ready, role=Role.ADMIN), submit(ready)
+        with ready.store.transaction() as t:
+            t.set_run(run.id, RunState.FINISHED, NOW)
+            t.set_run(other.id, RunState.CANCELLED, NOW)
+        with ready.client() as http:
+            problem(http.delete(f"/runs/{active.id}"), 409, "conflict")
+            problem(http.delete(f"/runs/{other.id}"), 403, "forbidden")
+            assert http.delete(f"/runs/{run.id}").status_code == 204
+            problem(http.delete(f"/runs/{run.id}"), 404, "not-found")
+            assert {one["id"] for one in http.get("/runs").json()} == {other.id, active.id}
+        with ready.client(Role.ADMIN) as http:
+            assert http.delete(f"/runs/{other.id}").status_code == 204
 
 
 class TestResults:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import httpx
 import pytest
 
 from farm.config import Settings
+from farm.coordinator.nudge import Nudge
+from farm.store.transaction import JobChange
 from farm.types import (
     DeviceCheck,
     DeviceDetails,
@@ -79,6 +84,20 @@ class TestOrders:
             problem(http.post("/devices/host-a/orders", json={"kind": "reserve"}), 422, "bad-request")
         assert orders(ready) == []
 
+    def test_the_coordinator_is_woken(self, ready: LiveFarm) -> None:
+        async def woken_by(client: httpx.Client, method: str, path: str, **body: Any) -> None:
+            woken = asyncio.Event()
+            with Nudge(ready.settings.state_dir).listen(woken) as receiver:
+                response = await asyncio.to_thread(client.request, method, path, **body)
+                assert response.is_success, response.text
+                await asyncio.wait_for(woken.wait(), 5)
+                asyncio.get_running_loop().remove_reader(receiver.fileno())
+
+        with ready.client(Role.ADMIN) as http:
+            asyncio.run(woken_by(http, "POST", "/devices/host-a/orders", json={"kind": "check"}))
+            asyncio.run(woken_by(http, "POST", "/devices/host-a/reservation", json={"seconds": 9}))
+            asyncio.run(woken_by(http, "DELETE", "/devices/host-a/reservation"))
+
 
 class TestReservations:
     def test_reserve_extend_release(self, ready: LiveFarm) -> None:
@@ -91,7 +110,7 @@ class TestReservations:
             longer = Reservation.model_validate(http.post("/devices/host-a/reservation", json={"seconds": 1200}).json())
             assert (longer.id, longer.reason) == (first.id, "battery drain")
             assert longer.until > first.until
-            assert http.delete("/devices/host-a/reservation").status_code == 200
+            assert http.delete("/devices/host-a/reservation").status_code == 204
             assert http.get("/devices/host-a/details").json()["reservation"] is None
             problem(http.delete("/devices/host-a/reservation"), 404, "not-found")
         assert orders(ready) == [
@@ -106,7 +125,7 @@ class TestReservations:
             taken = problem(admin.post("/devices/host-a/reservation", json={"seconds": 600}), 409, "conflict")
             assert "the-user has reserved device host-a until" in taken.detail
             problem(viewer.post("/devices/host-a/reservation", json={"seconds": 600}), 403, "forbidden")
-            assert admin.delete("/devices/host-a/reservation").status_code == 200
+            assert admin.delete("/devices/host-a/reservation").status_code == 204
             assert admin.post("/devices/host-a/reservation", json={"seconds": 600}).status_code == 201
             refused = problem(http.delete("/devices/host-a/reservation"), 403, "forbidden")
             assert "the-admin" in refused.detail
@@ -133,7 +152,7 @@ class TestQuotas:
             )
             assert over.details == {"quota": 3, "used": 2, "wanted": 2}
             with farm.store.transaction() as t:
-                t.set_job(t.jobs(run.id)[0].id, JobState.FINISHED)
+                t.set_jobs([JobChange(t.jobs(run.id)[0].id, JobState.FINISHED)])
             submit(farm)
 
     def test_devices_reserved(self, tmp_path) -> None:
@@ -154,8 +173,8 @@ class TestWaits:
         run = submit(ready)
         with ready.store.transaction() as t:
             first, second = t.jobs(run.id)
-            t.set_job(first.id, JobState.RUNNING)
-            t.set_job(second.id, JobState.QUEUED, "queued behind run 12 (when queued)")
+            t.set_jobs([JobChange(first.id, JobState.RUNNING)])
+            t.set_jobs([JobChange(second.id, JobState.QUEUED, "queued behind run 12")])
         told = JobWait(job_id=second.id, text="1 device matches: leased by run 12", starts_in_seconds=61.5, live=True)
         answers = {second.id: told}
         with ready.client(Role.VIEWER) as http, coordinator(ready.settings.state_dir, answers):
@@ -170,13 +189,22 @@ class TestWaits:
         run = submit(ready)
         with ready.store.transaction() as t:
             first, second = t.jobs(run.id)
-            t.set_job(second.id, JobState.QUEUED, "queued behind run 12 (when queued)")
+            t.set_jobs([JobChange(second.id, JobState.QUEUED, "queued behind run 12")])
         with ready.client(Role.VIEWER) as http:
             waits = [JobWait.model_validate(one) for one in http.get(f"/runs/{run.id}/waits").json()]
         assert [(wait.job_id, wait.text, wait.starts_in_seconds, wait.live) for wait in waits] == [
             (first.id, "its artifact is not built yet", None, False),
-            (second.id, "queued behind run 12 (when queued)", None, False),
+            (second.id, "queued behind run 12", None, False),
         ]
+
+    def test_of_a_large_run_the_first_500(self, ready: LiveFarm) -> None:
+        for number in range(300):
+            ready.add_device(device(f"d{number:03}", runtimes=RUNTIMES))
+        run = submit(ready, devices="each")
+        with ready.client(Role.VIEWER) as http:
+            waits = http.get(f"/runs/{run.id}/waits").json()
+        with ready.store.reading() as r:
+            assert [wait["job_id"] for wait in waits] == [job.id for job in r.jobs(run.id)][:500]
 
     def test_a_choice_of_devices_is_kept_with_the_run(self, ready: LiveFarm) -> None:
         ready.add_device(device("host-b", runtimes=RUNTIMES))

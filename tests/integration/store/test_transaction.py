@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import uuid
 from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from farm.errors import ConflictError, NotFoundError, UserError
+from farm.store import tables
 from farm.store.database import Store
-from farm.store.transaction import NewJob, Transaction
+from farm.store.transaction import JobChange, NewJob, Transaction
 from farm.types import (
     BuildState,
     DeviceHealth,
@@ -197,15 +202,52 @@ class TestJobs:
         with store.transaction() as t:
             run = submit(t)
             first, second = t.jobs(run.id)
-            t.set_job(first.id, JobState.LEASED, epoch=1)
-            t.set_job(second.id, JobState.FAILED, "broken \0 pipe \ud83d", FAILURE)
+            t.set_jobs([JobChange(first.id, JobState.LEASED, epoch=1)])
+            t.set_jobs([JobChange(second.id, JobState.FAILED, "broken \0 pipe \ud83d", FAILURE)])
             assert t.job(first.id).epoch == 1
             failed = t.job(second.id)
             assert (failed.state, failed.epoch, failed.failure) == (JobState.FAILED, 0, FAILURE)
             assert failed.reason.startswith("broken \N{REPLACEMENT CHARACTER} pipe")
             assert t.run(run.id).jobs == {JobState.LEASED: 1, JobState.FAILED: 1}
-            t.set_job(first.id, JobState.RUNNING)
+            t.set_jobs([JobChange(first.id, JobState.RUNNING)])
             assert (t.job(first.id).epoch, t.job(first.id).reason) == (1, "")
+
+    def test_thousands_change_together_each_with_its_event(self, store: Store) -> None:
+        with store.transaction() as t:
+            one, two = submit(t), submit(t)
+            changes = [
+                JobChange(job.id, JobState.QUEUED, f"why {job.id}") for job in (*t.jobs(two.id), *t.jobs(one.id))
+            ]
+            t.set_jobs(changes)
+            seq = t.last_event_seq()
+            t.append_job_events(changes, LATER)
+            with pytest.raises(NotFoundError):
+                t.set_jobs([changes[0], JobChange(99, JobState.QUEUED)])
+            assert [job.reason for job in t.jobs(one.id)] == [f"why {job.id}" for job in t.jobs(one.id)]
+            told = [(e.run_id, e.at, e.kind, e.subject, e.state, e.text) for e in t.events_after(seq)]
+            run_ids = [two.id, two.id, one.id, one.id]
+            assert told == [
+                (run_id, LATER, "job", str(change.job_id), "queued", change.reason)
+                for run_id, change in zip(run_ids, changes, strict=True)
+            ]
+
+    def test_what_a_lease_is_made_of(self, store: Store) -> None:
+        with store.transaction() as t:
+            run = submit(t)
+            first, _ = t.jobs(run.id)
+            assert [job.id for job in t.open_jobs(run.id)] == [job.id for job in t.jobs(run.id)]
+            t.set_jobs([JobChange(first.id, JobState.FINISHED, epoch=2)])
+            (left,) = t.open_jobs(run.id)
+            assert (left.state, left.build_key, left.reference_key) == (
+                JobState.WAITING,
+                KEYS["onnxruntime"],
+                KEYS["reference"],
+            )
+            t.set_build(KEYS["reference"], BuildState.BUILT, artifact=artifact(KEYS["reference"]))
+            parts = t.lease_parts(first.id)
+            assert (parts.recipe, parts.scenario) == (PYTORCH, first.scenario)
+            assert (parts.run, parts.model) == (run.spec, model_spec())
+            assert (parts.artifact, parts.reference_artifact) == (None, artifact(KEYS["reference"]))
 
     def test_attempts_from_lease_to_end(self, store: Store) -> None:
         with store.transaction() as t:
@@ -278,6 +320,45 @@ class TestAgentEvents:
             assert t.record_agent_event("local", "j2", 1)
             assert t.record_agent_event("other", "j1", 9)
 
+    @given(st.data())
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_an_agent_event_counts_once_whatever_is_acknowledged_or_repeated(
+        self, store: Store, data: st.DataObject
+    ) -> None:
+        """A follower reads a journal, commits out of order, trims what is committed up to some number, and is lost."""
+        journal, last = uuid.uuid4().hex, data.draw(st.integers(1, 8))
+        counted: list[int] = []
+        acknowledged = 0  # as the agent heard of it
+        for _ in range(data.draw(st.integers(1, 4))):  # connections
+            order = data.draw(st.permutations(range(acknowledged + 1, last + 1)))
+            for seq in order[: data.draw(st.integers(0, len(order)))]:
+                with store.transaction() as t:
+                    if t.record_agent_event("local", journal, seq):
+                        counted.append(seq)
+                if data.draw(st.booleans()):
+                    upto = next(n for n in range(1, last + 2) if n not in counted) - 1
+                    with store.transaction() as t:
+                        t.trim_agent_events("local", journal, upto)
+                    acknowledged = max(acknowledged, data.draw(st.sampled_from([0, upto])))  # it may be lost
+        with store.transaction() as t:
+            repeated = [seq for seq in range(1, last + 1) if not t.record_agent_event("local", journal, seq)]
+        assert sorted(counted) == repeated
+        assert len(set(counted)) == len(counted)
+
+    def test_what_is_acknowledged_leaves_no_row_behind(self, store: Store) -> None:
+        with store.transaction() as t:
+            for seq in (1, 2, 3, 5):
+                t.record_agent_event("local", "j1", seq)
+            t.record_agent_event("local", "j2", 1)
+            t.trim_agent_events("local", "j1", 3)
+            t.trim_agent_events("local", "j1", 2)  # an older acknowledgement, late
+        with store.connected(writing=False) as connection:
+            rows = connection.execute(sa.select(tables.agent_events).order_by("journal_id", "seq")).all()
+        assert rows == [("local", "j1", 5), ("local", "j2", 1)]
+        with store.transaction() as t:
+            assert not t.record_agent_event("local", "j1", 3)
+            assert t.record_agent_event("local", "j1", 4)
+
     def test_heartbeats(self, store: Store) -> None:
         with store.transaction() as t:
             assert t.heartbeat_age("coordinator", NOW) is None
@@ -319,9 +400,11 @@ class TestEvents:
         lambda t: t.job(7),
         lambda t: t.device("ghost"),
         lambda t: t.build("0" * 64),
+        lambda t: t.lease_parts(7),
+        lambda t: t.run_spec(7),
         lambda t: t.request_cancel(7, NOW),
         lambda t: t.set_run(7, RunState.FINISHED, NOW),
-        lambda t: t.set_job(7, JobState.FINISHED),
+        lambda t: t.set_jobs([JobChange(7, JobState.FINISHED)]),
         lambda t: t.set_build("0" * 64, BuildState.BUILT),
         lambda t: set_device(t, "ghost", DeviceState.OFFLINE),
         lambda t: t.order_device("ghost", "drain", "ada", NOW),

@@ -150,9 +150,17 @@ def test_the_level_is_that_of_the_worst_reason_and_every_reason_is_in_the_table(
     found = verdict(given)
     levels = {reason.level for reason in found.reasons}
     assert all(RULES[reason.code].level is reason.level for reason in found.reasons)
-    assert found.level is (
-        VerdictLevel.INVALID if VerdictLevel.INVALID in levels else max(levels, default=VerdictLevel.TRUSTED)
-    )
+    worst_first = (VerdictLevel.INVALID, VerdictLevel.SUSPECT, VerdictLevel.TRUSTED)
+    assert found.level is next((level for level in worst_first if level in levels), VerdictLevel.TRUSTED)
+
+
+@given(measurements())
+def test_what_was_simulated_is_judged_by_the_rest_and_always_says_so(given: Measurement) -> None:
+    real, simulated = verdict(given), verdict(given.model_copy(update={"simulated": True, "parity": None}))
+    assert codes(simulated) == codes(real) - {"parity-missing", "parity-failed"} | {"simulated"}
+    of_outputs = {"parity-missing", "parity-failed"}
+    if not codes(real) & of_outputs:
+        assert simulated.level is real.level
 
 
 @given(measurements())

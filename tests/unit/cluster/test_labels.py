@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from farm.cluster import labels
 
@@ -30,3 +33,23 @@ def test_a_node_carries_what_a_build_for_its_runtimes_asks_for() -> None:
     assert labels.selector_for("executorch").items() <= carried.items()
     assert not labels.selector_for("litert").items() <= carried.items()
     assert labels.GPU not in carried
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("echo 'GPU 0: NVIDIA H100 (UUID: GPU-1)'", True),
+        ("echo 'No devices were found'; exit 6", False),
+        ("echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'; exit 9", False),
+        (None, False),
+    ],
+)
+def test_a_gpu_is_there_when_its_driver_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str | None, expected: bool
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if answer is not None:
+        tool = tmp_path / "nvidia-smi"
+        tool.write_text(f"#!/bin/sh\n{answer}\n")
+        tool.chmod(0o755)
+    assert labels.has_gpu() is expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from pathlib import Path
 
@@ -45,8 +46,9 @@ def test_a_measurement_says_that_nothing_was_run() -> None:
     assert "not run" in measurement.absent["outputs"]
     assert "not run" in measurement.absent["memory_peak_bytes"]
     assert measurement.memory_peak_bytes is None
-    assert measurement.parity is not None
-    assert measurement.parity.samples == 0, "nothing was compared"
+    assert "not run" in measurement.absent["parity"]
+    assert measurement.parity is None
+    assert measurement.simulated
     assert measurement.telemetry.temperature_max_celsius is not None
     assert measurement.telemetry.temperature_max_celsius > 25
     assert "virtual" in measurement.telemetry.absent["steal_ratio"]
@@ -63,10 +65,10 @@ def concluded(measurement: Measurement) -> tuple[VerdictLevel, set[str]]:
 
 
 def test_results_are_judged_like_others() -> None:
-    assert concluded(measure(driver())) == (VerdictLevel.TRUSTED, set())
+    assert concluded(measure(driver())) == (VerdictLevel.TRUSTED, {"simulated"})
     level, reasons = concluded(measure(driver(failures={"nan_ratio": 1})))
     assert level is VerdictLevel.INVALID
-    assert "non-finite-output" in reasons
+    assert reasons == {"non-finite-output", "simulated"}
     hot = driver(thermal={"time_constant_seconds": 0.5})
     assert "throttled" in concluded(measure(hot))[1]
 
@@ -114,6 +116,48 @@ def test_a_device_goes_away_and_comes_back() -> None:
 def test_failures_are_those_of_real_devices(ratio: str, said: str) -> None:
     with pytest.raises(DeviceError, match=said):
         measure(driver(failures={ratio: 1}))
+
+
+def test_a_broken_device_needs_the_right_step() -> None:
+    fleet = driver(failures={"break_ratio": 1, "mended_by": {"power-cycle": 1}})
+    assert "not broken" in asyncio.run(fleet.check("fleet-virtual-0000"))
+    measure(fleet)
+    with pytest.raises(InfrastructureError, match="does not answer"):
+        measure(fleet, 2)
+    asyncio.run(fleet.recover("fleet-virtual-0000", "reconnect"))
+    with pytest.raises(InfrastructureError, match="does not answer"):
+        asyncio.run(fleet.check("fleet-virtual-0000"))
+    asyncio.run(fleet.recover("fleet-virtual-0000", "power-cycle"))
+    assert "not broken" in asyncio.run(fleet.check("fleet-virtual-0000"))
+    measure(fleet, 2)
+
+
+def test_what_nothing_mends_stays_broken() -> None:
+    fleet = driver(failures={"break_ratio": 1})
+    measure(fleet)
+    for step in fleet.discover()[0].recovery:
+        asyncio.run(fleet.recover("fleet-virtual-0000", step))
+    with pytest.raises(InfrastructureError, match="does not answer"):
+        asyncio.run(fleet.check("fleet-virtual-0000"))
+
+
+def test_a_device_that_is_too_hot_says_so_until_it_has_cooled() -> None:
+    now = 0.0
+    hot = profile(kind(thermal={"time_constant_seconds": 5, "start_below_celsius": 35}), time_scale=0.001)
+    fleet = VirtualDriver("fleet", 2, hot, clock=lambda: now)
+    before = fleet.discover()
+    measure(fleet)
+    blocked, other = fleet.discover()
+    assert (blocked.id, other) == (before[0].id, before[1])
+    temperature_celsius = json.loads(fleet.launch(lease(2), {}, Path()))["temperature_celsius"]
+    assert blocked.blocked == f"too hot: {temperature_celsius:.1f} °C > 35 °C"
+    cooling_seconds = 0.001 * 5 * math.log((temperature_celsius - 25) / 10)
+    now += 0.99 * cooling_seconds
+    assert fleet.discover() == (blocked, other), "the text stays while it cools"
+    now += 0.02 * cooling_seconds
+    assert fleet.discover() == before
+    fleet.kill(fleet.launch(lease(3), {}, Path()))
+    assert fleet.discover() == before, "it had no time to get hot"
 
 
 def test_more_threads_than_cpus_show() -> None:

@@ -139,6 +139,30 @@ def test_failures_come_as_often_as_the_profile_says() -> None:
     assert all(course.seconds == 300 for course in courses if course.end == "timed-out")
 
 
+def test_devices_break_as_often_as_the_profile_says_and_alike_in_every_process() -> None:
+    of = kind(failures={"break_ratio": 0.4, "mended_by": {"reconnect": 0.5, "reboot": 0.25}})
+    found = [model.breakage(of, 1, lease(number)) for number in range(2000)]
+    assert found == [model.breakage(of, 1, lease(number)) for number in range(2000)]
+    for end, ratio in ((None, 0.6), ("reconnect", 0.2), ("power-cycle", 0.0), ("reboot", 0.1), ("nothing", 0.1)):
+        assert found.count(end) / 2000 == pytest.approx(ratio, abs=0.03), end
+
+
+def test_breaking_changes_no_figure_of_the_same_seed() -> None:
+    plain, fragile = kind(), kind(failures={"break_ratio": 1})
+    assert model.course(plain, 1, lease(), rested(plain)) == model.course(fragile, 1, lease(), rested(fragile))
+
+
+@given(temperature=celsius)
+def test_it_may_start_again_exactly_when_it_has_cooled(temperature: float) -> None:
+    of = kind(thermal={"start_below_celsius": 40})
+    cooling_seconds = model.cooling_seconds(of.thermal, temperature)
+    if temperature <= 40:
+        assert cooling_seconds == 0
+    else:
+        after = model.passed(of, Condition(temperature), cooling_seconds, busy=False)
+        assert after.temperature_celsius == pytest.approx(40)
+
+
 def test_an_empty_battery_sends_the_device_away_until_it_has_charged() -> None:
     of = kind(battery={"hours_full_to_empty": 1, "hours_empty_to_full": 1, "min_ratio": 0.2, "resume_ratio": 0.5})
     course = model.course(of, 1, lease(), Condition(25, 0.2))

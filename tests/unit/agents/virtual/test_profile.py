@@ -23,14 +23,20 @@ def test_the_built_in_profile_is_the_default() -> None:
     [
         (("noise: 0.03", "nosie: 0.03"), "lab.yaml:15: kinds[0].latency.nosie: unknown key"),
         (("median_seconds: 0.012, noise", "median_seconds: -1, noise"), "lab.yaml:15: kinds[0].latency.median_seconds"),
-        (("platform: linux", "platform: ios"), "lab.yaml:22: kinds[1].platform: Input should be 'android' or 'linux'"),
+        (("platform: linux", "platform: ios"), "lab.yaml:24: kinds[1].platform: Input should be 'android' or 'linux'"),
         (("limit_celsius: 55", "limit_celsius: 30"), "lab.yaml:16: kinds[0].thermal: limit_celsius must be above"),
-        (("crash_ratio: 0.002", "crash_ratio: .nan"), "lab.yaml:32: kinds[1].failures.crash_ratio"),
-        (("crash_ratio: 0.005", "crash_ratio: 0.996"), "lab.yaml:18: kinds[0].failures: crash_ratio, timeout_ratio"),
+        (("crash_ratio: 0.002", "crash_ratio: .nan"), "lab.yaml:34: kinds[1].failures.crash_ratio"),
+        (("crash_ratio: 0.005", "crash_ratio: 0.996"), "lab.yaml:19: kinds[0].failures: crash_ratio, timeout_ratio"),
+        (
+            ("start_below_celsius: 40", "start_below_celsius: 25"),
+            "lab.yaml:16: kinds[0].thermal: start_below_celsius must",
+        ),
+        (("reconnect: 0.6", "reconnect: 0.8"), "lab.yaml:19: kinds[0].failures: the shares of mended_by add up to"),
+        (("reconnect: 0.6", "prayer: 0.6"), "lab.yaml:20: kinds[0].failures.mended_by.prayer"),
         (("seed: 1", "seed: 1\nseed: 2"), "line 4: the key 'seed' is there twice"),
         (("time_scale: 1.0", "time_scale: 0"), "lab.yaml:4: time_scale: Input should be greater than 0"),
         (("seed: 1", "seed: ["), "lab.yaml:5: no valid YAML"),
-        (("    speed: 0.4\n", "    speed: 0.4\n    batery: {}\n"), "lab.yaml:30: kinds[1].batery: unknown key"),
+        (("    speed: 0.4\n", "    speed: 0.4\n    batery: {}\n"), "lab.yaml:32: kinds[1].batery: unknown key"),
     ],
 )
 def test_errors_name_line_and_key(change: tuple[str, str], said: str) -> None:

@@ -1,0 +1,146 @@
+"""Deletes runs, and what only they needed, in steps so small that nobody waits for one.
+
+Models and builds stay: a build is what the next run of its model takes from the cache. With a job go its attempts and
+its result. Their files are noted as loose in the same transaction and removed by ``discard_loose_blobs``, so a crash in
+between leaves nothing behind. A file goes only if nothing refers to it and it was not stored just now, for then
+somebody is about to refer to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from farm.errors import ConflictError, NotFoundError
+from farm.store import tables
+from farm.store.artifacts import ArtifactStore
+from farm.store.database import Store
+from farm.types import Blob, ModelSpec, RunState
+
+JOBS_PER_STEP = 100
+EVENTS_PER_STEP = 1_000
+BLOBS_PER_STEP = 50
+PAGES_PER_STEP = 500
+SETTLED_SECONDS = 3_600.0  # more than any time between the storing of a file and the commit that refers to it
+
+
+def sweep(store: Store, artifacts: ArtifactStore, ended_before: datetime | None) -> Iterator[None]:
+    """Delete the runs that ended before then (None: none), then what has become loose. Yields after every step."""
+    for run_id in _ended(store, ended_before) if ended_before else ():
+        yield from delete_run(store, run_id)
+    yield from discard_loose_blobs(store, artifacts)
+    yield from _give_space_back(store)
+
+
+def delete_run(store: Store, run_id: int) -> Iterator[None]:
+    """Yields after every step; repeat it where it was broken off. Meanwhile the run has ever fewer jobs.
+
+    Raises NotFoundError, and ConflictError while the run is active or a result of it is still being worked out.
+    """
+    while True:
+        with store.connected(writing=True) as connection:
+            _check_over(connection, run_id)
+            if not (_delete_jobs(connection, run_id) or _delete_events(connection, run_id)):
+                connection.execute(sa.delete(tables.pools).where(tables.pools.c.run_id == run_id))
+                connection.execute(sa.delete(tables.runs).where(tables.runs.c.id == run_id))
+                return
+        yield
+
+
+def discard_loose_blobs(
+    store: Store, artifacts: ArtifactStore, settled_seconds: float = SETTLED_SECONDS
+) -> Iterator[None]:
+    """Remove the files that are noted as loose and that nothing refers to. Yields after every step."""
+    with store.connected(writing=False) as connection:
+        loose = set(connection.execute(sa.select(tables.loose_blobs.c.sha256)).scalars())
+        unused = sorted(loose - _used(connection)) if loose else []
+    for first in range(0, len(unused), BLOBS_PER_STEP):
+        with store.connected(writing=True) as connection:
+            # A model may be of files that were here before it. Who stores a file makes it new.
+            step = set(unused[first : first + BLOBS_PER_STEP]) - _used_by_models(connection)
+            gone = [sha256 for sha256 in step if artifacts.discard(sha256, min_age_seconds=settled_seconds)]
+            connection.execute(sa.delete(tables.loose_blobs).where(tables.loose_blobs.c.sha256.in_(gone)))
+        yield
+
+
+def _ended(store: Store, before: datetime) -> list[int]:
+    table = tables.runs.c
+    over = sa.and_(table.state != RunState.ACTIVE, table.finished_at < before, ~_has_open_attempt(table.id))
+    with store.connected(writing=False) as connection:
+        return list(connection.execute(sa.select(table.id).where(over).order_by(table.id)).scalars())
+
+
+def _check_over(connection: sa.Connection, run_id: int) -> None:
+    table = tables.runs.c
+    row = connection.execute(
+        sa.select(table.state, _has_open_attempt(table.id).label("measuring")).where(table.id == run_id)
+    ).first()
+    if row is None:
+        raise NotFoundError(f"No run {run_id}.", remedy="`farm runs list` shows the runs there are.")
+    if row.state == RunState.ACTIVE:
+        raise ConflictError(f"Run {run_id} is active.", remedy="Cancel it first, or wait for its end.")
+    if row.measuring:
+        raise ConflictError(f"A result of run {run_id} is being worked out.", remedy="Try again in a moment.")
+
+
+def _has_open_attempt(run_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    jobs, attempts = tables.jobs, tables.attempts
+    of_run = sa.select(attempts.c.id).join(jobs, jobs.c.id == attempts.c.job_id).where(jobs.c.run_id == run_id)
+    return of_run.where(attempts.c.state.in_(["leased", "running"])).exists()
+
+
+def _delete_jobs(connection: sa.Connection, run_id: int) -> int:
+    """Some of its jobs; how many."""
+    jobs, attempts, results = tables.jobs, tables.attempts, tables.results
+    first = sa.select(jobs.c.id).where(jobs.c.run_id == run_id).order_by(jobs.c.id).limit(JOBS_PER_STEP)
+    job_ids = list(connection.execute(first).scalars())
+    records = sa.select(attempts.c.measurement).where(attempts.c.job_id.in_(job_ids))
+    samples = sa.select(results.c.samples).where(results.c.job_id.in_(job_ids))
+    blobs: list[Blob | None] = [*connection.execute(records).scalars(), *connection.execute(samples).scalars()]
+    _note_loose(connection, {blob.sha256 for blob in blobs if blob})
+    for table in (results, attempts):
+        connection.execute(sa.delete(table).where(table.c.job_id.in_(job_ids)))
+    connection.execute(sa.delete(jobs).where(jobs.c.id.in_(job_ids)))
+    return len(job_ids)
+
+
+def _delete_events(connection: sa.Connection, run_id: int) -> int:
+    events = tables.events
+    first = sa.select(events.c.seq).where(events.c.run_id == run_id).order_by(events.c.seq).limit(EVENTS_PER_STEP)
+    return connection.execute(sa.delete(events).where(events.c.seq.in_(first))).rowcount
+
+
+def _note_loose(connection: sa.Connection, digests: set[str]) -> None:
+    loose = tables.loose_blobs
+    known = set(connection.execute(sa.select(loose.c.sha256).where(loose.c.sha256.in_(sorted(digests)))).scalars())
+    if new := sorted(digests - known):
+        connection.execute(sa.insert(loose), [{"sha256": sha256} for sha256 in new])
+
+
+def _used(connection: sa.Connection) -> set[str]:
+    """Every file that a row refers to: reads them all."""
+    used = _used_by_models(connection)
+    for artifact in connection.execute(sa.select(tables.builds.c.artifact)).scalars():
+        used |= {file.sha256 for file in artifact.files} if artifact else set()
+    for column in (tables.attempts.c.measurement, tables.results.c.samples):
+        used |= {blob.sha256 for blob in connection.execute(sa.select(column)).scalars() if blob}
+    return used
+
+
+def _used_by_models(connection: sa.Connection) -> set[str]:
+    specs = connection.execute(sa.select(tables.models.c.spec)).scalars()
+    return {blob.sha256 for spec in specs for blob in _files(spec)}
+
+
+def _files(spec: ModelSpec) -> Iterator[Blob]:
+    for name in type(spec).model_fields:
+        if isinstance(value := getattr(spec, name), Blob):
+            yield value
+
+
+def _give_space_back(store: Store) -> Iterator[None]:
+    """SQLite keeps what was deleted as free pages; PostgreSQL sees to its own."""
+    while store.free_pages(give_back=PAGES_PER_STEP):
+        yield
