@@ -51,7 +51,7 @@ class Child:
             )
         self._started_seconds = time.monotonic()
         try:
-            self._pid_path.write_text(f"{self._process.pid} {_created(self._process.pid)}")
+            self._pid_path.write_text(f"{self._process.pid} {_created(self._process.pid)} {_boot()}")
         except OSError as error:  # a full disk: what it is for can wait
             log.warning("%s could not be written: %s", self._pid_path, error)
 
@@ -116,11 +116,12 @@ def end_predecessor(path: Path) -> None:
     """What an earlier life of a child, or of its supervisor, left running would be in its way: a Ray node takes half a
     minute to end by itself and holds its port meanwhile. ``path``: ``pid_path``."""
     try:
-        number, created = path.read_text().split()
+        number, created, boot = path.read_text().split()
     except (OSError, ValueError):  # there was none, or it could not be noted
         return
     pid = int(number)
-    if _created(pid) not in (None, created):  # a number is not given again while a process group has it
+    # A number is not given again while a process group has it, but after a restart of the machine it is.
+    if boot != _boot() or _created(pid) not in (None, created):
         return
     deadline_seconds = time.monotonic() + _STOP_SECONDS
     with contextlib.suppress(ProcessLookupError):
@@ -135,6 +136,10 @@ def _created(pid: int) -> str | None:
         return str(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return None
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _die_with_parent() -> None:

@@ -2,9 +2,9 @@
 
     python -m tests.bench.recovery [REPEATS [PART ...]]
 
-Per part, the median of the seconds from ``kill -9`` until a measurement that ended after it is committed (of the agent
-that was struck, if it was one); for the API until its next answer. A virtual job takes one second, every device always
-has a next one. The database is a PostgreSQL that is stopped at once and started again, where one is installed.
+Per part, the median of the longest time without a new result (of the agent that was struck, if it was one) after
+``kill -9``; for the API the time until its next answer. A virtual job takes one second, every device always has a next
+one. The database is a PostgreSQL that is stopped at once and started again, where one is installed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def next_answer(fleet: Fleet) -> float:
 def measure(script: Script, fault: Fault) -> float:
     fleet = script.fleet
     until(lambda: bool(fault.strike(fleet, script.rng)), f"{fault.name} is there", 60, fleet.keep_running)
-    seconds = next_answer(fleet) if fault.name == "api" else script.await_result(fault)
+    seconds = next_answer(fleet) if fault.name == "api" else script.longest_gap(fault)
     # Each starts from a farm that works as a whole.
     online = "SELECT count(*) FROM devices WHERE state = 'offline'"
     until(lambda: fleet.scalar(online) == 0, "all devices are back", 180, fleet.keep_running)
@@ -60,13 +60,12 @@ def measure(script: Script, fault: Fault) -> float:
     return seconds
 
 
-def stop_database(fleet: Fleet) -> float:
-    """Until the next result, from when the database is back."""
-    assert fleet.postgres is not None
-    fleet.postgres.stop()
-    fleet.postgres.start()
-    script = Script(fleet, 0)
-    return script.await_result(Fault("database", lambda fleet, rng: ""))
+def stop_database(script: Script) -> float:
+    """From when it is back."""
+    assert script.fleet.postgres is not None
+    script.fleet.postgres.stop()
+    script.fleet.postgres.start()
+    return script.longest_gap(Fault("database", lambda fleet, rng: ""))
 
 
 def main(repeats: int, parts: list[str]) -> None:
@@ -82,7 +81,7 @@ def main(repeats: int, parts: list[str]) -> None:
                     if part in PARTS:
                         seconds[part].append(measure(script, PARTS[part]))
                     elif on_postgres:
-                        seconds[part].append(stop_database(fleet))
+                        seconds[part].append(stop_database(script))
                         script.rest(2)
         active = "SELECT count(*) FROM runs WHERE state = 'active'"
         until(lambda: fleet.scalar(active) == 0, "all runs end", 300, fleet.keep_running)

@@ -58,6 +58,22 @@ class Script:
         self.note(f"{fault.name}: next result {f'of {fault.agent} ' if fault.agent else ''}after {seconds:.1f} s")
         return seconds
 
+    def longest_gap(self, fault: Fault, window_seconds: float = 15.0) -> float:
+        """The longest time without a new result, from now until one comes after the window: a part that dies may take
+        the others along some seconds later."""
+        query = "SELECT count(*) FROM attempts WHERE state = 'finished' AND agent LIKE :agent"
+        began = last = time.monotonic()
+        longest, count = 0.0, None
+        while last - began < window_seconds:
+            assert time.monotonic() - last < self.recovery_limit_seconds, f"no result after {fault.name}"
+            self.rest(0.05)
+            seen = self.fleet.scalar(query, agent=fault.agent or "%")
+            if seen is not None and seen != count:
+                now = time.monotonic()
+                longest, last, count = max(longest, now - last), now, seen
+        self.note(f"{fault.name}: {longest:.1f} s without a result")
+        return longest
+
     def rest(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while True:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from farm.supervisor.child import Child
+from farm.supervisor.child import Child, _boot
 
 # Takes its time to end, and has a child of its own that does not end with it: as a Ray node.
 STUBBORN = "import signal, subprocess, time; signal.signal(15, signal.SIG_IGN); subprocess.Popen(['sleep', '600']); "
@@ -70,7 +70,7 @@ def test_what_a_killed_child_left_running_ends_with_its_restart(tmp_path: Path) 
 
 def test_a_stranger_with_the_same_number_is_left_alone(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
-        (tmp_path / "ray.pid").write_text(f"{stranger.pid} 12345.0")
+        (tmp_path / "ray.pid").write_text(f"{stranger.pid} 12345.0 {_boot()}")
         child = Child("ray", [sys.executable, "-c", "pass"], {}, tmp_path)
         child.start()
         child.stop()
