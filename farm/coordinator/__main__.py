@@ -8,10 +8,6 @@ import logging
 import signal
 import sys
 
-# They take a second to load, which must not fall into the first result's way.
-import pyarrow.parquet  # noqa: F401
-import scipy.stats  # noqa: F401
-
 from farm.cluster.connection import Cluster
 from farm.config import load
 from farm.coordinator.coordinator import Coordinator, TurnFailed
@@ -35,6 +31,7 @@ async def _run() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await work
     finally:
+        coordinator.concluder.close()
         cluster.close()
         store.close()
 

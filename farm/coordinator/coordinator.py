@@ -22,6 +22,7 @@ from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
 from farm.coordinator import state as st
 from farm.coordinator.caretaker import Caretaker
+from farm.coordinator.concluder import Concluder
 from farm.coordinator.enquiry import Enquiry
 from farm.coordinator.follower import AgentFollower
 from farm.coordinator.housekeeping import keep_house
@@ -66,6 +67,7 @@ class Coordinator:
         slots = settings.max_builds or max(1, settings.build_slots)
         self.state = st.FarmState(build_host, slots, settings.devices_per_user, Random())  # noqa: S311
         self.concluding: dict[int, asyncio.Task[None]] = {}  # attempts whose result is being worked out
+        self.concluder = Concluder()
         self._caretaker = Caretaker(self)
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
@@ -77,6 +79,7 @@ class Coordinator:
     async def run(self) -> None:
         """Until cancelled, or until something fails that only a new start can mend."""
         async with Enquiry(self.settings.state_dir).serve(self._outlook), asyncio.TaskGroup() as self._tasks:
+            self.concluder.start()
             self._resume()
             self.spawn(self._watch_inbox())
             self.spawn(self._discover_agents())

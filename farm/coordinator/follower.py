@@ -10,11 +10,10 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from farm.analysis.conclusion import conclude
 from farm.cluster.connection import AgentConnection
 from farm.coordinator import state as st
+from farm.coordinator.concluder import as_record
 from farm.errors import DeviceBusyError, FarmError, InfrastructureError
-from farm.store.samples import write as write_samples
 from farm.store.transaction import Transaction
 from farm.types import AgentEvent, AgentInfo, Blob, CheckStep, Device, DeviceCheck, Failure, Lease, Measurement, Result
 
@@ -206,7 +205,7 @@ class AgentFollower:
 
     async def _take_result(self, job_id: int, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
         try:
-            result, samples, record = await self._with_room(lambda: self._conclude(job_id, measurement))
+            result, samples, kept = await self._with_room(lambda: self._conclude(job_id, measurement))
         except FarmError as error:  # nothing can be concluded from it
             failed = event.model_copy(update={"failure": Failure.of(error)})
             await self._farm.shared_turn(
@@ -217,28 +216,29 @@ class AgentFollower:
 
         def write(tx: Transaction) -> None:
             if self._farm.state.attempt_is_current(job_id, event.epoch):
-                self._record(tx, journal_id, event, record)
+                self._record(tx, journal_id, event, kept)
                 tx.add_result(result, samples)
             elif tx.record_agent_event(self._name, journal_id, event.seq):  # cancelled meanwhile
-                tx.end_attempt(event.attempt_id, "cancelled", event.at, measurement=record)
+                tx.end_attempt(event.attempt_id, "cancelled", event.at, measurement=kept)
 
         await self._farm.shared_turn(st.AttemptEnded(job_id, event.epoch), writing=write)
 
     async def _keep_late(self, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
-        record = await self._with_room(lambda: self._put_record(measurement))
+        kept = as_record(measurement)
+        blob = await self._with_room(lambda: self._put_record(measurement.job_id, kept))
 
         def write(tx: Transaction) -> None:
             if tx.record_agent_event(self._name, journal_id, event.seq):
-                tx.supersede_attempt(event.attempt_id, record)
+                tx.supersede_attempt(event.attempt_id, blob)
 
         await self._farm.shared_turn(writing=write)
 
-    async def _with_room(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives, in a thread; again while the infrastructure (a full disk) does not let it. The agent
-        keeps the result until it is committed."""
+    async def _with_room(self, work: Callable[[], Coroutine[None, None, T]]) -> T:
+        """What ``work`` gives; again while the infrastructure (a full disk) does not let it. The agent keeps the result
+        until it is committed."""
         while True:
             try:
-                return await asyncio.to_thread(work)
+                return await work()
             except InfrastructureError as error:
                 log.warning("a result waits: %s", error)
                 await asyncio.sleep(_ROOM_SECONDS)
@@ -253,16 +253,16 @@ class AgentFollower:
                 event.attempt_id, "failed" if event.failure else "finished", event.at, event.failure, measurement
             )
 
-    def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Result, Blob, Blob]:
+    async def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Result, Blob, Blob]:
         with self._farm.store.reading() as reading:
             job = reading.job(job_id)
             protocol = reading.run_spec(job.run_id).protocol
             artifact = reading.build(job.build_key).built
-        result = conclude(job, artifact, measurement, protocol)
-        parquet = write_samples(measurement.warmup_samples_seconds, measurement.latency_samples_seconds)
-        samples = self._farm.artifacts.put([parquet], f"samples-{job_id}.parquet")
-        return result, samples, self._put_record(measurement)
+        result, samples, record = await self._farm.concluder.conclude(job, artifact, measurement, protocol)
+        return result, await self._put(samples, f"samples-{job_id}.parquet"), await self._put_record(job_id, record)
 
-    def _put_record(self, measurement: Measurement) -> Blob:
-        content = measurement.model_dump_json().encode()
-        return self._farm.artifacts.put([content], f"measurement-{measurement.job_id}.json")
+    async def _put_record(self, job_id: int, record: bytes) -> Blob:
+        return await self._put(record, f"measurement-{job_id}.json")
+
+    async def _put(self, content: bytes, name: str) -> Blob:
+        return await asyncio.to_thread(self._farm.artifacts.put, [content], name)

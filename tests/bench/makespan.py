@@ -9,9 +9,14 @@ artifact is built before.
 
 from __future__ import annotations
 
+import itertools
+import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 import farm
@@ -78,6 +83,7 @@ def main(devices: int, jobs_per_device: int) -> None:
         "makespan_seconds": makespan_seconds,
         "ideal_seconds": float(jobs_per_device),
         "busy_ratio": sum((end - start).total_seconds() for start, end in spans) / (makespan_seconds * devices),
+        **gaps(attempts),
         "devices": devices,
         "jobs": len(outcomes),
         "jobs_finished": sum(outcome.job.state is JobState.FINISHED for outcome in outcomes),
@@ -85,6 +91,24 @@ def main(devices: int, jobs_per_device: int) -> None:
     }
     print(report.table([("figure", "value"), *((name, float(value)) for name, value in figures.items())]))
     print(f"\nWritten to {report.write('makespan', figures)}.")
+
+
+def gaps(attempts: list[farm.types.Attempt]) -> dict[str, float]:
+    """Where the time between two jobs of a device goes, in the median: until the head has leased it again, until the
+    next job runs; and what a job of one second takes longer."""
+    of_device: dict[str, list[farm.types.Attempt]] = defaultdict(list)
+    for attempt in sorted(attempts, key=lambda attempt: attempt.id):
+        of_device[attempt.device_id].append(attempt)
+    pairs = [pair for line in of_device.values() for pair in itertools.pairwise(line)]
+    return {
+        "end_to_lease_seconds": _median((after.leased_at, before.ended_at) for before, after in pairs),
+        "lease_to_start_seconds": _median((attempt.started_at, attempt.leased_at) for attempt in attempts),
+        "overrun_seconds": _median((attempt.ended_at, attempt.started_at) for attempt in attempts) - 1.0,
+    }
+
+
+def _median(spans: Iterable[tuple[datetime | None, datetime | None]]) -> float:
+    return statistics.median((end - start).total_seconds() for end, start in spans if end and start)
 
 
 if __name__ == "__main__":
