@@ -235,7 +235,9 @@ class Coordinator:
         while True:
             names = await asyncio.to_thread(self._cluster.agent_names)
             if self.settings.max_builds is None:
-                self.state.scheduler.build_slots = max(1, await asyncio.to_thread(self._cluster.build_slots))
+                slots = max(1, await asyncio.to_thread(self._cluster.build_slots))
+                if slots != self.state.scheduler.build_slots:
+                    self.turn(st.BuildSlotsChanged(slots))
             for name in names - tasks.keys():
                 self._followers[name] = AgentFollower(name, self)
                 tasks[name] = self.spawn(self._followers[name].follow())

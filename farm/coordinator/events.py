@@ -25,6 +25,13 @@ class CancelRequested:
 
 
 @dataclass(frozen=True)
+class BuildSlotsChanged:
+    """So many builds fit into the cluster at a time now."""
+
+    slots: int
+
+
+@dataclass(frozen=True)
 class BuildEnded:
     key: str
     failure: Failure | None = None
@@ -132,4 +139,13 @@ DeviceEvent = (
     | DeviceReserved
     | AgentLost
 )
-Event = RunAdded | CancelRequested | BuildEnded | AttemptStarted | DeviceReleased | AttemptEnded | DeviceEvent
+Event = (
+    RunAdded
+    | CancelRequested
+    | BuildSlotsChanged
+    | BuildEnded
+    | AttemptStarted
+    | DeviceReleased
+    | AttemptEnded
+    | DeviceEvent
+)

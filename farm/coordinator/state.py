@@ -14,6 +14,7 @@ from farm.coordinator.events import (
     AttemptEnded,
     AttemptStarted,
     BuildEnded,
+    BuildSlotsChanged,
     CancelRequested,
     DeviceBlocked,
     DeviceChecked,
@@ -52,6 +53,7 @@ __all__ = [  # all that its callers speak of
     "AttemptEnded",
     "AttemptStarted",
     "BuildEnded",
+    "BuildSlotsChanged",
     "BuildView",
     "CancelRequested",
     "CheckDevice",
@@ -108,6 +110,8 @@ class FarmState:
                 self._add_run(event)
             case CancelRequested(run_id):
                 self._cancel(run_id)
+            case BuildSlotsChanged(slots):
+                self.scheduler.build_slots = slots
             case BuildEnded(key, failure):
                 self._end_build(key, failure)
             case DeviceOrdered(id, "maintain"):

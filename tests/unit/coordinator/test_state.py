@@ -15,6 +15,7 @@ from farm.coordinator.state import (
     AttemptEnded,
     AttemptStarted,
     BuildEnded,
+    BuildSlotsChanged,
     BuildView,
     CancelRequested,
     CheckDevice,
@@ -100,6 +101,12 @@ def test_a_build_whose_worker_died_is_tried_again_but_not_for_ever() -> None:
     for _ in range(MAX_ATTEMPTS - 1):
         assert kinds(state.apply(BuildEnded("k1", LOST)), StartBuild) == [StartBuild("k1")]
     assert kinds(state.apply(BuildEnded("k1", LOST)), EndRun) == [EndRun(1, RunState.FINISHED)]
+
+
+def test_builds_start_when_a_machine_that_builds_joins() -> None:
+    state, out = farm_with([job(n, f"k{n}") for n in range(1, 5)])
+    assert kinds(out, StartBuild) == [StartBuild("k1"), StartBuild("k2")]
+    assert kinds(state.apply(BuildSlotsChanged(3)), StartBuild) == [StartBuild("k3")]
 
 
 def test_a_build_that_no_node_can_take_is_not_tried_again_and_again() -> None:
