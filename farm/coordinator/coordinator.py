@@ -64,12 +64,14 @@ class Coordinator:
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
         self._newest_run = 0
+        self._going_on: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup
 
     async def run(self) -> None:
         """Until cancelled, or until something fails that only a new start can mend."""
         async with Enquiry(self.settings.state_dir).serve(self._outlook), asyncio.TaskGroup() as self._tasks:
             self._resume()
+            await self._take_submissions()  # before an agent speaks of their jobs
             self.spawn(self._watch_inbox())
             self.spawn(self._discover_agents())
             self.spawn(keep_house(self.store, self.artifacts, self.settings.retention_days))
@@ -92,6 +94,14 @@ class Coordinator:
             raise TurnFailed(str(error)) from error
         for action in actions:
             self.spawn(action())
+        if self.state.is_behind and (self._going_on is None or self._going_on.done()):
+            self._going_on = self.spawn(self._go_on())
+
+    async def _go_on(self) -> None:
+        """A large run portion by portion: leases are renewed and reports are read in between."""
+        while self.state.is_behind:
+            await asyncio.sleep(0)
+            self.turn(st.Continued())
 
     def follower(self, agent: str) -> AgentFollower | None:
         return self._followers.get(agent)
@@ -141,7 +151,7 @@ class Coordinator:
         woken = asyncio.Event()
         with Nudge(self.settings.state_dir).listen(woken):
             while True:
-                self._take_submissions()
+                await self._take_submissions()
                 self._caretaker.tick()
                 self._expire_leases()
                 self.turn(writing=lambda tx: tx.heartbeat(PROCESS, _now()))
@@ -149,13 +159,19 @@ class Coordinator:
                     await asyncio.wait_for(woken.wait(), _TICK_SECONDS)
                 woken.clear()
 
-    def _take_submissions(self) -> None:
+    async def _take_submissions(self) -> None:
+        """Read beside the event loop: nobody else changes jobs of a run that is not taken in yet."""
+        for event in await asyncio.to_thread(self._submissions):
+            self.turn(event)
+            if isinstance(event, st.RunAdded):
+                self._newest_run = event.run_id
+            await asyncio.sleep(0)
+
+    def _submissions(self) -> list[st.Event]:
         with self.store.reading() as reading:
-            added = [_run_added(run, reading) for run in reading.runs_after(self._newest_run)]
-            cancelled = [st.CancelRequested(run_id) for run_id in reading.cancel_requests()]
-        if added or cancelled:
-            self._newest_run = max([self._newest_run, *(event.run_id for event in added)])
-            self.turn(*added, *cancelled)
+            events: list[st.Event] = [_run_added(run, reading) for run in reading.runs_after(self._newest_run)]
+            events += [st.CancelRequested(run_id) for run_id in reading.cancel_requests()]
+        return events
 
     def _expire_leases(self) -> None:
         for lease in self.leases.expired():

@@ -31,6 +31,11 @@ class BuildEnded:
 
 
 @dataclass(frozen=True)
+class Continued:
+    """To be said while ``FarmState.is_behind``: what an earlier event has left to do goes on."""
+
+
+@dataclass(frozen=True)
 class DeviceRemembered:
     """How a former coordinator left it."""
 
@@ -123,4 +128,5 @@ DeviceEvent = (
     | DeviceReserved
     | AgentLost
 )
-Event = RunAdded | CancelRequested | BuildEnded | AttemptStarted | DeviceReleased | AttemptEnded | DeviceEvent
+JobEvent = RunAdded | CancelRequested | BuildEnded | Continued | AttemptStarted | DeviceReleased | AttemptEnded
+Event = JobEvent | DeviceEvent
