@@ -3,8 +3,9 @@
 No I/O, no clock, no Ray. The same events in the same order give the same instructions, so every race is
 a unit test. ``scheduler.py`` says what may start; this module says what follows from what happened.
 
-Jobs whose builds have ended stand in line to become ready, or to fail: one event moves at most ``portion`` of them, so
-that a run of 10,000 jobs holds nobody up. In the store, too, they wait meanwhile: a new coordinator finds them there.
+Jobs whose builds have ended stand in line to become ready, or to fail, and those of a cancelled run to be cancelled:
+one event moves at most ``portion`` of them, so that a run of 10,000 jobs holds nobody up. The store has them as they
+were until it is their turn, so a new coordinator goes on with them.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class FarmState:
         self.builds: dict[str, BuildView] = {}
         self.runs: dict[int, set[int]] = {}  # run -> jobs that are not terminal
         self.portion = PORTION
-        self._line: dict[int, None] = {}  # waiting jobs whose builds have ended
+        self._line: dict[int, None] = {}  # jobs whose builds have ended, or whose run is cancelled
+        self._cancelled: set[int] = set()  # runs that have not ended yet
         self._out: list[Instruction] = []
 
     @property
@@ -120,6 +122,7 @@ class FarmState:
                 self._advance_line()
             case CancelRequested(run_id):
                 self._cancel(run_id)
+                self._advance_line()
             case BuildEnded(key, failure):
                 self._end_build(key, failure)
                 self._advance_line()
@@ -197,23 +200,42 @@ class FarmState:
             self._stand_in_line(job)
 
     def _cancel(self, run_id: int) -> None:
-        job_ids = self.runs.pop(run_id, None)
-        if job_ids is None:
-            return
-        for job_id in sorted(job_ids):
-            job = self.jobs[job_id]
-            if job.state in ON_DEVICE:
-                self._out.append(WithdrawAttempt(job.id, job.epoch))
-                self._release(job)
-            elif job.state is JobState.QUEUED:
-                self.scheduler.remove(job, self.devices[job.device_id])
-            self._set_job(job, JobState.CANCELLED, "its run was cancelled")
-        self._out.append(EndRun(run_id, RunState.CANCELLED))
+        if run_id in self.runs:
+            self._cancelled.add(run_id)
+            self._line |= dict.fromkeys(sorted(self.runs[run_id]))
+
+    def _cancel_job(self, job: JobView) -> None:
+        if job.state in ON_DEVICE:
+            self._out.append(WithdrawAttempt(job.id, job.epoch))
+            self._release(job)
+        elif job.state is JobState.QUEUED:
+            self.scheduler.remove(job, self.devices[job.device_id])
+        self._set_job(job, JobState.CANCELLED, "its run was cancelled")
 
     def _end_run_if_done(self, run_id: int) -> None:
         if run_id in self.runs and not self.runs[run_id]:
             del self.runs[run_id]
-            self._out.append(EndRun(run_id, RunState.FINISHED))
+            state = RunState.CANCELLED if run_id in self._cancelled else RunState.FINISHED
+            self._cancelled.discard(run_id)
+            self._out.append(EndRun(run_id, state))
+
+    # --- the line -------------------------------------------------------------------------------------
+
+    def _stand_in_line(self, job: JobView) -> None:
+        states = {self.builds[key].state for key in job.needs}
+        if BuildState.FAILED in states or states == {BuildState.BUILT}:
+            self._line[job.id] = None
+
+    def _advance_line(self) -> None:
+        for job_id in list(islice(self._line, self.portion)):
+            del self._line[job_id]
+            job = self.jobs[job_id]
+            if job.run_id in self._cancelled:
+                self._cancel_job(job)
+            elif failure := next((one for key in sorted(job.needs) if (one := self.builds[key].failure)), None):
+                self._set_job(job, JobState.FAILED, "its artifact could not be built", failure)
+            else:
+                self._queue(job)
 
     # --- builds ---------------------------------------------------------------------------------------
 
@@ -235,21 +257,6 @@ class FarmState:
                     self._stand_in_line(job)
         if not build.jobs:
             self._forget_build(key)
-
-    def _stand_in_line(self, job: JobView) -> None:
-        states = {self.builds[key].state for key in job.needs}
-        if BuildState.FAILED in states or states == {BuildState.BUILT}:
-            self._line[job.id] = None
-
-    def _advance_line(self) -> None:
-        for job_id in list(islice(self._line, self.portion)):
-            del self._line[job_id]
-            job = self.jobs[job_id]
-            failures = [failure for key in sorted(job.needs) if (failure := self.builds[key].failure)]
-            if failures:
-                self._set_job(job, JobState.FAILED, "its artifact could not be built", failures[0])
-            else:
-                self._queue(job)
 
     def _drop_from_build(self, key: str, job: JobView) -> None:
         """Forget builds that nobody waits for; one in progress is still awaited."""
