@@ -14,9 +14,10 @@ from farm.server.auth import Admin, Reader, Writer
 from farm.server.problems import documented
 from farm.server.quotas import check_reservation
 from farm.server.resources import Farm, now
+from farm.server.route import Route
 from farm.types import Device, DeviceDetails, DeviceOrder, Frozen, Name, Reservation, Role
 
-router = APIRouter(prefix="/devices", tags=["devices"])
+router = APIRouter(prefix="/devices", tags=["devices"], route_class=Route)
 
 Reason = Annotated[str, Field(max_length=500)]
 

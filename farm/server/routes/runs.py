@@ -28,12 +28,13 @@ from farm.server.parameters import Id, Seq
 from farm.server.problems import documented
 from farm.server.quotas import check_jobs
 from farm.server.resources import Farm, now
+from farm.server.route import Route
 from farm.server.waits import waits
 from farm.store.reading import Token
 from farm.store.retention import delete_run
 from farm.types import JobOutcome, JobWait, Recipe, Role, Run, RunSpec
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = APIRouter(prefix="/runs", tags=["runs"], route_class=Route)
 
 HEARTBEAT_SECONDS = 15
 
