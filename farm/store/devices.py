@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,13 +40,14 @@ class DeviceChange:
 
 
 class DeviceReading(Reader):
-    def devices(self) -> list[Device]:
-        return [_device(row) for row in self._connection.execute(_DEVICES.order_by(tables.devices.c.id))]
+    def devices(self, limit: int | None = None, after: str = "") -> list[Device]:
+        """Ordered by id; ``after`` is the id to go on from."""
+        query = _DEVICES.where(tables.devices.c.id > after).order_by(tables.devices.c.id).limit(limit)
+        return [_device(row) for row in self._connection.execute(query)]
 
-    def devices_of(self, run_id: int) -> list[Device]:
-        """Those that jobs of the run are for."""
-        used = sa.select(tables.jobs.c.device_id).where(tables.jobs.c.run_id == run_id)
-        return [_device(row) for row in self._connection.execute(_DEVICES.where(tables.devices.c.id.in_(used)))]
+    def devices_named(self, ids: Collection[str]) -> list[Device]:
+        """Those of ``ids`` that exist."""
+        return [_device(row) for row in self._connection.execute(_DEVICES.where(tables.devices.c.id.in_(ids)))]
 
     def device(self, device_id: str) -> Device:
         """Raises NotFoundError."""
