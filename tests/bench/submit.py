@@ -94,7 +94,8 @@ class Bench:
 
 @contextmanager
 def bench(devices: int, time_scale: float) -> Iterator[Bench]:
-    with tempfile.TemporaryDirectory() as name:
+    # What measured when the farm was ended may write for a moment longer.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "metronome.yaml").write_text(PROFILE.format(time_scale=time_scale))
         environment = {
