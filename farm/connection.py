@@ -34,6 +34,7 @@ T = TypeVar("T")
 API_PREFIX = "/api/v1"
 CHUNK_BYTES = 1 << 20
 READ_ATTEMPTS = 3
+PAGE = 200  # of a long list; the most that the head gives at once
 UPLOAD_ATTEMPTS = 6  # with doubling pauses: 15 s, enough for a head to restart
 FIRST_PAUSE_SECONDS = 0.5
 # The head sends a comment every 15 s; four of them missing means that the connection is dead.
@@ -95,6 +96,16 @@ class Connection:
             lambda: self._http.build_request("GET", path, params=given), attempts=READ_ATTEMPTS, retry_on=_LOST
         )
         return self._parse(response, kind)
+
+    async def pages(self, path: str, kind: type[T], *, key: Callable[[T], str | int], **query: Any) -> list[T]:
+        """All of a list that the head gives in pages; ``key`` of the last one on a page is where the next begins."""
+        found: list[T] = []
+        while True:
+            after = key(found[-1]) if found else None
+            page = await self.get(path, list[kind], limit=PAGE, after=after, **query)  # type: ignore[valid-type]
+            found += page
+            if len(page) < PAGE:
+                return found
 
     async def post(self, path: str, kind: type[T], body: BaseModel | dict[str, Any] | None = None) -> T:
         """POST ``body`` to ``path``; the answer as a value of type ``kind``. Sent once, whatever happens."""

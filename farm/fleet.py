@@ -15,7 +15,7 @@ class Fleet:
     connection: Connection
 
     async def devices(self, selector: str | None = None) -> list[Device]:
-        return await self.connection.get("/devices", list[Device], selector=selector)
+        return await self.connection.pages("/devices", Device, key=lambda device: device.id, selector=selector)
 
     async def device(self, id: str) -> Device:
         return await self.connection.get(_path(id), Device)

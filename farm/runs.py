@@ -66,7 +66,7 @@ class AsyncRunHandle:
 
     async def outcomes(self) -> list[JobOutcome]:
         """Every job, with its device, artifact and result as far as they are known."""
-        return await self.connection.get(f"/runs/{self.id}/outcomes", list[JobOutcome])
+        return await outcomes(self.connection, self.id)
 
     async def waits(self) -> list[JobWait]:
         """Why jobs have not started; of the first 500 of those."""
@@ -255,14 +255,17 @@ async def compare(
     from farm.analysis.comparison import Comparison
 
     runs = [await connection.get(f"/runs/{run_id}", Run) for run_id in run_ids]
-    outcomes = [
-        outcome for run in runs for outcome in await connection.get(f"/runs/{run.id}/outcomes", list[JobOutcome])
-    ]
-    return Comparison(outcomes, runs=runs, load_samples=load_samples)
+    found = [outcome for run in runs for outcome in await outcomes(connection, run.id)]
+    return Comparison(found, runs=runs, load_samples=load_samples)
 
 
 def compare_blocking(connection: Connection, run_ids: Sequence[int], loop: LoopThread) -> Comparison:
     return loop.call(compare(connection, run_ids, lambda job_id: loop.call(latency_samples(connection, job_id))))
+
+
+async def outcomes(connection: Connection, run_id: int) -> list[JobOutcome]:
+    """Every job of the run, in the order of the submission."""
+    return await connection.pages(f"/runs/{run_id}/outcomes", JobOutcome, key=lambda outcome: outcome.job.id)
 
 
 async def latency_samples(connection: Connection, job_id: int) -> list[float]:

@@ -74,6 +74,7 @@ class Coordinator:
         self._newest_run = 0
         self._gathered: list[tuple[tuple[st.Event, ...], Writing]] = []
         self._next_turn: asyncio.Task[None]
+        self._going_on: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup
 
     async def run(self) -> None:
@@ -81,6 +82,7 @@ class Coordinator:
         async with Enquiry(self.settings.state_dir).serve(self._outlook), asyncio.TaskGroup() as self._tasks:
             self.concluder.start()
             self._resume()
+            await self._take_submissions()  # before an agent speaks of their jobs
             self.spawn(self._watch_inbox())
             self.spawn(self._discover_agents())
             self.spawn(keep_house(self.store, self.artifacts, self.settings.retention_days))
@@ -103,6 +105,14 @@ class Coordinator:
             raise TurnFailed(str(error)) from error
         for action in actions:
             self.spawn(action())
+        if self.state.is_behind and (self._going_on is None or self._going_on.done()):
+            self._going_on = self.spawn(self._go_on())
+
+    async def _go_on(self) -> None:
+        """A large run portion by portion: leases are renewed and reports are read in between."""
+        while self.state.is_behind:
+            await asyncio.sleep(0)
+            self.turn(st.Continued())
 
     async def shared_turn(self, *events: st.Event, writing: Writing) -> None:
         """A turn that waits a moment for others to share its transaction: for what nobody waits for, in masses."""
@@ -169,7 +179,7 @@ class Coordinator:
         woken = asyncio.Event()
         with Nudge(self.settings.state_dir).listen(woken):
             while True:
-                self._take_submissions()
+                await self._take_submissions()
                 self._caretaker.tick()
                 self._expire_leases()
                 self.turn(writing=lambda tx: tx.heartbeat(PROCESS, _now()))
@@ -177,13 +187,19 @@ class Coordinator:
                     await asyncio.wait_for(woken.wait(), _TICK_SECONDS)
                 woken.clear()
 
-    def _take_submissions(self) -> None:
+    async def _take_submissions(self) -> None:
+        """Read beside the event loop: nobody else changes jobs of a run that is not taken in yet."""
+        for event in await asyncio.to_thread(self._submissions):
+            self.turn(event)
+            if isinstance(event, st.RunAdded):
+                self._newest_run = event.run_id
+            await asyncio.sleep(0)
+
+    def _submissions(self) -> list[st.Event]:
         with self.store.reading() as reading:
-            added = [_run_added(run, reading) for run in reading.runs_after(self._newest_run)]
-            cancelled = [st.CancelRequested(run_id) for run_id in reading.cancel_requests()]
-        if added or cancelled:
-            self._newest_run = max([self._newest_run, *(event.run_id for event in added)])
-            self.turn(*added, *cancelled)
+            events: list[st.Event] = [_run_added(run, reading) for run in reading.runs_after(self._newest_run)]
+            events += [st.CancelRequested(run_id) for run_id in reading.cancel_requests()]
+        return events
 
     def _expire_leases(self) -> None:
         for lease in self.leases.expired():

@@ -38,6 +38,11 @@ class BuildEnded:
 
 
 @dataclass(frozen=True)
+class Continued:
+    """To be said while ``FarmState.is_behind``: what an earlier event has left to do goes on."""
+
+
+@dataclass(frozen=True)
 class DeviceRemembered:
     """How a former coordinator left it."""
 
@@ -139,13 +144,14 @@ DeviceEvent = (
     | DeviceReserved
     | AgentLost
 )
-Event = (
+JobEvent = (
     RunAdded
     | CancelRequested
     | BuildSlotsChanged
     | BuildEnded
+    | Continued
     | AttemptStarted
     | DeviceReleased
     | AttemptEnded
-    | DeviceEvent
 )
+Event = JobEvent | DeviceEvent

@@ -65,7 +65,8 @@ def _builds(state: FarmState, job: JobView) -> str:
     texts = [f"build {view.key[:12]}, which is {view.state}" for view in views if view.state is not BuildState.BUILT]
     if any(view.state is BuildState.PENDING for view in views) and (device := state.scheduler.measuring_device()):
         texts.append(f"{device} on the build host, which measures")
-    return f"waits for {'; for '.join(texts)}"
+    # It is built, or has failed, and the job is about to hear of it: that takes a moment in a large run.
+    return f"waits for {'; for '.join(texts) or 'its turn to be queued, its build has ended'}"
 
 
 def _queued(state: FarmState, job: JobView, device: DeviceView, pace: Pace) -> Explanation:

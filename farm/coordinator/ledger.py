@@ -8,26 +8,37 @@ from itertools import groupby
 from typing import cast
 
 from farm.coordinator.instructions import EndRun, Instruction, MoveJobs, SetBuild, SetDevice, SetJob
+from farm.store.devices import DeviceChange
 from farm.store.transaction import JobChange, Transaction
 from farm.types import Build, BuildState
 
+_WRITTEN = (SetJob, SetBuild, SetDevice, MoveJobs, EndRun)
+
 
 def write_down(instructions: Iterable[Instruction], tx: Transaction) -> None:
-    """Those that say how something is now; what is to be done is left to the coordinator."""
+    """Those that say how something is now; what is to be done is left to the coordinator.
+
+    Those of a kind that follow each other go together: a large run sets thousands at once.
+    """
     now = datetime.now(UTC)
-    for kind, group in groupby(instructions, type):
+    for kind, group in groupby((one for one in instructions if isinstance(one, _WRITTEN)), type):
         if kind is SetJob:
             _set_jobs(cast(Iterable[SetJob], group), tx, now)
+        elif kind is SetDevice:
+            tx.set_devices([_device_change(one) for one in cast(Iterable[SetDevice], group)])
         else:
             for instruction in group:
                 _write(instruction, tx, now)
 
 
 def _set_jobs(instructions: Iterable[SetJob], tx: Transaction, now: datetime) -> None:
-    """Those that follow each other go together: a large run sets thousands at once."""
     changes = [JobChange(one.job_id, one.state, one.reason, one.failure, one.epoch) for one in instructions]
     tx.set_jobs(changes)
     tx.append_job_events(changes, now)
+
+
+def _device_change(one: SetDevice) -> DeviceChange:
+    return DeviceChange(one.id, one.state, one.health, one.health_reason, one.failures, one.maintenance)
 
 
 def _write(instruction: Instruction, tx: Transaction, now: datetime) -> None:
@@ -38,15 +49,6 @@ def _write(instruction: Instruction, tx: Transaction, now: datetime) -> None:
             text = failure.message if failure else _built(build) if state is BuildState.BUILT else ""
             for run_id in sorted(runs):
                 tx.append_event(run_id, "build", build.recipe.name, state, text, now)
-        case SetDevice(id, state, health, health_reason, failures, maintenance):
-            tx.set_device(
-                id,
-                state=state,
-                health=health,
-                health_reason=health_reason,
-                failures=failures,
-                maintenance=maintenance,
-            )
         case MoveJobs(job_ids, device_id):
             tx.move_jobs(job_ids, device_id)
         case EndRun(run_id, state):

@@ -2,11 +2,16 @@
 
 No I/O, no clock, no Ray. The same events in the same order give the same instructions, so every race is
 a unit test. ``scheduler.py`` says what may start; this module says what follows from what happened.
+
+Jobs whose builds have ended stand in line to become ready, or to fail, and those of a cancelled run to be cancelled:
+one event moves at most ``portion`` of them, so that a run of 10,000 jobs holds nobody up. The store has them as they
+were until it is their turn, so a new coordinator goes on with them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
 from random import Random
 
 from farm.coordinator.events import (
@@ -16,6 +21,7 @@ from farm.coordinator.events import (
     BuildEnded,
     BuildSlotsChanged,
     CancelRequested,
+    Continued,
     DeviceBlocked,
     DeviceChecked,
     DeviceFailed,
@@ -57,6 +63,7 @@ __all__ = [  # all that its callers speak of
     "BuildView",
     "CancelRequested",
     "CheckDevice",
+    "Continued",
     "DeviceBlocked",
     "DeviceChecked",
     "DeviceFailed",
@@ -83,6 +90,7 @@ __all__ = [  # all that its callers speak of
 ]
 
 MAX_ATTEMPTS = 5  # of a job or build whose failures were the infrastructure's
+PORTION = 200  # jobs: some 0.1 s, most of it the database's
 
 
 class FarmState:
@@ -100,7 +108,15 @@ class FarmState:
         self.jobs: dict[int, JobView] = {}
         self.builds: dict[str, BuildView] = {}
         self.runs: dict[int, set[int]] = {}  # run -> jobs that are not terminal
+        self.portion = PORTION
+        self._line: dict[int, None] = {}  # jobs whose builds have ended, or whose run is cancelled
+        self._cancelled: set[int] = set()  # runs that have not ended yet
         self._out: list[Instruction] = []
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it has something to do for which it needs no event but ``Continued``."""
+        return bool(self._line)
 
     def apply(self, event: Event) -> list[Instruction]:
         """Take in one event; what is to be done, in order. An event about the past changes nothing."""
@@ -108,12 +124,17 @@ class FarmState:
         match event:
             case RunAdded():
                 self._add_run(event)
+                self._advance_line()
             case CancelRequested(run_id):
                 self._cancel(run_id)
+                self._advance_line()
             case BuildSlotsChanged(slots):
                 self.scheduler.build_slots = slots
             case BuildEnded(key, failure):
                 self._end_build(key, failure)
+                self._advance_line()
+            case Continued():
+                self._advance_line()
             case DeviceOrdered(id, "maintain"):
                 self.fleet.apply(event)
                 self._interrupt(self.devices[id])
@@ -145,10 +166,10 @@ class FarmState:
             return
         needed = {key for job in event.jobs if not job.state.terminal for key in job.needs}
         for build in event.builds:
-            known = self.builds.get(build.key)
             if build.key not in needed:
                 continue  # after a restart: only jobs that have ended wanted it
-            if known is None or known.state is BuildState.FAILED:
+            known = self.builds.get(build.key)
+            if known is None:
                 # What failed before is tried again for a new run; what another coordinator's life was
                 # building has died with it.
                 state = BuildState.BUILT if build.state is BuildState.BUILT else BuildState.PENDING
@@ -156,6 +177,8 @@ class FarmState:
                 self.scheduler.set_build(added, state)
                 if state is not build.state:
                     self._out.append(SetBuild(build.key, state, frozenset({event.run_id})))
+            elif known.failure:  # just now: not all of its jobs have heard of it yet
+                self._out.append(SetBuild(build.key, known.state, frozenset({event.run_id}), known.failure))
         self.runs[event.run_id] = {job.id for job in event.jobs if not job.state.terminal}
         choosing: defaultdict[int, list[JobView]] = defaultdict(list)
         for job in event.jobs:
@@ -181,26 +204,45 @@ class FarmState:
         elif job.state is JobState.QUEUED:
             self._line_up(job)
         else:
-            self._advance_waiting(job)
+            self._stand_in_line(job)
 
     def _cancel(self, run_id: int) -> None:
-        job_ids = self.runs.pop(run_id, None)
-        if job_ids is None:
-            return
-        for job_id in sorted(job_ids):
-            job = self.jobs[job_id]
-            if job.state in ON_DEVICE:
-                self._out.append(WithdrawAttempt(job.id, job.epoch))
-                self._release(job)
-            elif job.state is JobState.QUEUED:
-                self.scheduler.remove(job, self.devices[job.device_id])
-            self._set_job(job, JobState.CANCELLED, "its run was cancelled")
-        self._out.append(EndRun(run_id, RunState.CANCELLED))
+        if run_id in self.runs:
+            self._cancelled.add(run_id)
+            self._line |= dict.fromkeys(sorted(self.runs[run_id]))
+
+    def _cancel_job(self, job: JobView) -> None:
+        if job.state in ON_DEVICE:
+            self._out.append(WithdrawAttempt(job.id, job.epoch))
+            self._release(job)
+        elif job.state is JobState.QUEUED:
+            self.scheduler.remove(job, self.devices[job.device_id])
+        self._set_job(job, JobState.CANCELLED, "its run was cancelled")
 
     def _end_run_if_done(self, run_id: int) -> None:
         if run_id in self.runs and not self.runs[run_id]:
             del self.runs[run_id]
-            self._out.append(EndRun(run_id, RunState.FINISHED))
+            state = RunState.CANCELLED if run_id in self._cancelled else RunState.FINISHED
+            self._cancelled.discard(run_id)
+            self._out.append(EndRun(run_id, state))
+
+    # --- the line -------------------------------------------------------------------------------------
+
+    def _stand_in_line(self, job: JobView) -> None:
+        states = {self.builds[key].state for key in job.needs}
+        if BuildState.FAILED in states or states == {BuildState.BUILT}:
+            self._line[job.id] = None
+
+    def _advance_line(self) -> None:
+        for job_id in list(islice(self._line, self.portion)):
+            del self._line[job_id]
+            job = self.jobs[job_id]
+            if job.run_id in self._cancelled:
+                self._cancel_job(job)
+            elif failure := next((one for key in sorted(job.needs) if (one := self.builds[key].failure)), None):
+                self._set_job(job, JobState.FAILED, "its artifact could not be built", failure)
+            else:
+                self._queue(job)
 
     # --- builds ---------------------------------------------------------------------------------------
 
@@ -215,19 +257,13 @@ class FarmState:
         self.scheduler.set_build(build, state)
         self._out.append(SetBuild(key, state, frozenset(build.jobs), failure))
         if state is not BuildState.PENDING:
+            build.failure = failure
             for job_id in sorted(job_id for job_ids in build.jobs.values() for job_id in job_ids):
                 job = self.jobs[job_id]
                 if job.state is JobState.WAITING:
-                    self._advance_waiting(job, failure)
+                    self._stand_in_line(job)
         if not build.jobs:
             self._forget_build(key)
-
-    def _advance_waiting(self, job: JobView, failure: Failure | None = None) -> None:
-        states = {self.builds[key].state for key in job.needs}
-        if BuildState.FAILED in states and failure:
-            self._set_job(job, JobState.FAILED, "its artifact could not be built", failure)
-        elif states == {BuildState.BUILT}:
-            self._queue(job)
 
     def _drop_from_build(self, key: str, job: JobView) -> None:
         """Forget builds that nobody waits for; one in progress is still awaited."""
@@ -294,6 +330,7 @@ class FarmState:
         self._out.append(SetJob(job.id, state, job.epoch, reason, failure))
         if state.terminal:
             del self.jobs[job.id]
+            self._line.pop(job.id, None)
             self.placement.end(job)
             for key in job.needs:
                 self._drop_from_build(key, job)

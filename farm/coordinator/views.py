@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from farm.coordinator.queue import DeviceQueue
-from farm.types import BuildState, DeviceHealth, DeviceState, JobState, Priority, RecoveryStep
+from farm.types import BuildState, DeviceHealth, DeviceState, Failure, JobState, Priority, RecoveryStep
 
 ON_DEVICE = (JobState.LEASED, JobState.RUNNING)
 
@@ -32,6 +32,7 @@ class BuildView:
     key: str
     state: BuildState = BuildState.PENDING
     attempts: int = 0
+    failure: Failure | None = None  # for jobs that have not heard of it yet
     jobs: dict[int, set[int]] = field(default_factory=dict)  # of those that need it and have not ended: run -> jobs
     rank: tuple[int, int] | None = None  # the best (level, job id) that asked for it
 

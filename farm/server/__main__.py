@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -51,6 +52,7 @@ def serve(settings: Settings) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     with listen(settings.host, settings.port) as listener:
         app = create_app(settings)
+        gc.freeze()  # what is loaded stays: the collector need not look at it again, which stops all requests
         server_config = uvicorn.Config(
             app, access_log=False, log_config=None, timeout_graceful_shutdown=SHUTDOWN_SECONDS
         )

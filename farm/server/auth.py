@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends
@@ -27,10 +27,10 @@ def _caller(farm: Farm, credentials: Annotated[HTTPAuthorizationCredentials | No
     return token
 
 
-def _allow(*roles: Role) -> Callable[[Token], Token]:
+def _allow(*roles: Role) -> Callable[[Token], Awaitable[Token]]:
     allowed = {*roles, Role.ADMIN}
 
-    def check(caller: Annotated[Token, Depends(_caller)]) -> Token:
+    async def check(caller: Annotated[Token, Depends(_caller)]) -> Token:
         if caller.role not in allowed:
             raise ForbiddenError(
                 f"The token {caller.name!r} has the role {caller.role}, which may not do this.",

@@ -26,7 +26,7 @@ class Resources:
     enquiry: Enquiry
 
 
-def _of(request: Request) -> Resources:
+async def _of(request: Request) -> Resources:  # a plain function would be run in a thread
     resources: Resources = request.app.state.resources
     return resources
 

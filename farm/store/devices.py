@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -26,14 +27,27 @@ OPEN_ATTEMPT_STATES = ["leased", "running"]
 _KEPT_CHECKS = 50  # per device
 
 
-class DeviceReading(Reader):
-    def devices(self) -> list[Device]:
-        return [_device(row) for row in self._connection.execute(_DEVICES.order_by(tables.devices.c.id))]
+@dataclass(frozen=True)
+class DeviceChange:
+    """What the head says of a device now."""
 
-    def devices_of(self, run_id: int) -> list[Device]:
-        """Those that jobs of the run are for."""
-        used = sa.select(tables.jobs.c.device_id).where(tables.jobs.c.run_id == run_id)
-        return [_device(row) for row in self._connection.execute(_DEVICES.where(tables.devices.c.id.in_(used)))]
+    device_id: str
+    state: DeviceState
+    health: DeviceHealth
+    health_reason: str = ""
+    failures: int = 0
+    maintenance: str | None = None
+
+
+class DeviceReading(Reader):
+    def devices(self, limit: int | None = None, after: str = "") -> list[Device]:
+        """Ordered by id; ``after`` is the id to go on from."""
+        query = _DEVICES.where(tables.devices.c.id > after).order_by(tables.devices.c.id).limit(limit)
+        return [_device(row) for row in self._connection.execute(query)]
+
+    def devices_named(self, ids: Collection[str]) -> list[Device]:
+        """Those of ``ids`` that exist."""
+        return [_device(row) for row in self._connection.execute(_DEVICES.where(tables.devices.c.id.in_(ids)))]
 
     def device(self, device_id: str) -> Device:
         """Raises NotFoundError."""
@@ -128,27 +142,14 @@ class DeviceWriting(DeviceReading, Writer):
         )
         self._connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=of_agent))
 
-    def set_device(
-        self,
-        device_id: str,
-        *,
-        state: DeviceState,
-        health: DeviceHealth,
-        health_reason: str,
-        failures: int,
-        maintenance: str | None,
-    ) -> None:
-        """What the head says of it. Raises NotFoundError."""
-        values: dict[str, Any] = {
-            "state": state,
-            "health": health,
-            "health_reason": health_reason,
-            "failures": failures,
-            "maintenance": maintenance,
-        }
-        if state is DeviceState.OFFLINE:
-            values["last_seen_at"] = _last_seen_when_it_went()
-        self._update(tables.devices, tables.devices.c.id == device_id, f"device {device_id!r}", **values)
+    def set_devices(self, changes: Sequence[DeviceChange]) -> None:
+        """Thousands in one go. Raises NotFoundError."""
+        gone = [{"device": change.device_id} for change in changes if change.state is DeviceState.OFFLINE]
+        if gone:
+            self._connection.execute(_NOTE_LAST_SEEN, gone)
+        values = [{"device" if name == "device_id" else name: v for name, v in vars(c).items()} for c in changes]
+        if self._connection.execute(_SET_DEVICE, values).rowcount < len(changes):
+            raise NotFoundError(f"Not all of {len(changes)} devices are there.", remedy="They may have been removed.")
 
     def all_devices_offline(self) -> None:
         self._connection.execute(
@@ -250,3 +251,13 @@ def _last_seen_when_it_went() -> sa.ColumnElement[datetime]:
     heard_at = sa.select(tables.heartbeats.c.at).where(_agent_of_heartbeat(device.agent)).scalar_subquery()
     seen_at = sa.func.coalesce(heard_at, device.last_seen_at)
     return sa.case((device.state == DeviceState.OFFLINE, device.last_seen_at), else_=seen_at)
+
+
+# Made once: making a statement takes longer than SQLite needs for it.
+_OF_DEVICE = tables.devices.c.id == sa.bindparam("device")
+_SET_DEVICE = (
+    sa.update(tables.devices)
+    .where(_OF_DEVICE)
+    .values({name: sa.bindparam(name) for name in ("state", "health", "health_reason", "failures", "maintenance")})
+)
+_NOTE_LAST_SEEN = sa.update(tables.devices).where(_OF_DEVICE).values(last_seen_at=_last_seen_when_it_went())

@@ -173,9 +173,11 @@ class Reading(DeviceReading):
         )
         return list(self._connection.execute(query.order_by(tables.runs.c.id)).scalars())
 
-    def jobs(self, run_id: int) -> list[Job]:
+    def jobs(self, run_id: int, limit: int | None = None, after: int = 0) -> list[Job]:
+        """In the order of the submission; ``after`` is the id to go on from."""
+        table = tables.jobs.c
         rows = self._connection.execute(
-            sa.select(tables.jobs).where(tables.jobs.c.run_id == run_id).order_by(tables.jobs.c.id)
+            sa.select(tables.jobs).where(table.run_id == run_id, table.id > after).order_by(table.id).limit(limit)
         )
         return [as_value(Job, row) for row in rows]
 
@@ -233,16 +235,18 @@ class Reading(DeviceReading):
         )
         return [as_value(Attempt, row) for row in rows]
 
-    def outcomes(self, run_id: int) -> list[JobOutcome]:
-        """The jobs of a run with all that is known of them, in the order of the submission."""
-        jobs = self.jobs(run_id)
+    def outcomes(self, run_id: int, limit: int | None = None, after: int = 0) -> list[JobOutcome]:
+        """``jobs`` with all that is known of them."""
+        jobs = self.jobs(run_id, limit, after)
+        if not jobs:
+            return []
         artifacts = {build.key: build.artifact for build in self.builds([job.build_key for job in jobs])}
-        devices = {device.id: device for device in self.devices_of(run_id)}
+        devices = {device.id: device for device in self.devices_named({job.device_id for job in jobs})}
         of_run = tables.results.join(tables.jobs, tables.jobs.c.id == tables.results.c.job_id)
         rows = self._connection.execute(
             sa.select(tables.results.c.job_id, tables.results.c.result)
             .select_from(of_run)
-            .where(tables.jobs.c.run_id == run_id)
+            .where(tables.jobs.c.run_id == run_id, tables.jobs.c.id.between(jobs[0].id, jobs[-1].id))
         )
         results = {row.job_id: row.result for row in rows}
         return [

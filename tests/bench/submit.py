@@ -40,6 +40,7 @@ MAIN = 1_000  # the number of devices whose figures have the plain names
 IDLE_SECONDS = 10.0  # reading begins so long before the submission
 WORK_SECONDS = 20.0  # reading goes on so long after the run was taken in
 REQUESTS_PER_SECOND = 50
+ANSWER_SECONDS = 60.0  # no request takes longer, or the reader has failed
 JOBS_TO_FINISH = 2_000  # per run
 PROTOCOL = farm.Protocol(min_warmup_seconds=0, min_samples=100, max_samples=100, min_seconds=0)
 # A job takes seconds while requests are timed; hardly any time where only its traces count.
@@ -93,7 +94,8 @@ class Bench:
 
 @contextmanager
 def bench(devices: int, time_scale: float) -> Iterator[Bench]:
-    with tempfile.TemporaryDirectory() as name:
+    # What measured when the farm was ended may write for a moment longer.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "metronome.yaml").write_text(PROFILE.format(time_scale=time_scale))
         environment = {
@@ -120,7 +122,9 @@ def read(url: str, token: str, small_run: int, small_job: int, stop: Event, timi
         "health": "/health",
     }
     taken: list[tuple[str, float, float]] = []
-    with httpx.Client(base_url=url + API_PREFIX, headers={"Authorization": f"Bearer {token}"}, timeout=60) as http:
+    with httpx.Client(
+        base_url=url + API_PREFIX, headers={"Authorization": f"Bearer {token}"}, timeout=ANSWER_SECONDS
+    ) as http:
         while not stop.is_set():
             for what, path in paths.items():
                 began = time.perf_counter()
@@ -149,7 +153,7 @@ def measure(devices: int) -> dict[str, float]:
         taken_in = time.perf_counter()
         time.sleep(WORK_SECONDS)
         stop.set()
-        taken = timings.get()
+        taken = timings.get(timeout=ANSWER_SECONDS)
         reader.join()
         began_outcomes = time.perf_counter()
         run.outcomes()
@@ -196,7 +200,10 @@ def finished_jobs() -> dict[str, float]:
 
 
 def main() -> None:
-    grown = {devices: measure(devices) for devices in DEVICES}
+    grown = {}
+    for devices in DEVICES:
+        grown[devices] = measure(devices)
+        print(f"{devices} devices", report.table([("figure", "value"), *grown[devices].items()]), sep="\n", flush=True)
     figures = {**grown[MAIN], **finished_jobs()}
     rows: list[list[object]] = [["figure", *(f"{devices} devices" for devices in DEVICES)]]
     rows += [[key, *(grown[devices][key] for devices in DEVICES)] for key in grown[MAIN]]

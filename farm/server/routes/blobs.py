@@ -13,10 +13,11 @@ from farm.server.auth import BlobReader, Writer
 from farm.server.limits import while_it_flows
 from farm.server.problems import documented
 from farm.server.resources import Farm
+from farm.server.route import Route
 from farm.store.artifacts import CHUNK_BYTES, ArtifactStore
 from farm.types import Blob, FileName, Sha256
 
-router = APIRouter(prefix="/blobs", tags=["blobs"])
+router = APIRouter(prefix="/blobs", tags=["blobs"], route_class=Route)
 
 MEDIA_TYPE = "application/octet-stream"
 _RAW: dict[str, object] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}

@@ -8,9 +8,10 @@ from farm.errors import NotFoundError
 from farm.server.auth import Reader
 from farm.server.problems import documented
 from farm.server.resources import Farm
+from farm.server.route import Route
 from farm.types import Build, Sha256
 
-router = APIRouter(prefix="/builds", tags=["builds"])
+router = APIRouter(prefix="/builds", tags=["builds"], route_class=Route)
 
 
 @router.get("/{key}", responses=documented(NotFoundError))

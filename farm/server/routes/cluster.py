@@ -14,9 +14,10 @@ from farm.recipes.runtimes import BUILDERS
 from farm.server.auth import Joiner
 from farm.server.problems import documented
 from farm.server.resources import Farm
+from farm.server.route import Route
 from farm.types import ClusterJoin
 
-router = APIRouter(prefix="/cluster", tags=["cluster"])
+router = APIRouter(prefix="/cluster", tags=["cluster"], route_class=Route)
 
 
 @router.get("/join", responses=documented(ConflictError))

@@ -11,12 +11,14 @@ from pydantic import ConfigDict, Field
 from farm.errors import ConflictError, ForbiddenError, NotFoundError, QuotaError, SelectorError, TooLargeError
 from farm.selectors import parse
 from farm.server.auth import Admin, Reader, Writer
+from farm.server.parameters import PAGE, PageLimit
 from farm.server.problems import documented
 from farm.server.quotas import check_reservation
 from farm.server.resources import Farm, now
+from farm.server.route import Route
 from farm.types import Device, DeviceDetails, DeviceOrder, Frozen, Name, Reservation, Role
 
-router = APIRouter(prefix="/devices", tags=["devices"])
+router = APIRouter(prefix="/devices", tags=["devices"], route_class=Route)
 
 Reason = Annotated[str, Field(max_length=500)]
 
@@ -35,12 +37,24 @@ class ReservationRequest(Frozen):
 
 @router.get("", responses=documented(SelectorError))
 def devices(
-    farm: Farm, caller: Reader, selector: Annotated[str | None, Query(max_length=10_000)] = None
+    farm: Farm,
+    caller: Reader,
+    selector: Annotated[str | None, Query(max_length=10_000)] = None,
+    limit: PageLimit = PAGE,
+    after: Annotated[str, Query(max_length=100)] = "",
 ) -> list[Device]:
-    """All that match the selector's terms; its quantifier counts at submission only."""
+    """Those that match the selector's terms (its quantifier counts at submission only), ordered by id; `after` is the
+    id to go on from. A page with fewer than `limit` is the last one."""
     wanted = parse(selector) if selector is not None else None
+    found: list[Device] = []
     with farm.store.reading() as reading:
-        return [device for device in reading.devices() if wanted is None or wanted.matches(device)]
+        while len(found) < limit:
+            page = reading.devices(PAGE, after)
+            found += [device for device in page if wanted is None or wanted.matches(device)]
+            if len(page) < PAGE:
+                break
+            after = page[-1].id
+    return found[:limit]
 
 
 @router.get("/{device_id}", responses=documented(NotFoundError))

@@ -9,9 +9,10 @@ from fastapi import APIRouter
 import farm
 from farm.server.problems import documented
 from farm.server.resources import Farm, now
+from farm.server.route import Route
 from farm.types import Frozen
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=Route)
 
 COORDINATOR = "coordinator"  # its name among the heartbeats
 AWAY_SECONDS = 10.0

@@ -6,9 +6,10 @@ from fastapi import APIRouter
 
 from farm.server.auth import Anyone
 from farm.server.problems import documented
+from farm.server.route import Route
 from farm.types import Frozen, Role
 
-router = APIRouter(tags=["identity"])
+router = APIRouter(tags=["identity"], route_class=Route)
 
 
 class Identity(Frozen):

@@ -9,12 +9,13 @@ from farm.server.auth import Reader
 from farm.server.parameters import Id
 from farm.server.problems import documented
 from farm.server.resources import Farm
+from farm.server.route import Route
 from farm.server.waits import waits
 from farm.store import samples
 from farm.store.reading import WAITING_STATES
 from farm.types import Attempt, Frozen, JobWait
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=Route)
 
 
 class JobSamples(Frozen):

@@ -11,10 +11,11 @@ from farm.server.auth import Reader, Writer
 from farm.server.inputs import check_inputs
 from farm.server.problems import documented
 from farm.server.resources import Farm, now
+from farm.server.route import Route
 from farm.store.artifacts import ArtifactStore
 from farm.types import Model, ModelSpec
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=Route)
 
 
 @router.post("", responses=documented(ModelError, TooLargeError))

@@ -6,9 +6,10 @@ from fastapi import APIRouter
 
 from farm.server.auth import Reader
 from farm.server.problems import documented
+from farm.server.route import Route
 from farm.types import RecipeInfo
 
-router = APIRouter(prefix="/recipes", tags=["recipes"])
+router = APIRouter(prefix="/recipes", tags=["recipes"], route_class=Route)
 
 
 @router.get("", responses=documented())

@@ -7,9 +7,10 @@ from fastapi import APIRouter
 from farm.server.auth import Reader
 from farm.server.problems import documented
 from farm.server.resources import Farm, now
+from farm.server.route import Route
 from farm.types import Reservation
 
-router = APIRouter(prefix="/reservations", tags=["devices"])
+router = APIRouter(prefix="/reservations", tags=["devices"], route_class=Route)
 
 
 @router.get("", responses=documented())

@@ -24,16 +24,17 @@ from farm.errors import (
 from farm.server.auth import Reader, Writer
 from farm.server.events import Tail
 from farm.server.expansion import expand
-from farm.server.parameters import Id, Seq
+from farm.server.parameters import PAGE, Id, PageLimit, Seq
 from farm.server.problems import documented
 from farm.server.quotas import check_jobs
 from farm.server.resources import Farm, now
+from farm.server.route import Route
 from farm.server.waits import waits
 from farm.store.reading import Token
 from farm.store.retention import delete_run
 from farm.types import JobOutcome, JobWait, Recipe, Role, Run, RunSpec
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = APIRouter(prefix="/runs", tags=["runs"], route_class=Route)
 
 HEARTBEAT_SECONDS = 15
 
@@ -98,11 +99,14 @@ def delete(run_id: Id, farm: Farm, caller: Writer) -> None:
 
 
 @router.get("/{run_id}/outcomes", responses=documented(NotFoundError))
-def outcomes(run_id: Id, farm: Farm, caller: Reader) -> list[JobOutcome]:
-    """Every job with its device, artifact and result as far as they are known."""
+def outcomes(
+    run_id: Id, farm: Farm, caller: Reader, limit: PageLimit = PAGE, after: Id | None = None
+) -> list[JobOutcome]:
+    """Jobs with their devices, artifacts and results as far as they are known, ordered by job; `after` is the id of the
+    job to go on from. A page with fewer than `limit` is the last one."""
     with farm.store.reading() as reading:
-        reading.run(run_id)
-        return reading.outcomes(run_id)
+        reading.run_spec(run_id)
+        return reading.outcomes(run_id, limit, after or 0)
 
 
 @router.get("/{run_id}/waits", responses=documented(NotFoundError))

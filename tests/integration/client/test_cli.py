@@ -10,6 +10,7 @@ import pytest
 
 import farm
 from farm.cli.app import main
+from farm.store.devices import DeviceChange
 from farm.store.transaction import JobChange
 from farm.types import DeviceCheck, DeviceHealth, DeviceState, JobState, JobWait, Role
 from tests.integration.client.head import coordinator
@@ -64,14 +65,10 @@ def test_how_a_device_is_and_who_has_it(run_farm, head, monkeypatch):
     run = head.submit("pytorch")
     at = datetime.now(UTC)
     with head.store.transaction() as transaction:
-        transaction.set_device(
-            "local-cpu",
-            state=DeviceState.LEASED,
-            health=DeviceHealth.BAD,
-            health_reason="reboot: no answer",
-            failures=3,
-            maintenance="new battery",
+        change = DeviceChange(
+            "local-cpu", DeviceState.LEASED, DeviceHealth.BAD, "reboot: no answer", 3, maintenance="new battery"
         )
+        transaction.set_devices([change])
         check = {"at": at, "step": "power-cycle", "passed": False, "detail": "no answer", "seconds": 61.5}
         transaction.add_device_check(DeviceCheck(device_id="local-cpu", **check))
         held = transaction.add_attempt(head.jobs(run)[0].id, 1, "local-cpu", "local", at)

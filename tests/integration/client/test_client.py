@@ -8,7 +8,7 @@ from farm.config import Settings
 from farm.server.app import create_app
 from farm.store.transaction import JobChange
 from farm.types import JobState, Role
-from tests.unit.analysis.outcomes import device
+from tests.unit.analysis.outcomes import AT, device
 
 
 def test_health_needs_no_token_and_everything_else_does(head):
@@ -49,6 +49,18 @@ def test_the_head_says_which_term_of_a_selector_is_wrong(head):
             client.devices("platform=linux, memory=8")
     assert "memory" in caught.value.message
     assert caught.value.details["position"] == len("platform=linux, ")
+
+
+def test_lists_that_come_in_pages_are_whole(head, monkeypatch):
+    run = head.submit("pytorch", "onnxruntime")
+    with head.store.transaction() as transaction:
+        for id in ("phone-1", "phone-2"):
+            transaction.upsert_device(device(id), AT)
+    monkeypatch.setattr("farm.connection.PAGE", 1)
+    with farm.Client(head.url, token=head.token()) as client:
+        assert [found.id for found in client.devices()] == ["local-cpu", "phone-1", "phone-2"]
+        assert [one.job.recipe.name for one in client.run(run.id).outcomes()] == ["pytorch", "onnxruntime"]
+        assert len(client.compare(run.id).rows) == len(client.run(run.id).outcomes())
 
 
 def test_a_device_is_reserved_for_one_person(head):

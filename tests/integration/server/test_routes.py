@@ -217,6 +217,9 @@ class TestRuns:
             outcomes = [JobOutcome.model_validate(one) for one in http.get(f"/runs/{run.id}/outcomes").json()]
             assert [outcome.job.recipe.name for outcome in outcomes] == ["pytorch", "onnxruntime"]
             assert {outcome.device.id for outcome in outcomes} == {"host-a"}
+            first = http.get(f"/runs/{run.id}/outcomes", params={"limit": 1}).json()
+            rest = http.get(f"/runs/{run.id}/outcomes", params={"after": outcomes[0].job.id}).json()
+            assert [JobOutcome.model_validate(one) for one in first + rest] == outcomes
             build = Build.model_validate(http.get(f"/builds/{outcomes[0].job.build_key}").json())
             assert (build.state, build.recipe.name) == (BuildState.PENDING, "pytorch")
 
@@ -352,6 +355,22 @@ class TestDevices:
             shown = Device.model_validate(http.get("/devices/pixel").json())
             assert shown.state is DeviceState.OFFLINE
             problem(http.get("/devices/nokia"), 404, "not-found")
+
+    def test_page_by_page(self, farm: LiveFarm, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("farm.server.routes.devices.PAGE", 2)  # read at once
+        for id, platform in {"a": "linux", "b": "android", "c": "linux", "d": "linux", "e": "linux"}.items():
+            farm.add_device(device(id, platform=platform))
+
+        def page(**query: object) -> list[str]:
+            return [one["id"] for one in http.get("/devices", params=query).json()]
+
+        with farm.client() as http:
+            assert page(limit=2) == ["a", "b"]
+            assert page(limit=2, after="b") == ["c", "d"]
+            assert page(limit=2, after="d") == ["e"]
+            assert page(limit=3, selector="platform=linux") == ["a", "c", "d"]
+            assert page(limit=3, selector="platform=linux", after="d") == ["e"]
+            problem(http.get("/devices", params={"limit": 100_000}), 422, "bad-request")
 
 
 def test_recipes(farm: LiveFarm) -> None:

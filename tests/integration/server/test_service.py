@@ -11,6 +11,7 @@ import pytest
 
 from farm.config import Settings
 from farm.coordinator.nudge import Nudge
+from farm.store.devices import DeviceChange
 from farm.store.transaction import JobChange
 from farm.types import (
     DeviceCheck,
@@ -48,14 +49,10 @@ class TestDetails:
         run = submit(ready)
         with ready.store.transaction() as t:
             t.add_device_check(check)
-            t.set_device(
-                "host-a",
-                state=DeviceState.LEASED,
-                health=DeviceHealth.BAD,
-                health_reason="reboot: no answer",
-                failures=3,
-                maintenance="new battery",
+            change = DeviceChange(
+                "host-a", DeviceState.LEASED, DeviceHealth.BAD, "reboot: no answer", 3, maintenance="new battery"
             )
+            t.set_devices([change])
             attempt = t.add_attempt(t.jobs(run.id)[0].id, 1, "host-a", "local", at)
             reservation = t.reserve("host-a", "ada", "battery drain", at, at + timedelta(hours=1))
         with ready.client(Role.VIEWER) as http:

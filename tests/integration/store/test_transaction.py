@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from farm.errors import ConflictError, NotFoundError, UserError
 from farm.store import tables
 from farm.store.database import Store
+from farm.store.devices import DeviceChange
 from farm.store.transaction import JobChange, NewJob, Transaction
 from farm.types import (
     BuildState,
@@ -51,8 +52,7 @@ def submit(transaction: Transaction, *, devices: tuple[str, ...] = ("host-a",), 
 
 
 def set_device(transaction: Transaction, id: str, state: DeviceState, **changes: Any) -> None:
-    values = {"health": DeviceHealth.GOOD, "health_reason": "", "failures": 0, "maintenance": None}
-    transaction.set_device(id, state=state, **values | changes)
+    transaction.set_devices([DeviceChange(id, state, **{"health": DeviceHealth.GOOD} | changes)])
 
 
 class TestTokens:

@@ -19,6 +19,7 @@ from farm.coordinator.state import (
     BuildView,
     CancelRequested,
     CheckDevice,
+    Continued,
     DeviceChecked,
     DeviceLost,
     DeviceOrdered,
@@ -186,6 +187,39 @@ def test_a_new_coordinator_does_not_build_for_jobs_that_have_ended() -> None:
     assert kinds(out, StartAttempt) == [StartAttempt(2, "a-cpu", 1)], "nor does that keep a machine from measuring"
 
 
+def test_a_large_run_becomes_ready_in_portions() -> None:
+    state, _ = farm_with([job(number) for number in range(1, 6)])
+    state.portion = 2
+    queued = []
+    for event in (BuildEnded("k1"), Continued(), Continued()):
+        queued.append([one.job_id for one in kinds(state.apply(event), SetJob) if one.state is JobState.QUEUED])
+    assert queued == [[1, 2], [3, 4], [5]]
+    assert not state.is_behind
+
+
+def test_a_run_that_is_cancelled_while_it_becomes_ready_ends_whole() -> None:
+    state, _ = farm_with([job(1), job(2), job(3)])
+    state.portion = 1
+    state.apply(BuildEnded("k1"))
+    out = [*state.apply(CancelRequested(1)), *state.apply(CancelRequested(1)), *state.apply(Continued())]
+    ended = [one.job_id for one in kinds(out, SetJob) if one.state is JobState.CANCELLED]
+    assert sorted(ended) == [1, 2, 3]
+    assert kinds(out, EndRun) == [EndRun(1, RunState.CANCELLED)]
+    assert not state.is_behind
+    assert state.apply(Continued()) == []
+
+
+def test_a_run_that_comes_while_others_hear_that_its_build_failed_fails_with_them() -> None:
+    state, _ = farm_with([job(1), job(2)])
+    state.portion = 1
+    state.apply(BuildEnded("k1", BROKEN))
+    out = state.apply(RunAdded(2, (job(3, run=2),), (BuildView("k1"),)))
+    assert kinds(out, SetBuild) == [SetBuild("k1", BuildState.FAILED, frozenset({2}), BROKEN)]
+    out += state.apply(Continued())
+    assert [(one.job_id, one.failure) for one in kinds(out, SetJob)] == [(2, BROKEN), (3, BROKEN)]
+    assert kinds(state.apply(RunAdded(3, (job(4, run=3),), (BuildView("k1"),))), StartBuild), "a later run tries anew"
+
+
 class Farm(RuleBasedStateMachine):
     """Random events, among them repeated and outdated ones, against what must always hold."""
 
@@ -321,6 +355,10 @@ class Farm(RuleBasedStateMachine):
     def cancel(self, run: int) -> object:
         return _several(self.feed(CancelRequested(run)))
 
+    @rule(target=attempts)
+    def go_on(self) -> object:
+        return _several(self.feed(Continued()))
+
     @invariant()
     def every_job_ends_at_most_once_and_runs_end_with_their_last_job(self) -> None:
         assert all(count == 1 for count in self.ends.values() if count)
@@ -354,6 +392,7 @@ class Farm(RuleBasedStateMachine):
             self.feed(DeviceReserved(device, None))
             self.feed(DeviceOrdered(device, "resume"))
         for _ in range(10 * self.next_job + 30):
+            self.go_on()
             for device in sorted(self.checking):
                 self.feed(DeviceChecked(device, True, ""))
             for key in sorted(self.building):
@@ -373,5 +412,15 @@ def _several(started: tuple[tuple[int, int], ...]) -> object:
     return multiple(*started)
 
 
+class FarmInPortions(Farm):
+    """The same where every run is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state.portion = 1
+
+
 TestFarm = Farm.TestCase
 TestFarm.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestFarmInPortions = FarmInPortions.TestCase
+TestFarmInPortions.settings = TestFarm.settings
