@@ -138,16 +138,9 @@ class FarmState:
             case DeviceOrdered(id, "maintain"):
                 self.fleet.apply(event)
                 self._interrupt(self.devices[id])
-            case AttemptStarted(job_id, epoch):
-                if job := self._current(job_id, epoch, JobState.LEASED):
-                    self._set_job(job, JobState.RUNNING)
-            case DeviceReleased(job_id, epoch):
-                if (job := self._current(job_id, epoch, *ON_DEVICE)) and job_id in self.devices[job.device_id].holders:
-                    self.fleet.succeed(self.devices[job.device_id])
-                    self._release(job)
-            case AttemptEnded(job_id, epoch, failure):
-                if job := self._current(job_id, epoch, *ON_DEVICE):
-                    self._end_attempt(job, failure)
+            case AttemptStarted() | DeviceReleased() | AttemptEnded():
+                if job := self._current(event.job_id, event.epoch, *ON_DEVICE):
+                    self._go_on_with(job, event)
             case _:
                 self.fleet.apply(event)
         self.fleet.check_where_due()
@@ -280,6 +273,18 @@ class FarmState:
             del self.builds[key]
 
     # --- attempts -------------------------------------------------------------------------------------
+
+    def _go_on_with(self, job: JobView, event: AttemptStarted | DeviceReleased | AttemptEnded) -> None:
+        match event:
+            case AttemptStarted():
+                if job.state is JobState.LEASED:
+                    self._set_job(job, JobState.RUNNING)
+            case DeviceReleased():
+                if job.id in self.devices[job.device_id].holders:
+                    self.fleet.succeed(self.devices[job.device_id])
+                    self._release(job)
+            case AttemptEnded():
+                self._end_attempt(job, event.failure)
 
     def _end_attempt(self, job: JobView, failure: Failure | None) -> None:
         device = self.devices[job.device_id]

@@ -60,7 +60,7 @@ class Bench:
     def resume(self) -> None:
         """The coordinator as it starts on this store."""
         self.coordinator._resume()
-        self.coordinator._take_submissions()
+        asyncio.run(self.coordinator._take_submissions())
 
 
 @pytest.fixture
