@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from farm.cluster.connection import AgentConnection
 from farm.coordinator import state as st
 from farm.coordinator.concluder import as_record
-from farm.errors import DeviceBusyError, FarmError, InfrastructureError
+from farm.errors import DeviceBusyError, FarmError, InfrastructureError, InternalError
 from farm.store.transaction import Transaction
 from farm.types import AgentEvent, AgentInfo, Blob, CheckStep, Device, DeviceCheck, Failure, Lease, Measurement, Result
 
@@ -255,10 +255,10 @@ class AgentFollower:
 
     async def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Result, Blob, Blob]:
         with self._farm.store.reading() as reading:
-            job = reading.job(job_id)
-            protocol = reading.run_spec(job.run_id).protocol
-            artifact = reading.build(job.build_key).built
-        result, samples, record = await self._farm.concluder.conclude(job, artifact, measurement, protocol)
+            job, spec, artifact = reading.conclusion_parts(job_id)
+        if artifact is None:
+            raise InternalError(f"Job {job_id} has measured what was never built.", remedy="Report this bug.")
+        result, samples, record = await self._farm.concluder.conclude(job, artifact, measurement, spec.protocol)
         return result, await self._put(samples, f"samples-{job_id}.parquet"), await self._put_record(job_id, record)
 
     async def _put_record(self, job_id: int, record: bytes) -> Blob:

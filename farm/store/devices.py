@@ -204,8 +204,7 @@ class DeviceWriting(DeviceReading, Writer):
                 remedy=f"Ask {held.user} to release it, wait, or take another device.",
             )
         changed = {"until": max(until, held.until), "reason": reason or held.reason}
-        where = tables.reservations.c.id == held.id
-        self._update(tables.reservations, where, f"reservation {held.id}", **changed)
+        self._update(tables.reservations, held.id, f"reservation {held.id}", **changed)
         return held.model_copy(update=changed)
 
     def end_reservation(self, device_id: str, at: datetime) -> None:

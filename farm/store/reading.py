@@ -148,6 +148,14 @@ class Reading(DeviceReading):
             raise _no_job(job_id)
         return LeaseParts(*row)
 
+    def conclusion_parts(self, job_id: int) -> tuple[Job, RunSpec, Artifact | None]:
+        """The job, what its run asked for, and what was built for it, in one query. Raises NotFoundError."""
+        row = self._connection.execute(_CONCLUSION_PARTS, {"job": job_id}).first()
+        if row is None:
+            raise _no_job(job_id)
+        *job, spec, artifact = row
+        return Job(**dict(zip(Job.model_fields, job, strict=True))), spec, artifact
+
     def run_spec(self, run_id: int) -> RunSpec:
         """What was asked for. Counts no jobs, as ``run`` does. Raises NotFoundError."""
         row = self._first(sa.select(tables.runs.c.spec).where(tables.runs.c.id == run_id))
@@ -317,4 +325,14 @@ def _lease_parts() -> sa.Select[Any]:
     )
 
 
+def _conclusion_parts() -> sa.Select[Any]:
+    jobs, runs, builds = tables.jobs, tables.runs, tables.builds
+    return (
+        sa.select(*(jobs.c[name] for name in Job.model_fields), runs.c.spec, builds.c.artifact)
+        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(builds, builds.c.key == jobs.c.build_key))
+        .where(jobs.c.id == sa.bindparam("job"))
+    )
+
+
 _LEASE_PARTS = _lease_parts()
+_CONCLUSION_PARTS = _conclusion_parts()

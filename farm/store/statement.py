@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -25,20 +26,20 @@ class Reader:
 
 class Writer(Reader):
     def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        # "ON CONFLICT" is written the same on both, but SQLAlchemy keeps it with the dialect.
-        return postgresql.insert(table) if self._connection.dialect.name == "postgresql" else sqlite.insert(table)
+        return _insert(self._connection.dialect.name, table)
 
     def _insert_new(self, table: sa.Table, **values: Any) -> bool:
-        insert = self._insert(table).values(**values).on_conflict_do_nothing()
-        return self._connection.execute(insert.returning(sa.literal(1))).first() is not None
+        statement = _insert_new(self._connection.dialect.name, table)
+        return self._connection.execute(statement, values).first() is not None
 
     def _insert_numbered(self, table: sa.Table, **values: Any) -> int:
-        key = self._connection.execute(sa.insert(table).values(**values)).inserted_primary_key
+        key = self._connection.execute(_insert_any(table), values).inserted_primary_key
         assert key is not None  # noqa: S101 - for the type checker: a single-row insert has one
         return int(key[0])
 
-    def _update(self, table: sa.Table, where: sa.ColumnElement[bool], what: str, **values: Any) -> None:
-        self._expect_row(self._connection.execute(sa.update(table).where(where).values(**values)), what)
+    def _update(self, table: sa.Table, key: str | int, what: str, **values: Any) -> None:
+        """The row with this primary key. Raises NotFoundError."""
+        self._expect_row(self._connection.execute(_update_one(table), {"row": key, **values}), what)
 
     @staticmethod
     def _expect_row(done: sa.CursorResult[Any], what: str) -> None:
@@ -48,3 +49,28 @@ class Writer(Reader):
 
 def as_value(kind: type[T], row: sa.Row[Any]) -> T:
     return kind.model_validate(dict(row._mapping))
+
+
+# To make a statement takes longer than SQLite needs for it: those that are on the way of every job are made once.
+
+
+@cache
+def _insert(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    # "ON CONFLICT" is written the same on both, but SQLAlchemy keeps it with the dialect.
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+@cache
+def _insert_new(dialect: str, table: sa.Table) -> Any:
+    return _insert(dialect, table).on_conflict_do_nothing().returning(sa.literal(1))
+
+
+@cache
+def _insert_any(table: sa.Table) -> sa.Insert:
+    return sa.insert(table)
+
+
+@cache
+def _update_one(table: sa.Table) -> sa.Update:
+    (key,) = table.primary_key.columns
+    return sa.update(table).where(key == sa.bindparam("row"))

@@ -96,7 +96,7 @@ class Transaction(Reading, DeviceWriting):
         values: dict[str, Any] = {"state": state, "artifact": artifact, "failure": failure}
         if attempts is not None:
             values["attempts"] = attempts
-        self._update(tables.builds, tables.builds.c.key == key, f"build {key[:12]}", **values)
+        self._update(tables.builds, key, f"build {key[:12]}", **values)
 
     # --- runs and jobs -------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class Transaction(Reading, DeviceWriting):
     def set_run(self, run_id: int, state: RunState, at: datetime) -> None:
         """Raises NotFoundError."""
         finished_at = None if state is RunState.ACTIVE else at
-        self._update(tables.runs, tables.runs.c.id == run_id, f"run {run_id}", state=state, finished_at=finished_at)
+        self._update(tables.runs, run_id, f"run {run_id}", state=state, finished_at=finished_at)
 
     def set_jobs(self, changes: Sequence[JobChange]) -> None:
         """Thousands in one go. Raises NotFoundError."""
@@ -208,8 +208,7 @@ class Transaction(Reading, DeviceWriting):
 
     def start_attempt(self, attempt_id: int, at: datetime) -> None:
         """Raises NotFoundError."""
-        where = tables.attempts.c.id == attempt_id
-        self._update(tables.attempts, where, f"attempt {attempt_id}", state="running", started_at=at)
+        self._update(tables.attempts, attempt_id, f"attempt {attempt_id}", state="running", started_at=at)
 
     def end_attempt(
         self,
@@ -222,7 +221,7 @@ class Transaction(Reading, DeviceWriting):
         """Raises NotFoundError."""
         self._update(
             tables.attempts,
-            tables.attempts.c.id == attempt_id,
+            attempt_id,
             f"attempt {attempt_id}",
             state=state,
             ended_at=at,
@@ -247,10 +246,8 @@ class Transaction(Reading, DeviceWriting):
 
     def record_agent_event(self, agent: str, journal_id: str, seq: int) -> bool:
         """False when this event was committed before: its effects must not be applied again."""
-        journal = tables.agent_journals.c
-        of_journal = sa.and_(journal.agent == agent, journal.journal_id == journal_id)
-        known = self._first(sa.select(journal.acknowledged).where(of_journal, journal.acknowledged >= seq))
-        return known is None and self._insert_new(tables.agent_events, agent=agent, journal_id=journal_id, seq=seq)
+        event = {"agent": agent, "journal_id": journal_id, "seq": seq}
+        return self._connection.execute(_RECORD_AGENT_EVENT, event).first() is not None
 
     def trim_agent_events(self, agent: str, journal_id: str, acknowledged: int) -> None:
         """This event and all before it are committed: from now on the number alone says so."""
@@ -285,6 +282,12 @@ class Transaction(Reading, DeviceWriting):
 
 
 # Made once: these are on the way of every job, and making a statement takes longer than SQLite needs for it.
+_RECORD_AGENT_EVENT = sa.text(
+    "INSERT INTO agent_events (agent, journal_id, seq) SELECT CAST(:agent AS VARCHAR), CAST(:journal_id AS VARCHAR),"
+    " CAST(:seq AS BIGINT) WHERE NOT EXISTS (SELECT 1 FROM agent_journals"
+    " WHERE agent = :agent AND journal_id = :journal_id AND acknowledged >= :seq)"
+    " ON CONFLICT DO NOTHING RETURNING 1"
+)
 _SET_JOB = (
     sa.update(tables.jobs)
     .where(tables.jobs.c.id == sa.bindparam("job"))
