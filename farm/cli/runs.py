@@ -19,6 +19,7 @@ from farm.types import Job, JobOutcome, JobState, JobWait, Run, RunState
 app = typer.Typer(help="Submitted runs.", invoke_without_command=True)
 
 INTERRUPTED = 130  # as a shell reports SIGINT
+_SOON_SECONDS = 100.0  # a time of day would not say much
 
 LimitOption = Annotated[int, typer.Option(min=1, max=500, help="At most so many.")]
 RunArgument = Annotated[int, typer.Argument(help="Number of the run.")]
@@ -156,6 +157,8 @@ def _wait_row(wait: JobWait, jobs: Mapping[int, Job]) -> tuple[object, ...]:
 def _start(wait: JobWait) -> str:
     if wait.starts_in_seconds is None:
         return "–"
+    if wait.starts_in_seconds < _SOON_SECONDS:
+        return f"in {wait.starts_in_seconds:.0f} s"
     return output.local_time(datetime.now(UTC) + timedelta(seconds=wait.starts_in_seconds))
 
 

@@ -132,8 +132,8 @@ def test_why_jobs_wait(run_farm, head, measured):
     assert "The coordinator does not answer" in err
     assert "2 of its jobs wait: `farm runs why" in run_farm("runs", "show", number)[1]
     answers = {
-        job.id: JobWait(job_id=job.id, text="leased by run 12", starts_in_seconds=90, live=True)
-        for job in (first, second)
+        job.id: JobWait(job_id=job.id, text="leased by run 12", starts_in_seconds=seconds, live=True)
+        for job, seconds in ((first, 15), (second, 900))
     }
     with coordinator(head.settings.state_dir, answers):
         at = datetime.now().astimezone()
@@ -141,7 +141,8 @@ def test_why_jobs_wait(run_farm, head, measured):
         waits = json.loads(run_farm("runs", "why", number, "--json")[1])
     assert (code, err) == (0, "")
     assert out.count("leased by run 12") == 2
-    assert any(f"{at + timedelta(seconds=90 + late):%H:%M}" in out for late in (0, 60))
+    assert "in 15 s" in out
+    assert any(f"{at + timedelta(seconds=900 + late):%H:%M}" in out for late in (0, 60))
     assert [(wait["job_id"], wait["live"]) for wait in waits] == [(first.id, True), (second.id, True)]
     assert "No job of run" in run_farm("runs", "why", str(measured.id))[1]
 
