@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from farm.coordinator import state as st
+from farm.coordinator import events as ev
 from farm.errors import InfrastructureError
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
@@ -30,18 +30,18 @@ class Caretaker:
         self._due: list[tuple[float, str]] = []  # heap: when (monotonic) a bad device is checked again
         self._reserved: dict[str, datetime] = {}  # device -> until when
 
-    def remember(self, reading: Reading) -> list[st.Event]:
+    def remember(self, reading: Reading) -> list[ev.Event]:
         """What the store knows of devices, as events for a new state machine."""
-        events: list[st.Event] = []
+        events: list[ev.Event] = []
         for device in reading.devices():
             events.append(
-                st.DeviceRemembered(device.id, device.health, device.health_reason, device.failures, device.maintenance)
+                ev.DeviceRemembered(device.id, device.health, device.health_reason, device.failures, device.maintenance)
             )
             if device.health is DeviceHealth.BAD:
                 self.quarantine(device.id)
         for reservation in reading.reservations(datetime.now(UTC)):
             self._reserved[reservation.device_id] = reservation.until
-            events.append(st.DeviceReserved(reservation.device_id, reservation.user))
+            events.append(ev.DeviceReserved(reservation.device_id, reservation.user))
         return events
 
     def quarantine(self, device_id: str) -> None:
@@ -77,36 +77,36 @@ class Caretaker:
 
     # --- inside ---------------------------------------------------------------------------------------
 
-    def _event(self, order: DeviceOrder, reading: Reading) -> st.Event:
+    def _event(self, order: DeviceOrder, reading: Reading) -> ev.Event:
         if order.kind != "reserve":
             log.info("%s is told to %s by %s (%s)", order.device_id, order.kind, order.by, order.reason)
-            return st.DeviceOrdered(order.device_id, order.kind, order.reason)
+            return ev.DeviceOrdered(order.device_id, order.kind, order.reason)
         reservation = reading.reservation(order.device_id, datetime.now(UTC))
         if reservation is None:
             self._reserved.pop(order.device_id, None)
-            return st.DeviceReserved(order.device_id, None)
+            return ev.DeviceReserved(order.device_id, None)
         self._reserved[order.device_id] = reservation.until
-        return st.DeviceReserved(order.device_id, reservation.user)
+        return ev.DeviceReserved(order.device_id, reservation.user)
 
-    def _ended_reservations(self) -> list[st.Event]:
+    def _ended_reservations(self) -> list[ev.Event]:
         now = datetime.now(UTC)  # reservations are agreed between people, by the clock on the wall
         ended = [device_id for device_id, until in self._reserved.items() if until <= now]
         for device_id in ended:
             del self._reserved[device_id]
-        return [st.DeviceReserved(device_id, None) for device_id in ended]
+        return [ev.DeviceReserved(device_id, None) for device_id in ended]
 
-    def _due_checks(self) -> list[st.Event]:
-        events: list[st.Event] = []
+    def _due_checks(self) -> list[ev.Event]:
+        events: list[ev.Event] = []
         while self._due and self._due[0][0] <= time.monotonic():
             _, device_id = heapq.heappop(self._due)
             if self._farm.state.devices[device_id].health is DeviceHealth.BAD:
-                events.append(st.DeviceOrdered(device_id, "check"))
+                events.append(ev.DeviceOrdered(device_id, "check"))
         return events
 
     async def _take(self, check: DeviceCheck) -> None:
         if not check.passed:
             log.warning("%s failed its check (%s): %s", check.device_id, check.step, check.detail)
         await self._farm.shared_turn(
-            st.DeviceChecked(check.device_id, check.passed, check.detail),
+            ev.DeviceChecked(check.device_id, check.passed, check.detail),
             writing=lambda tx: tx.add_device_check(check),
         )

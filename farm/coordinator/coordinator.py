@@ -20,7 +20,8 @@ from random import Random
 
 from farm.cluster.connection import BuildFailed, Cluster
 from farm.config import Settings
-from farm.coordinator import state as st
+from farm.coordinator import events as ev
+from farm.coordinator import instructions as do
 from farm.coordinator.caretaker import Caretaker
 from farm.coordinator.concluder import Concluder
 from farm.coordinator.enquiry import Enquiry
@@ -30,6 +31,8 @@ from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.ledger import write_down
 from farm.coordinator.nudge import Nudge
 from farm.coordinator.outlook import outlook
+from farm.coordinator.state import FarmState
+from farm.coordinator.views import BuildView, JobView
 from farm.errors import AttemptInterrupted, FarmError, InternalError
 from farm.recipes.keys import tool_versions
 from farm.store.artifacts import ArtifactStore
@@ -65,14 +68,14 @@ class Coordinator:
         build_host = socket.gethostname() if settings.build_slots else _NO_HOST
         # At least one, also without a node that builds: a build that waits is what an autoscaler starts one for.
         slots = settings.max_builds or max(1, settings.build_slots)
-        self.state = st.FarmState(build_host, slots, settings.devices_per_user, Random())  # noqa: S311
+        self.state = FarmState(build_host, slots, settings.devices_per_user, Random())  # noqa: S311
         self.concluding: dict[int, asyncio.Task[None]] = {}  # attempts whose result is being worked out
         self.concluder = Concluder()
         self._caretaker = Caretaker(self)
         self._cluster = cluster
         self._followers: dict[str, AgentFollower] = {}
         self._newest_run = 0
-        self._gathered: list[tuple[tuple[st.Event, ...], Writing]] = []
+        self._gathered: list[tuple[tuple[ev.Event, ...], Writing]] = []
         self._next_turn: asyncio.Task[None]
         self._going_on: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup
@@ -92,7 +95,7 @@ class Coordinator:
 
     # --- one turn -------------------------------------------------------------------------------------
 
-    def turn(self, *events: st.Event, writing: Writing | None = None) -> None:
+    def turn(self, *events: ev.Event, writing: Writing | None = None) -> None:
         """Commit ``writing`` and what follows from the events together; act afterwards. Raises TurnFailed."""
         try:
             with self.store.transaction() as tx:
@@ -112,9 +115,9 @@ class Coordinator:
         """A large run portion by portion: leases are renewed and reports are read in between."""
         while self.state.is_behind:
             await asyncio.sleep(0)
-            self.turn(st.Continued())
+            self.turn(ev.Continued())
 
-    async def shared_turn(self, *events: st.Event, writing: Writing) -> None:
+    async def shared_turn(self, *events: ev.Event, writing: Writing) -> None:
         """A turn that waits a moment for others to share its transaction: for what nobody waits for, in masses."""
         self._gathered.append((events, writing))
         if len(self._gathered) == 1:
@@ -138,29 +141,29 @@ class Coordinator:
         """For attempts whose agent did not say itself how they ended."""
         self.leases.close(lease.attempt_id)
         self.turn(
-            st.AttemptEnded(lease.job_id, lease.epoch, failure),
+            ev.AttemptEnded(lease.job_id, lease.epoch, failure),
             writing=lambda tx: tx.end_attempt(lease.attempt_id, "failed", _now(), failure),
         )
 
-    def _action(self, instruction: st.Instruction, tx: Transaction) -> Callable[[], Coroutine[None, None, None]] | None:
+    def _action(self, instruction: do.Instruction, tx: Transaction) -> Callable[[], Coroutine[None, None, None]] | None:
         """What is to be done about it after the commit."""
         match instruction:
-            case st.StartBuild(key):
+            case do.StartBuild(key):
                 return partial(self._build, self._build_request(key, tx))
-            case st.StartAttempt(job_id, device_id, epoch):
+            case do.StartAttempt(job_id, device_id, epoch):
                 agent = self.state.devices[device_id].agent
                 attempt_id = tx.add_attempt(job_id, epoch, device_id, agent, _now())
                 self.leases.open(attempt_id, job_id, epoch, agent)
                 return partial(self._followers[agent].start, self._lease(attempt_id, job_id, epoch, device_id, tx))
-            case st.WithdrawAttempt(job_id, epoch):
+            case do.WithdrawAttempt(job_id, epoch):
                 if withdrawn := self.leases.find(job_id, epoch):
                     self.leases.close(withdrawn.attempt_id)
                     tx.end_attempt(withdrawn.attempt_id, "cancelled", _now())
                     if follower := self._followers.get(withdrawn.agent):
                         return follower.reconcile_soon
-            case st.CheckDevice(device_id, step, looping):
+            case do.CheckDevice(device_id, step, looping):
                 return partial(self._caretaker.check, device_id, step, looping=looping)
-            case st.SetDevice(id, _, DeviceHealth.BAD):
+            case do.SetDevice(id, _, DeviceHealth.BAD):
                 self._caretaker.quarantine(id)
         return None
 
@@ -191,14 +194,14 @@ class Coordinator:
         """Read beside the event loop: nobody else changes jobs of a run that is not taken in yet."""
         for event in await asyncio.to_thread(self._submissions):
             self.turn(event)
-            if isinstance(event, st.RunAdded):
+            if isinstance(event, ev.RunAdded):
                 self._newest_run = event.run_id
             await asyncio.sleep(0)
 
-    def _submissions(self) -> list[st.Event]:
+    def _submissions(self) -> list[ev.Event]:
         with self.store.reading() as reading:
-            events: list[st.Event] = [_run_added(run, reading) for run in reading.runs_after(self._newest_run)]
-            events += [st.CancelRequested(run_id) for run_id in reading.cancel_requests()]
+            events: list[ev.Event] = [_run_added(run, reading) for run in reading.runs_after(self._newest_run)]
+            events += [ev.CancelRequested(run_id) for run_id in reading.cancel_requests()]
         return events
 
     def _expire_leases(self) -> None:
@@ -241,7 +244,7 @@ class Coordinator:
             build = tx.build(request.key)
             tx.set_build(request.key, build.state, artifact, failure, build.attempts + 1)
 
-        self.turn(st.BuildEnded(request.key, failure), writing=write)
+        self.turn(ev.BuildEnded(request.key, failure), writing=write)
 
     # --- agents ---------------------------------------------------------------------------------------
 
@@ -253,13 +256,13 @@ class Coordinator:
             if self.settings.max_builds is None:
                 slots = max(1, await asyncio.to_thread(self._cluster.build_slots))
                 if slots != self.state.scheduler.build_slots:
-                    self.turn(st.BuildSlotsChanged(slots))
+                    self.turn(ev.BuildSlotsChanged(slots))
             for name in names - tasks.keys():
                 self._followers[name] = AgentFollower(name, self)
                 tasks[name] = self.spawn(self._followers[name].follow())
             for name in tasks.keys() - names:
                 tasks.pop(name).cancel()
-                self.turn(st.AgentLost(name))
+                self.turn(ev.AgentLost(name))
             await asyncio.sleep(_DISCOVERY_SECONDS)
 
     def _lease(self, attempt_id: int, job_id: int, epoch: int, device_id: str, reading: Reading) -> Lease:
@@ -287,15 +290,15 @@ def _files(artifact: Artifact | None) -> tuple[Blob, ...]:
     return artifact.files
 
 
-def _run_added(run: Run, reading: Reading) -> st.RunAdded:
+def _run_added(run: Run, reading: Reading) -> ev.RunAdded:
     jobs = reading.open_jobs(run.id)
     needs = {job.id: frozenset(key for key in (job.build_key, job.reference_key) if key) for job in jobs}
     builds = reading.builds(sorted(frozenset().union(*needs.values())))
     user, priority = run.created_by, run.spec.priority
-    return st.RunAdded(
+    return ev.RunAdded(
         run.id,
         tuple(
-            st.JobView(
+            JobView(
                 job.id,
                 run.id,
                 user,
@@ -309,7 +312,7 @@ def _run_added(run: Run, reading: Reading) -> st.RunAdded:
             )
             for job in jobs
         ),
-        tuple(st.BuildView(build.key, build.state) for build in builds),
+        tuple(BuildView(build.key, build.state) for build in builds),
         reading.pools(run.id),
     )
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from farm.cluster.connection import AgentConnection
-from farm.coordinator import state as st
+from farm.coordinator import events as ev
 from farm.coordinator.concluder import as_record
 from farm.errors import DeviceBusyError, FarmError, InfrastructureError, InternalError
 from farm.store.transaction import Transaction
@@ -56,7 +56,7 @@ class AgentFollower:
             self._agent = None
             silent_since_seconds = silent_since_seconds or time.monotonic()
             if time.monotonic() - silent_since_seconds > _LOST_AFTER_SECONDS:
-                self._farm.turn(st.AgentLost(self._name))
+                self._farm.turn(ev.AgentLost(self._name))
                 self._revision, self._seen = "", {}
             await asyncio.sleep(_RETRY_SECONDS)
 
@@ -105,9 +105,9 @@ class AgentFollower:
         """Write only what is new: of a thousand devices that idle, one line says that their agent was heard of."""
         devices = self._seen if info.devices is None else {device.id: device for device in info.devices}
         changed = [device for device in devices.values() if self._seen.get(device.id) != device]
-        events: list[st.Event] = [st.DeviceLost(id) for id in sorted(self._seen.keys() - devices.keys())]
+        events: list[ev.Event] = [ev.DeviceLost(id) for id in sorted(self._seen.keys() - devices.keys())]
         events += [
-            st.DeviceSeen(device.id, device.agent, device.host, device.blocked, device.recovery) for device in changed
+            ev.DeviceSeen(device.id, device.agent, device.host, device.blocked, device.recovery) for device in changed
         ]
 
         def write(tx: Transaction) -> None:
@@ -145,7 +145,7 @@ class AgentFollower:
         """Commit them together, each once; their numbers. A result takes longer to work out: that task is returned
         with it, and belongs to the coordinator, so that it ends also when this agent is lost meanwhile."""
         taken: list[tuple[int, asyncio.Task[None] | None]] = []
-        happened: list[st.Event] = []
+        happened: list[ev.Event] = []
         recorded: list[AgentEvent] = []
         late: list[AgentEvent] = []
         for event in events:
@@ -161,16 +161,16 @@ class AgentFollower:
                 else:
                     task = self._conclude_later(event, self._keep_late(journal_id, event, event.measurement))
             elif event.kind == "started":
-                happened.append(st.AttemptStarted(lease.job_id, event.epoch))
+                happened.append(ev.AttemptStarted(lease.job_id, event.epoch))
                 recorded.append(event)
             else:
                 self._farm.leases.close(event.attempt_id)
                 happened += self._device_news(self._farm.state.jobs[lease.job_id].device_id, event)
                 if event.measurement is None:
-                    happened.append(st.AttemptEnded(lease.job_id, event.epoch, event.failure))
+                    happened.append(ev.AttemptEnded(lease.job_id, event.epoch, event.failure))
                     recorded.append(event)
                 else:  # the device goes on with its next job meanwhile
-                    happened.append(st.DeviceReleased(lease.job_id, event.epoch))
+                    happened.append(ev.DeviceReleased(lease.job_id, event.epoch))
                     work = self._take_result(lease.job_id, journal_id, event, event.measurement)
                     task = self._conclude_later(event, work)
             taken.append((event.seq, task))
@@ -191,13 +191,13 @@ class AgentFollower:
         task.add_done_callback(lambda _: self._farm.concluding.pop(event.attempt_id))
         return task
 
-    def _device_news(self, device_id: str, event: AgentEvent) -> list[st.Event]:
+    def _device_news(self, device_id: str, event: AgentEvent) -> list[ev.Event]:
         """To be known before the device's next job."""
-        news: list[st.Event] = []
+        news: list[ev.Event] = []
         if event.device_failure:
-            news.append(st.DeviceFailed(device_id, event.device_failure))
+            news.append(ev.DeviceFailed(device_id, event.device_failure))
         if event.blocked and (device := self._seen.get(device_id)):
-            news.append(st.DeviceBlocked(device_id, event.blocked))
+            news.append(ev.DeviceBlocked(device_id, event.blocked))
             # Asked anew about all of its devices, the agent says also of this one when that is over.
             self._seen[device_id] = device.model_copy(update={"blocked": event.blocked})
             self._revision = ""
@@ -209,7 +209,7 @@ class AgentFollower:
         except FarmError as error:  # nothing can be concluded from it
             failed = event.model_copy(update={"failure": Failure.of(error)})
             await self._farm.shared_turn(
-                st.AttemptEnded(job_id, event.epoch, failed.failure),
+                ev.AttemptEnded(job_id, event.epoch, failed.failure),
                 writing=lambda tx: self._record(tx, journal_id, failed),
             )
             return
@@ -221,7 +221,7 @@ class AgentFollower:
             elif tx.record_agent_event(self._name, journal_id, event.seq):  # cancelled meanwhile
                 tx.end_attempt(event.attempt_id, "cancelled", event.at, measurement=kept)
 
-        await self._farm.shared_turn(st.AttemptEnded(job_id, event.epoch), writing=write)
+        await self._farm.shared_turn(ev.AttemptEnded(job_id, event.epoch), writing=write)
 
     async def _keep_late(self, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
         kept = as_record(measurement)

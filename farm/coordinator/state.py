@@ -15,33 +15,23 @@ from itertools import islice
 from random import Random
 
 from farm.coordinator.events import (
-    AgentLost,
     AttemptEnded,
     AttemptStarted,
     BuildEnded,
     BuildSlotsChanged,
     CancelRequested,
     Continued,
-    DeviceBlocked,
-    DeviceChecked,
-    DeviceFailed,
-    DeviceLost,
     DeviceOrdered,
     DeviceReleased,
-    DeviceRemembered,
-    DeviceReserved,
-    DeviceSeen,
     Event,
     RunAdded,
 )
 from farm.coordinator.fleet import Fleet
 from farm.coordinator.instructions import (
-    CheckDevice,
     EndRun,
     Instruction,
     MoveJobs,
     SetBuild,
-    SetDevice,
     SetJob,
     StartAttempt,
     StartBuild,
@@ -52,42 +42,6 @@ from farm.coordinator.scheduler import Scheduler
 from farm.coordinator.views import ON_DEVICE, BuildView, DeviceView, JobView
 from farm.errors import NoBuilderError
 from farm.types import BuildState, DeviceHealth, Failure, JobState, RunState
-
-__all__ = [  # all that its callers speak of
-    "MAX_ATTEMPTS",
-    "AgentLost",
-    "AttemptEnded",
-    "AttemptStarted",
-    "BuildEnded",
-    "BuildSlotsChanged",
-    "BuildView",
-    "CancelRequested",
-    "CheckDevice",
-    "Continued",
-    "DeviceBlocked",
-    "DeviceChecked",
-    "DeviceFailed",
-    "DeviceLost",
-    "DeviceOrdered",
-    "DeviceReleased",
-    "DeviceRemembered",
-    "DeviceReserved",
-    "DeviceSeen",
-    "DeviceView",
-    "EndRun",
-    "Event",
-    "FarmState",
-    "Instruction",
-    "JobView",
-    "MoveJobs",
-    "RunAdded",
-    "SetBuild",
-    "SetDevice",
-    "SetJob",
-    "StartAttempt",
-    "StartBuild",
-    "WithdrawAttempt",
-]
 
 MAX_ATTEMPTS = 5  # of a job or build whose failures were the infrastructure's
 PORTION = 200  # jobs: some 0.1 s, most of it the database's

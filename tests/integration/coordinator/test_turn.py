@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from farm.config import Settings
-from farm.coordinator import state as st
+from farm.coordinator import events as ev
 from farm.coordinator.coordinator import Coordinator, TurnFailed
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
@@ -44,11 +44,11 @@ def new_coordinator(settings: Settings, store: Store) -> Coordinator:
 def test_a_store_that_refuses_a_turn_ends_the_coordinator(settings: Settings, store: Store) -> None:
     """Its followers outlive errors of the infrastructure; this one must get past them, for memory is ahead now."""
     coordinator = new_coordinator(settings, store)
-    coordinator.turn(st.DeviceOrdered(device().id, "drain"))
+    coordinator.turn(ev.DeviceOrdered(device().id, "drain"))
     with sqlite3.connect(settings.state_dir / "farm.db") as outside:
         outside.execute("DROP TABLE devices")
     with pytest.raises(TurnFailed):
-        coordinator.turn(st.DeviceOrdered(device().id, "resume"))
+        coordinator.turn(ev.DeviceOrdered(device().id, "resume"))
 
 
 def test_a_large_run_is_taken_in_and_cancelled_in_portions_also_across_a_restart(

@@ -8,17 +8,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from farm.coordinator.explanation import explain
-from farm.coordinator.state import (
-    MAX_ATTEMPTS,
+from farm.coordinator.events import (
     AgentLost,
     AttemptEnded,
     AttemptStarted,
     BuildEnded,
     BuildSlotsChanged,
-    BuildView,
     CancelRequested,
-    CheckDevice,
     Continued,
     DeviceChecked,
     DeviceLost,
@@ -27,12 +23,14 @@ from farm.coordinator.state import (
     DeviceRemembered,
     DeviceReserved,
     DeviceSeen,
-    EndRun,
     Event,
-    FarmState,
-    Instruction,
-    JobView,
     RunAdded,
+)
+from farm.coordinator.explanation import explain
+from farm.coordinator.instructions import (
+    CheckDevice,
+    EndRun,
+    Instruction,
     SetBuild,
     SetDevice,
     SetJob,
@@ -40,6 +38,8 @@ from farm.coordinator.state import (
     StartBuild,
     WithdrawAttempt,
 )
+from farm.coordinator.state import MAX_ATTEMPTS, FarmState
+from farm.coordinator.views import BuildView, JobView
 from farm.errors import AttemptInterrupted, InfrastructureError, NoBuilderError, RecipeError
 from farm.types import BuildState, DeviceHealth, DeviceState, Failure, JobState, OrderKind, Priority, RunState
 from tests.unit.coordinator.devices import FixedPace, bring
