@@ -6,13 +6,17 @@ TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := farm agents examples tests
 
-.PHONY: demo test chaos lint types format bench bench-table lock clean
+.PHONY: demo test test-nodes chaos lint types format bench bench-table lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q
+
+# Clusters of several nodes that die and return: minutes of waiting for Ray.
+test-nodes: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m many_nodes tests/e2e tests/chaos
 
 # The long chaos test, as root with everything; `make chaos SEED=7` repeats one, SECONDS=60 is a short try.
 chaos: $(VENV)/.installed

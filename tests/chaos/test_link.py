@@ -18,7 +18,7 @@ from tests.e2e.conftest import SmallNet, image, model, torch
 from tests.e2e.test_agent_join import agent_token, until
 
 __all__ = ["image", "model"]  # fixtures
-pytestmark = [pytest.mark.real_models, pytest.mark.slow]
+pytestmark = [pytest.mark.real_models, pytest.mark.slow, pytest.mark.many_nodes]
 
 FARM = [sys.executable, "-m", "farm.cli.app"]
 CUT_SECONDS = 20

@@ -12,7 +12,7 @@ from farm.types import JobState
 from tests.e2e.conftest import SmallNet, torch
 from tests.e2e.test_agent_join import agent_token, joined, until
 
-pytestmark = [pytest.mark.real_models, pytest.mark.slow]
+pytestmark = [pytest.mark.real_models, pytest.mark.slow, pytest.mark.many_nodes]
 
 HEAD = {"FARM_RAY_HOST": "127.0.0.2", "FARM_BUILD_SLOTS": "0"}
 BUILDER = ("agent", "--name", "workshop", "--build-slots", "1")

@@ -19,7 +19,7 @@ from farm.types import JobState
 from tests.e2e.conftest import SmallNet, torch
 from tests.e2e.test_agent_join import agent_token, joined, until
 
-pytestmark = [pytest.mark.real_models, pytest.mark.slow]
+pytestmark = [pytest.mark.real_models, pytest.mark.slow, pytest.mark.many_nodes]
 
 HOST = "127.0.0.4"
 LABELS = "farm.io/build=true,farm.io/builds-reference=true,farm.io/builds-torchscript=true"

@@ -14,7 +14,7 @@ from farm.types import DeviceState, JobState
 from tests.e2e.conftest import SmallNet, torch
 from tests.e2e.test_agent_join import agent_token, joined, until
 
-pytestmark = [pytest.mark.real_models, pytest.mark.slow]
+pytestmark = [pytest.mark.real_models, pytest.mark.slow, pytest.mark.many_nodes]
 
 
 def parts(root: psutil.Process, *names: str) -> list[psutil.Process]:
