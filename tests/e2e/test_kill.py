@@ -22,6 +22,7 @@ PARTS = {
     "harness": "agents.harness",
     "agent": "ray::AgentActor",
     "coordinator": "-m farm.coordinator",
+    "concluder": "multiprocessing.spawn import spawn_main",
     "api": "-m farm.server",
     "raylet": "raylet/raylet",
     "gcs": "gcs_server",
