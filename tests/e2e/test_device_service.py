@@ -18,13 +18,13 @@ pytestmark = [pytest.mark.real_models, pytest.mark.slow]
 # Jobs of about a second on phones; a fragile one breaks with its first job and nothing but a new start mends it.
 PROFILE = """
 seed: 3
-time_scale: 1.0
+time_scale: 0.2
 kinds:
   - {name: phone, share: 3, platform: android, soc: V, abi: arm64-v8a, os_version: "15", memory_gib: 8, cpu_count: 8,
-     clock_ghz: 2, latency: {median_seconds: 0.01, import_seconds: 0.5},
+     clock_ghz: 2, latency: {median_seconds: 0.05, import_seconds: 2.5},
      thermal: {rise_celsius: 20, time_constant_seconds: 600, throttle_celsius: 60, limit_celsius: 70}}
   - {name: fragile, platform: linux, soc: V, abi: aarch64, os_version: "6.6", memory_gib: 4, cpu_count: 4,
-     clock_ghz: 2, latency: {median_seconds: 0.005, import_seconds: 0.01},
+     clock_ghz: 2, latency: {median_seconds: 0.025, import_seconds: 0.05},
      thermal: {rise_celsius: 20, time_constant_seconds: 600, throttle_celsius: 60, limit_celsius: 70},
      failures: {break_ratio: 1.0}}
 """

@@ -39,9 +39,9 @@ def test_a_result_waits_for_room_while_its_lease_is_renewed(tmp_path: Path) -> N
         (started,) = await agent.events(0, 10)
         with full_disk(agent):
             await asyncio.sleep(RUN_SECONDS)
-            agent.acknowledge(started.seq)
-            assert await agent.events(0, 0.1) == []
+            assert await agent.events(started.seq, 0.1) == []
             assert agent.reconcile({1: 60}) == [1], "the head renews it"
+            agent.acknowledge(started.seq)
         (measured,) = await ends(agent, 1)
         assert measured.measurement is not None
         assert agent.reconcile({1: 60}) == []

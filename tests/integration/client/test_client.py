@@ -55,7 +55,7 @@ def test_lists_that_come_in_pages_are_whole(head, monkeypatch):
     run = head.submit("pytorch", "onnxruntime")
     with head.store.transaction() as transaction:
         for id in ("phone-1", "phone-2"):
-            transaction.upsert_device(device(id), AT)
+            transaction.upsert_device(device(id, platform="ios"), AT)
     monkeypatch.setattr("farm.connection.PAGE", 1)
     with farm.Client(head.url, token=head.token()) as client:
         assert [found.id for found in client.devices()] == ["local-cpu", "phone-1", "phone-2"]

@@ -67,6 +67,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
     yield made
+    made.coordinator.concluder.close()
     made.store.close()
 
 
