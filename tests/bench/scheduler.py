@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from farm.coordinator.events import AttemptEnded, AttemptStarted, DeviceChecked, DeviceSeen, Event, RunAdded
+from farm.coordinator.events import AttemptEnded, AttemptStarted, Continued, DeviceChecked, DeviceSeen, Event, RunAdded
 from farm.coordinator.instructions import Instruction, StartAttempt
 from farm.coordinator.state import FarmState
 from farm.coordinator.views import BuildView, JobView
@@ -49,6 +49,8 @@ class Load:
         began = time.perf_counter()
         for event in runs(names, queued):
             self.take(self.state.apply(event))
+            while self.state.is_behind:
+                self.take(self.state.apply(Continued()))
         self.submit_seconds_per_job = (time.perf_counter() - began) / queued
 
     def take(self, instructions: list[Instruction]) -> None:
