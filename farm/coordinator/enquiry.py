@@ -1,4 +1,4 @@
-"""Asks the coordinator why jobs wait. It knows as of now; the store only what was written down when they were queued.
+"""Asks the coordinator why jobs wait. It knows as of now; the store only what was written down last.
 
 One line of JSON each way over a Unix stream socket: ids of jobs there, a ``JobWait`` for each that waits back.
 """
