@@ -39,6 +39,18 @@ if TYPE_CHECKING:
     )
     from farm.runs import AsyncRunHandle, RunHandle
     from farm.types import ParityLimits, Protocol, Quantize, Recipe, Scenario
+    from farm.types.transforms import (
+        batch,
+        cast,
+        channels_last,
+        distill,
+        dynamic_batch,
+        fuse,
+        palettize,
+        plugin,
+        prune,
+        quantize,
+    )
 
 __version__ = "0.1.0"
 
@@ -69,7 +81,17 @@ __all__ = [
     "SelectorError",
     "TooLargeError",
     "UserError",
+    "batch",
+    "cast",
+    "channels_last",
+    "distill",
+    "dynamic_batch",
     "embedded_farm",
+    "fuse",
+    "palettize",
+    "plugin",
+    "prune",
+    "quantize",
 ]
 
 _HOMES = {
@@ -84,6 +106,16 @@ _HOMES = {
     "Recipe": "farm.types",
     "RunHandle": "farm.runs",
     "Scenario": "farm.types",
+    "batch": "farm.types.transforms",
+    "cast": "farm.types.transforms",
+    "channels_last": "farm.types.transforms",
+    "distill": "farm.types.transforms",
+    "dynamic_batch": "farm.types.transforms",
+    "fuse": "farm.types.transforms",
+    "palettize": "farm.types.transforms",
+    "plugin": "farm.types.transforms",
+    "prune": "farm.types.transforms",
+    "quantize": "farm.types.transforms",
 }  # what is not here is an error class
 
 

@@ -21,20 +21,11 @@ import psutil
 
 from agents import command
 from agents.drivers import selftest
-from agents.harness import records
+from agents.harness import records, runtimes
 from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry
 from farm.errors import DeviceError, FarmError, InfrastructureError, ModelError, RecipeError
 from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
 
-# What a runtime needs to be installed on the device. The harness itself needs numpy only.
-_RUNTIME_DISTRIBUTIONS = {
-    "pytorch": ("torch",),
-    "torchscript": ("torch",),
-    "pytorch-mobile": ("torch",),
-    "executorch": ("executorch", "torch"),
-    "onnxruntime": ("onnxruntime",),
-    "litert": ("ai-edge-litert",),
-}
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
@@ -225,7 +216,7 @@ def host_facts() -> DeviceFacts:
         os_version=f"{platform.system()} {platform.release()}",
         memory_bytes=psutil.virtual_memory().total,
         cpu_count=len(os.sched_getaffinity(0)),
-        runtimes=tuple(name for name, needs in _RUNTIME_DISTRIBUTIONS.items() if all(map(_installed, needs))),
+        runtimes=tuple(name for name in runtimes.names() if all(map(_installed, runtimes.find(name).distributions))),
         hypervisor=_hypervisor(),
     )
 

@@ -30,7 +30,8 @@ def measure(job: Job, writer: Writer) -> None:
     The process must be fresh, pinned to its CPUs, and must not have imported a runtime.
     """
     kind = find(job.runtime)
-    path = _artifact(job, kind)
+    files = _artifact(job, kind)
+    name = kind.files[0]
     example = tensors.load(job.example_inputs)[0]
     parity_inputs, references = _parity_samples(job)
     baseline_bytes = memory.resident("VmRSS")
@@ -38,15 +39,15 @@ def measure(job: Job, writer: Writer) -> None:
     with Phase("import", f"importing {job.runtime}", writer):
         runtime = _imported(kind, job)
     writer.write("runtime_versions", versions=_versions(kind))
-    with Phase("load", f"loading {path.name} with {job.runtime}", writer):
-        program = runtime.load(path, job.options)
+    with Phase("load", f"loading {name} with {job.runtime}", writer):
+        program = runtime.load(files, job.options)
     tensors.check(program.inputs, example, "Example input")
     for number, sample in enumerate(parity_inputs):
         tensors.check(program.inputs, sample, f"Parity input {number}")
 
     with Step("first_inference", "handing the example input to the runtime"):
         run = program.bind(example)
-    with Phase("first_inference", f"running {path.name} for the first time", writer):
+    with Phase("first_inference", f"running {name} for the first time", writer):
         _first(run, program, example)
     writer.write("cpus_allowed", cpus=affinity.allowed(job.cpus))
     _latency(run, job, writer)
@@ -61,16 +62,16 @@ def measure(job: Job, writer: Writer) -> None:
     writer.write("outputs", non_finite=non_finite)
 
 
-def _artifact(job: Job, kind: type[Runtime]) -> Path:
-    if kind.file not in job.files:
+def _artifact(job: Job, kind: type[Runtime]) -> dict[str, Path]:
+    if missing := [name for name in kind.files if name not in job.files]:
         raise Failure(
             "missing-file",
-            f"{job.runtime} needs {kind.file}; the job came with {', '.join(job.files) or 'no files'}.",
+            f"{job.runtime} needs {', '.join(missing)}; the job came with {', '.join(job.files) or 'no files'}.",
             remedy="Build the artifact again; if it persists, the recipe's runtime and the artifact disagree.",
             fault="recipe",
         )
     tensors.require(job.files.values())
-    return job.files[kind.file]
+    return {name: job.files[name] for name in kind.files}
 
 
 def _parity_samples(job: Job) -> tuple[list[Sample], list[Sample]]:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
-from farm.recipes import limits, presets, scratch, worker
+from farm.recipes import limits, scratch, specification, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
@@ -36,7 +36,7 @@ def run_build(request: BuildRequest) -> Artifact:
     failed, crashed or met a limit; ``details["log_tail"]`` is the end of its log), RecipeSpecError (wrong format),
     InfrastructureError (killed from outside, disk full, other tools here than asked for).
     """
-    presets.check_accepts(request.recipe, request.model.format)
+    specification.check_accepts(request.recipe, request.model.format)
     _check_tools(request)
     scratch.discard_leftovers()
     store = ArtifactStore(request.store_url)
@@ -56,16 +56,20 @@ def run_build(request: BuildRequest) -> Artifact:
                 raise disk_full(f"Building {request.recipe.name} failed") from error
             raise
         outcome = _outcome(request, ended, folder)
-        blob = store.put_file(_made(request, outcome, folder))
+        files = tuple(store.put_file(path) for path in _made(request, folder))
     return Artifact(
         key=request.key,
-        files=(blob,),
+        files=files,
         report=BuildReport(
             seconds=ended.seconds,
             peak_rss_bytes=max(ended.peak_rss_bytes, outcome.peak_rss_bytes),
             tool_versions=request.tool_versions,
             notes=outcome.notes,
             network_isolated=outcome.network_isolated,
+            lineage=outcome.lineage,
+            parameters=outcome.parameters,
+            flops=outcome.flops,
+            delegation=outcome.delegation,
         ),
     )
 
@@ -178,16 +182,17 @@ def _read_outcome(path: Path) -> Outcome | None:
         return None  # none, or cut short: the child died while writing it
 
 
-def _made(request: BuildRequest, outcome: Outcome, folder: Path) -> Path:
-    """The one file that the builder may leave; a link would lead the store to a file outside."""
-    expected = BUILDERS[request.recipe.runtime].FILE
-    path = folder / OUTPUT / expected
-    if outcome.file != expected or path.is_symlink() or not path.is_file():
-        raise InternalError(
-            f"The builder of {request.recipe.runtime} left {outcome.file!r} instead of {expected!r}.",
-            remedy="Report this as a bug, with the model if you can.",
-        )
-    return path
+def _made(request: BuildRequest, folder: Path) -> list[Path]:
+    """The files that the builder has to leave; a link would lead the store to a file outside."""
+    runtime = request.recipe.runtime
+    paths = [folder / OUTPUT / name for name in BUILDERS[runtime].FILES]
+    for path in paths:
+        if path.is_symlink() or not path.is_file():
+            raise InternalError(
+                f"The builder of {runtime} left no {path.name}.",
+                remedy="Report this as a bug, with the model if you can.",
+            )
+    return paths
 
 
 def _log_tail(folder: Path) -> str:

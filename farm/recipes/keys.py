@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from farm.errors import InfrastructureError
-from farm.recipes import presets
+from farm.recipes import specification
 from farm.recipes.runtimes import BUILDERS
 from farm.types import Recipe, Sha256, digest_of
 
 
 def tool_versions(recipe: Recipe) -> dict[str, str]:
     """Versions of the tools that would build it here. Raises InfrastructureError where one is not installed."""
-    builder = BUILDERS[recipe.runtime]
-    versions = presets.installed(builder.TOOLS)
-    if missing := [tool for tool in builder.TOOLS if tool not in versions]:
+    needed = specification.tools(recipe)
+    versions = specification.installed(needed)
+    if missing := [tool for tool in needed if tool not in versions]:
         raise InfrastructureError(
             f"Recipe {recipe.name!r} cannot be built here: {', '.join(missing)} is not installed.",
-            remedy=f"Install it on the head: pip install 'torchfarm[{builder.EXTRA}]'.",
+            remedy=f"Install it on the head: pip install 'torchfarm[{BUILDERS[recipe.runtime].EXTRA}]'.",
         )
     return versions
 
 
 def build_key(model_id: Sha256, recipe: Recipe, versions: Mapping[str, str]) -> Sha256:
-    """Hash of the model, the recipe (but not its name and limits), the tools and the version of our own builder."""
+    """Hash of the model, the recipe (but not its name and limits), the tools and the versions of our own code."""
     return digest_of(
         {
             "model": model_id,
             "recipe": recipe.digest,
             "tools": dict(versions),
-            "builder": BUILDERS[recipe.runtime].VERSION,
+            "ours": specification.versions(recipe),
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class Program:
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
         self.path = folder / PROGRAM
+        self._transformed: Any = None
         self.example = self._read(folder / EXAMPLES, "example inputs")[0]
         self.parity = self._read(folder / PARITY, "parity inputs")
         self.calibration: list[Sample] | None = None
@@ -35,6 +37,15 @@ class Program:
         found = samples.read(path, what)
         samples.check(found, self.spec.inputs, what)
         return found
+
+    def replaced(self, exported: Any) -> Program:
+        """The same model with a transformed ``ExportedProgram`` in place of the uploaded one.
+
+        Its format is then PyTorch's, whatever the upload's was; samples stay as they are."""
+        other = copy.copy(self)
+        other.spec = self.spec.model_copy(update={"format": ModelFormat.PT2})
+        other._transformed = exported
+        return other
 
     def calibration_samples(self) -> tuple[list[Sample], str]:
         """What to calibrate with, and a note that says so."""
@@ -52,6 +63,8 @@ class Program:
         """The ``torch.export.ExportedProgram``; TorchScript is lifted into one."""
         from torch.export.pt2_archive._package import load_pt2
 
+        if self._transformed is not None:
+            return self._transformed
         if self.spec.format == ModelFormat.TORCHSCRIPT:
             return self._lifted()
         if self.spec.format != ModelFormat.PT2:

@@ -9,16 +9,21 @@ import json
 import os
 import resource
 import sys
+import time
 import traceback
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from farm.errors import FarmError, RecipeError
 from farm.recipes import sandbox
 from farm.recipes.boundary import FULL_DISK, disk_full, reason
-from farm.types import Failure, Frozen, ModelSpec, Recipe
+from farm.types import Delegation, Failure, Frozen, LineageStep, ModelSpec, Recipe, Transform
+
+if TYPE_CHECKING:
+    from farm.recipes.program import Program
 
 ORDER = "order.json"
 OUTCOME = "outcome.json"
@@ -35,10 +40,13 @@ class Order(Frozen):
 
 
 class Outcome(Frozen):
-    """What the child has to say. ``file`` lies in the output folder."""
+    """What the child has to say."""
 
-    file: str | None = None
     notes: tuple[str, ...] = ()
+    lineage: tuple[LineageStep, ...] = ()
+    parameters: int | None = None
+    flops: int | None = None
+    delegation: Delegation | None = None
     failure: Failure | None = None
     network_isolated: bool = False
     peak_rss_bytes: int = 0
@@ -81,14 +89,38 @@ def _ours(error: BaseException) -> FarmError:
 
 def build(order: Order, folder: Path) -> Outcome:
     """Build into ``folder / output``. Raises ModelError, RecipeError, or what a converter let through."""
+    from farm.recipes import specification
     from farm.recipes.program import Program
     from farm.recipes.runtimes import BUILDERS
 
-    builder = BUILDERS[order.recipe.runtime]
+    on_program, native = specification.divided(order.recipe)
+    program, lineage = Program(order.model, folder), []
+    for transform in on_program:
+        program, step = _apply(program, transform)
+        lineage.append(step)
     output = folder / OUTPUT
     output.mkdir()
-    built = builder.build(Program(order.model, folder), order.recipe, output)
-    return Outcome(file=built.file.name, notes=built.notes)
+    recipe = order.recipe.model_copy(update={"transforms": native})
+    started = time.monotonic()
+    built = BUILDERS[recipe.runtime].build(program, recipe, output)
+    lineage.append(
+        LineageStep(
+            label="-".join([recipe.runtime, *(transform.label for transform in native)]),
+            seconds=time.monotonic() - started,
+            notes=built.notes,
+        )
+    )
+    notes = tuple(note for step in lineage for note in step.notes)
+    return Outcome(notes=notes, lineage=tuple(lineage), delegation=built.delegation)
+
+
+def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep]:
+    from farm.recipes import transforms
+
+    started = time.monotonic()
+    applied = transforms.find(transform).apply(program, transform)
+    step = LineageStep(label=transform.label, seconds=time.monotonic() - started, notes=applied.notes)
+    return applied.program, step
 
 
 def main(folder: Path) -> None:

@@ -80,7 +80,7 @@ def _arrays(blob: Blob, file: BinaryIO) -> dict[tuple[int, int], _Array]:
                 if found is None:
                     raise _unfit(blob, f"an array is named {name!r}, not SAMPLE.INPUT such as 0.0")
                 with archive.open(name) as member:
-                    shape, _, dtype = headers[npy.read_magic(member)](member)
+                    shape, _, dtype = headers[npy.read_magic(member)](member)  # type: ignore[no-untyped-call]
                 arrays[int(found[1]), int(found[2])] = _Array(shape, dtype.name)
     except _DAMAGED as error:
         raise _unfit(blob, f"it is no sound .npz file ({type(error).__name__}: {error})") from error

@@ -13,6 +13,7 @@ from farm.config import Settings
 from farm.errors import AuthError, ConfigError, ConflictError, InfrastructureError
 from farm.recipes import presets
 from farm.recipes.runtimes import BUILDERS
+from farm.recipes.specification import installed
 from farm.supervisor.child import Child
 from farm.supervisor.ground import state_folder, stop_signals
 from farm.types import ClusterJoin
@@ -101,7 +102,7 @@ def _runtimes_as_on_head(join: ClusterJoin) -> set[str]:
     return {
         runtime
         for runtime in presets.buildable_runtimes()
-        if presets.installed(BUILDERS[runtime].TOOLS).items() <= join.tool_versions.items()
+        if installed(BUILDERS[runtime].TOOLS).items() <= join.tool_versions.items()
     }
 
 

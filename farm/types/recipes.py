@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Literal
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from farm.errors import InternalError
 from farm.types.base import Blob, Frozen, Name, Sha256, digest_of
 from farm.types.failure import Failure
 from farm.types.models import ModelFormat, ModelSpec
-
-
-class Quantize(Frozen):
-    kind: Literal["quantize"] = "quantize"
-    dtype: Literal["int8"] = "int8"
-    static: bool = True
-
-
-Transform = Quantize  # the union of transform kinds, discriminated by ``kind``
+from farm.types.transforms import Transform
 
 
 class ParityLimits(Frozen):
@@ -29,14 +23,63 @@ class ParityLimits(Frozen):
     max_abs_error_ratio: float | None = Field(default=None, gt=0)
 
 
+FP32 = ParityLimits(min_cosine=0.9999, max_abs_error_ratio=0.001)
+# What each family of transforms may cost. The largest allowance of a recipe's transforms counts; who needs other limits
+# writes them into the recipe.
+FAMILIES = {
+    "fp16": ParityLimits(min_cosine=0.999),
+    "bf16": ParityLimits(min_cosine=0.99),
+    "int8": ParityLimits(min_cosine=0.99),
+    "int4": ParityLimits(min_cosine=0.95),
+    "prune": ParityLimits(min_cosine=0.9),
+    "palettize": ParityLimits(min_cosine=0.9),
+    "distill": ParityLimits(min_cosine=0.9),
+    "plugin": ParityLimits(min_cosine=0.9),
+}
+
+
+def default_parity(transforms: Iterable[Transform]) -> ParityLimits:
+    """The limits of the family that a recipe with these transforms belongs to."""
+    families = {family for transform in transforms for family in (transform.kind, transform.label.split("-")[0])}
+    return min(
+        (FAMILIES[family] for family in families & FAMILIES.keys()), key=lambda limits: limits.min_cosine, default=FP32
+    )
+
+
+_TRANSFORMS: TypeAdapter[tuple[Transform, ...]] = TypeAdapter(tuple[Transform, ...])
+
+
 class Recipe(Frozen):
-    """How to make a variant: ordered transforms, a runtime, and its options."""
+    """How to make a variant: ordered transforms, a runtime, and its options.
+
+    May be written ``Recipe("onnxruntime", transforms=[prune(0.5, structured=True), quantize("int8", static=True)])``:
+    the name is then made of its parts, the parity limits are those of its family.
+    """
 
     name: Name
     runtime: Name
     transforms: tuple[Transform, ...] = ()
     options: dict[str, str | int | float | bool] = {}
     parity: ParityLimits
+
+    def __init__(self, runtime: str | None = None, **fields: Any) -> None:
+        super().__init__(**({} if runtime is None else {"runtime": runtime}), **fields)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        """Fills in the name and the limits."""
+        if not isinstance(value, dict) or ("name" in value and "parity" in value):
+            return value
+        try:
+            transforms = _TRANSFORMS.validate_python(value.get("transforms", ()))
+        except ValidationError:
+            return {"name": "unnamed", "parity": FP32, **value}  # the field's own validation says what is wrong
+        options = value.get("options", {})
+        parts = [value.get("runtime", ""), *(str(options[key]) for key in sorted(options))]
+        name = "-".join([*parts, *(transform.label for transform in transforms)])
+        made = {"name": re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100], "parity": default_parity(transforms)}
+        return {**made, **value}
 
     @property
     def digest(self) -> str:
@@ -62,12 +105,35 @@ class BuildState(StrEnum):
     FAILED = "failed"
 
 
+class LineageStep(Frozen):
+    """One transform as it was carried out: where an artifact comes from, step by step."""
+
+    label: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+    parameters: int | None = None  # of the program afterwards
+
+
+class Delegation(Frozen):
+    """How many operators of the artifact run where: by the name of the delegate or execution provider."""
+
+    operators: dict[str, int]
+    left_over: dict[str, int] = {}  # operator types that no delegate took, with their counts
+
+
 class BuildReport(Frozen):
+    """``parameters`` and ``flops`` (per inference) are those of the program that was handed to the runtime."""
+
     seconds: float
     peak_rss_bytes: int | None
     tool_versions: dict[str, str]
     notes: tuple[str, ...] = ()
     network_isolated: bool
+    lineage: tuple[LineageStep, ...] = ()
+    parameters: int | None = None
+    flops: int | None = None
+    delegation: Delegation | None = None
+    log: Blob | None = None
 
 
 class Artifact(Frozen):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
@@ -12,7 +13,10 @@ from agents.harness.tensors import Array, Input
 
 NAMES = ("pytorch", "torchscript", "pytorch-mobile", "executorch", "onnxruntime", "litert")
 
+ENTRY_POINTS = "torchfarm.harness_runtimes"
+
 Options = Mapping[str, str | int | float | bool]
+Files = Mapping[str, Path]
 
 
 class Program(Protocol):
@@ -33,29 +37,39 @@ class Program(Protocol):
 class Runtime(Protocol):
     """One inference engine. Creating it imports the engine's package: the ``import`` phase."""
 
-    file: ClassVar[str]  # the artifact's file
+    files: ClassVar[tuple[str, ...]]  # of the artifact
     distributions: ClassVar[tuple[str, ...]]  # pip distributions whose versions are recorded
     extra: ClassVar[str]  # the extra of torchfarm that installs them
 
     def __init__(self, threads: int) -> None:
         """Import and restrict the runtime to ``threads``. Raises ImportError, Failure ``threads-not-pinned``."""
 
-    def load(self, path: Path, options: Options) -> Program:
-        """The ``load`` phase. ``options`` are the recipe's; those that matter only to its build are passed over.
+    def load(self, files: Files, options: Options) -> Program:
+        """The ``load`` phase. ``files`` has those of the artifact under their names; where they lie, they are named by
+        their content. ``options`` are the recipe's; those that matter only to its build are passed over.
         Raises what the runtime raises; the harness turns it into Failure ``load-failed``."""
 
 
 def find(name: str) -> type[Runtime]:
-    """Raises Failure ``unknown-runtime``."""
-    if name not in NAMES:
-        raise Failure(
-            "unknown-runtime",
-            f"This harness has no runtime {name!r}; it has {', '.join(NAMES)}.",
-            remedy="Choose a recipe for one of these, or update the agent.",
-            fault="device",
-        )
-    module = import_module(f"{__name__}.{name.replace('-', '_')}")
-    return cast(type[Runtime], module.Runtime)
+    """Also those of other packages, by the entry point group ``torchfarm.harness_runtimes``. Raises Failure
+    ``unknown-runtime``."""
+    if name in NAMES:
+        module = import_module(f"{__name__}.{name.replace('-', '_')}")
+        return cast(type[Runtime], module.Runtime)
+    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name in others:
+        return cast(type[Runtime], others[name].load())
+    raise Failure(
+        "unknown-runtime",
+        f"This harness has no runtime {name!r}; it has {', '.join([*NAMES, *others])}.",
+        remedy="Choose a recipe for one of these, or update the agent.",
+        fault="device",
+    )
+
+
+def names() -> tuple[str, ...]:
+    """Of all runtimes, installed or not."""
+    return (*NAMES, *(point.name for point in entry_points(group=ENTRY_POINTS)))
 
 
 def check_threads(granted: int, asked: int) -> None:

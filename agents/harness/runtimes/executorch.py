@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from agents.harness.failure import Failure
-from agents.harness.runtimes import Options, check_threads
+from agents.harness.runtimes import Files, Options, check_threads
 from agents.harness.tensors import Array, Input
 
 BACKENDS = {"xnnpack": "XnnpackBackend"}
@@ -37,7 +36,7 @@ SCALAR_TYPES = {
 
 
 class Runtime:
-    file = "model.pte"
+    files = ("model.pte",)
     distributions = ("executorch", "torch")
     extra = "executorch"
 
@@ -53,9 +52,9 @@ class Runtime:
         _portable_lib._unsafe_reset_threadpool(threads)
         check_threads(_portable_lib._threadpool_get_thread_count(), threads)
 
-    def load(self, path: Path, options: Options) -> _Program:
+    def load(self, files: Files, options: Options) -> _Program:
         self._check_backend(str(options.get("backend", "")))
-        return _Program(self._library._load_for_executorch(str(path)), self._torch.from_numpy)
+        return _Program(self._library._load_for_executorch(str(files[self.files[0]])), self._torch.from_numpy)
 
     def _check_backend(self, backend: str) -> None:
         registered = self._library._get_registered_backend_names()

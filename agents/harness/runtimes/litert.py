@@ -10,20 +10,19 @@ The converter turns int64 inputs into int32. An int64 sample is narrowed when al
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from agents.harness.failure import Failure
-from agents.harness.runtimes import Options
+from agents.harness.runtimes import Files, Options
 from agents.harness.tensors import Array, Input
 
 INT32 = np.iinfo(np.int32)
 
 
 class Runtime:
-    file = "model.tflite"
+    files = ("model.tflite",)
     distributions = ("ai-edge-litert",)
     extra = "litert"
 
@@ -32,8 +31,8 @@ class Runtime:
 
         self._interpreter, self._threads = Interpreter, threads
 
-    def load(self, path: Path, options: Options) -> _Program:
-        interpreter = self._interpreter(model_path=str(path), num_threads=self._threads)
+    def load(self, files: Files, options: Options) -> _Program:
+        interpreter = self._interpreter(model_path=str(files[self.files[0]]), num_threads=self._threads)
         interpreter.allocate_tensors()
         return _Program(interpreter)
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from agents.harness.runtimes import Options, check_threads
+from agents.harness.runtimes import Files, Options, check_threads
 from agents.harness.tensors import Array, Input
 
 # ONNX names types its own way: tensor(float) is float32.
@@ -19,7 +18,7 @@ DTYPES = {"float": "float32", "double": "float64"}
 
 
 class Runtime:
-    file = "model.onnx"
+    files = ("model.onnx",)
     distributions = ("onnxruntime",)
     extra = "onnxruntime"
 
@@ -28,11 +27,11 @@ class Runtime:
 
         self._onnxruntime, self._threads = onnxruntime, threads
 
-    def load(self, path: Path, options: Options) -> _Program:
+    def load(self, files: Files, options: Options) -> _Program:
         settings = self._onnxruntime.SessionOptions()
         settings.intra_op_num_threads = self._threads
         settings.inter_op_num_threads = 1
-        session = self._onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+        session = self._onnxruntime.InferenceSession(files[self.files[0]], settings, providers=["CPUExecutionProvider"])
         check_threads(session.get_session_options().intra_op_num_threads, self._threads)
         return _Program(session, self._onnxruntime.OrtValue.ortvalue_from_numpy)
 

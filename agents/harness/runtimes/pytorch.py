@@ -9,16 +9,15 @@ and the harness has checked the inputs.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
-from agents.harness.runtimes import Options
+from agents.harness.runtimes import Files, Options
 from agents.harness.runtimes.torch_program import TorchProgram, restrict_threads
 from agents.harness.tensors import Input
 
 
 class Runtime:
-    file = "model.pt2"
+    files = ("model.pt2",)
     distributions = ("torch",)
     extra = "torch"
 
@@ -30,8 +29,8 @@ class Runtime:
         self._torch = torch
         restrict_threads(threads)
 
-    def load(self, path: Path, options: Options) -> TorchProgram:
-        exported = self._torch.export.load(path)
+    def load(self, files: Files, options: Options) -> TorchProgram:
+        exported = self._torch.export.load(files[self.files[0]])
         # .forward passes the hooks by.
         return TorchProgram(exported.module(check_guards=False).forward, self._inputs(exported))
 

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agents.harness.runtimes import Options
+from agents.harness.runtimes import Files, Options
 from agents.harness.runtimes.torch_program import TorchProgram, restrict_threads
 from agents.harness.tensors import Input
 
 
 class Runtime:
-    file = "model.ptl"
+    files = ("model.ptl",)
     distributions = ("torch",)
     extra = "torch"
 
@@ -29,8 +29,8 @@ class Runtime:
         self._load = _load_for_lite_interpreter
         restrict_threads(threads)
 
-    def load(self, path: Path, options: Options) -> TorchProgram:
-        return TorchProgram(self._load(str(path), map_location="cpu"), _inputs(path))
+    def load(self, files: Files, options: Options) -> TorchProgram:
+        return TorchProgram(self._load(str(files[self.files[0]]), map_location="cpu"), _inputs(files[self.files[0]]))
 
 
 def _inputs(path: Path) -> list[Input]:

@@ -7,15 +7,13 @@ keeps no shapes and dtypes of inputs, only how many there are.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from agents.harness.runtimes import Options
+from agents.harness.runtimes import Files, Options
 from agents.harness.runtimes.torch_program import TorchProgram, restrict_threads
 from agents.harness.tensors import Input
 
 
 class Runtime:
-    file = "model.ts"
+    files = ("model.ts",)
     distributions = ("torch",)
     extra = "torch"
 
@@ -25,7 +23,7 @@ class Runtime:
         self._torch = torch
         restrict_threads(threads)
 
-    def load(self, path: Path, options: Options) -> TorchProgram:
-        module = self._torch.jit.load(path, map_location="cpu")
+    def load(self, files: Files, options: Options) -> TorchProgram:
+        module = self._torch.jit.load(files[self.files[0]], map_location="cpu")
         arguments = module.forward.schema.arguments[1:]  # the first is self
         return TorchProgram(module, [Input(argument.name) for argument in arguments])

@@ -1,5 +1,10 @@
 """One module per runtime; importing them is cheap, they import their tools when they build."""
 
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import cast
+
 from farm.recipes.runtimes import (
     executorch,
     litert,
@@ -11,6 +16,8 @@ from farm.recipes.runtimes import (
 )
 from farm.recipes.runtimes.built import Builder, Built
 
+ENTRY_POINTS = "torchfarm.runtimes"
+
 BUILDERS: dict[str, Builder] = {
     "pytorch": pytorch,
     "torchscript": torchscript,
@@ -19,6 +26,7 @@ BUILDERS: dict[str, Builder] = {
     "onnxruntime": onnxruntime,
     "litert": litert,
     "reference": reference,
+    **{point.name: cast(Builder, point.load()) for point in entry_points(group=ENTRY_POINTS)},
 }
 
-__all__ = ["BUILDERS", "Builder", "Built"]
+__all__ = ["BUILDERS", "ENTRY_POINTS", "Builder", "Built"]

@@ -1,29 +1,36 @@
-"""What a runtime's builder is: one module per runtime with these names in it."""
+"""What a runtime's builder is: one module per runtime with these names in it.
+
+Other packages add runtimes by the entry point group ``torchfarm.runtimes``: the entry point's name is the runtime's,
+its object has these attributes. What measures the artifacts is added by ``torchfarm.harness_runtimes``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from farm.recipes.program import Program
-from farm.types import ModelFormat, Recipe
+from farm.types import Delegation, ModelFormat, Recipe
+
+Values = tuple[str | int | float | bool, ...]
 
 
 @dataclass(frozen=True)
 class Built:
-    """The artifact's file, and what its user should know about how it was made."""
+    """Notes: what a user of the artifact should know about how it was made."""
 
-    file: Path
     notes: tuple[str, ...] = ()
+    delegation: Delegation | None = None
 
 
 class Builder(Protocol):
     """``VERSION`` counts up whenever the same input makes a different artifact: it is part of the build key."""
 
     @property
-    def FILE(self) -> str:
-        """Name of the artifact's file."""
+    def FILES(self) -> tuple[str, ...]:
+        """Names of the artifact's files, the one that stands for it first."""
 
     @property
     def VERSION(self) -> int: ...
@@ -33,6 +40,10 @@ class Builder(Protocol):
         """Distributions whose versions determine the artifact."""
 
     @property
+    def TOOLS_FOR(self) -> Mapping[str, tuple[str, ...]]:
+        """Further ones, by the label of a native transform (``int8-static``) or an option (``backend=openvino``)."""
+
+    @property
     def EXTRA(self) -> str:
         """Of torchfarm, that installs them."""
 
@@ -40,12 +51,21 @@ class Builder(Protocol):
     def ACCEPTS(self) -> tuple[ModelFormat, ...]: ...
 
     @property
-    def QUANTIZES(self) -> bool:
-        """Whether it understands the static int8 transform."""
+    def NATIVE(self) -> tuple[str, ...]:
+        """Labels of the transforms that its own tools make. All others are made on the PyTorch program before."""
 
     @property
-    def OPTIONS(self) -> dict[str, tuple[str, ...]]:
-        """Option names to their values; all are required."""
+    def REFUSES(self) -> Mapping[str, str]:
+        """Transforms that make no sense for it, by label, with the reason (``channels-last``: it chooses itself)."""
+
+    @property
+    def OPTIONS(self) -> Mapping[str, Values]:
+        """Option names to their values, the default first."""
+
+    @property
+    def PRESETS(self) -> tuple[tuple[Recipe, str], ...]:
+        """Its recipes that have a name of their own, each with a summary in one sentence."""
 
     def build(self, program: Program, recipe: Recipe, folder: Path) -> Built:
-        """Write ``folder / FILE``. Runs in the confined child. Raises ModelError, RecipeError."""
+        """Write ``folder / name`` for each of ``FILES``. ``recipe.transforms`` are the native ones alone, and
+        ``recipe.options`` are complete. Runs in the confined child. Raises ModelError, RecipeError."""

@@ -9,16 +9,26 @@ from typing import Any
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
-from farm.recipes.runtimes.built import Built
-from farm.types import ModelFormat, Recipe
+from farm.recipes.runtimes.built import Built, Values
+from farm.types import ModelFormat, Quantize, Recipe
 
-FILE = "model.pte"
+FILES = ("model.pte",)
 VERSION = 1
 TOOLS = ("torch", "executorch", "torchao")
 EXTRA = "executorch"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
-QUANTIZES = True
-OPTIONS: dict[str, tuple[str, ...]] = {"backend": ("xnnpack",)}
+TOOLS_FOR: dict[str, tuple[str, ...]] = {}
+NATIVE: tuple[str, ...] = ("int8-static",)
+REFUSES: dict[str, str] = {}
+OPTIONS: dict[str, Values] = {"backend": ("xnnpack",)}
+_XNNPACK: dict[str, str | int | float | bool] = {"backend": "xnnpack"}
+PRESETS = (
+    (Recipe("executorch", options=_XNNPACK), "ExecuTorch on XNNPACK, fp32."),
+    (
+        Recipe("executorch", name="executorch-xnnpack-int8", transforms=(Quantize(),), options=_XNNPACK),
+        "ExecuTorch on XNNPACK, static int8 (PT2E).",
+    ),
+)
 
 _REMEDY = "Look at the end of the build's log; the operator it names may not be supported by ExecuTorch."
 
@@ -38,9 +48,9 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     if left:
         names = ", ".join(f"{count} x {name}" for name, count in left.most_common(8))
         notes.append(f"Not delegated to XNNPACK, so run by slow portable kernels: {names}.")
-    path = folder / FILE
+    path = folder / FILES[0]
     path.write_bytes(content)
-    return Built(path, tuple(notes))
+    return Built(tuple(notes))
 
 
 def _lower(exported: Any) -> tuple[bytes, Counter[str]]:

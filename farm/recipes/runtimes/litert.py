@@ -7,20 +7,23 @@ from pathlib import Path
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
-from farm.recipes.runtimes.built import Built
+from farm.recipes.runtimes.built import Built, Values
 from farm.types import ModelFormat, Recipe
 
-FILE = "model.tflite"
+FILES = ("model.tflite",)
 VERSION = 1
 TOOLS = ("torch", "litert-torch", "ai-edge-litert")
 EXTRA = "litert"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
-QUANTIZES = False
-OPTIONS: dict[str, tuple[str, ...]] = {}
+TOOLS_FOR: dict[str, tuple[str, ...]] = {}
+NATIVE: tuple[str, ...] = ()
+REFUSES: dict[str, str] = {}
+OPTIONS: dict[str, Values] = {}
+PRESETS = ((Recipe("litert"), "LiteRT (TensorFlow Lite), fp32."),)
 
 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
-    path = folder / FILE
+    path = folder / FILES[0]
     module = program.module()
     remedy = "Look at the end of the build's log; the operator it names may not be supported by LiteRT."
     with Boundary(RecipeError, "litert-torch does not convert the program", remedy):
@@ -28,4 +31,4 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
 
         litert_torch.convert(module, program.tensors()).export(str(path))
     wide = [spec.name for spec in program.spec.inputs if spec.dtype == "int64"]
-    return Built(path, (f"LiteRT takes int64 inputs as int32: {', '.join(wide)}.",) if wide else ())
+    return Built((f"LiteRT takes int64 inputs as int32: {', '.join(wide)}.",) if wide else ())

@@ -8,23 +8,29 @@ from pathlib import Path
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
-from farm.recipes.runtimes.built import Built
-from farm.types import ModelFormat, Recipe
+from farm.recipes.runtimes.built import Built, Values
+from farm.types import ModelFormat, Quantize, Recipe
 
-FILE = "model.onnx"
+FILES = ("model.onnx",)
 VERSION = 1
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
 EXTRA = "onnxruntime"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT, ModelFormat.ONNX)
-QUANTIZES = True
-OPTIONS: dict[str, tuple[str, ...]] = {}
+TOOLS_FOR: dict[str, tuple[str, ...]] = {}
+NATIVE: tuple[str, ...] = ("int8-static",)
+REFUSES: dict[str, str] = {}
+OPTIONS: dict[str, Values] = {}
+PRESETS = (
+    (Recipe("onnxruntime"), "ONNX Runtime, fp32."),
+    (Recipe("onnxruntime", name="onnxruntime-int8", transforms=(Quantize(),)), "ONNX Runtime, static int8 (QDQ)."),
+)
 
 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
-    path = folder / FILE
+    path = folder / FILES[0]
     if not recipe.transforms:
         _export(program, path)
-        return Built(path)
+        return Built()
 
     from farm.recipes.transforms import qdq
 
@@ -32,7 +38,7 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     _export(program, floating)
     calibration, note = program.calibration_samples()
     notes = qdq.quantize(floating, path, calibration)
-    return Built(path, (note, *notes))
+    return Built((note, *notes))
 
 
 def _export(program: Program, path: Path) -> None:

@@ -7,16 +7,19 @@ from pathlib import Path
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
-from farm.recipes.runtimes.built import Built
+from farm.recipes.runtimes.built import Built, Values
 from farm.types import ModelFormat, Recipe
 
-FILE = "model.pt2"
+FILES = ("model.pt2",)
 VERSION = 1
 TOOLS = ("torch",)
 EXTRA = "torch"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
-QUANTIZES = False
-OPTIONS: dict[str, tuple[str, ...]] = {}
+TOOLS_FOR: dict[str, tuple[str, ...]] = {}
+NATIVE: tuple[str, ...] = ()
+REFUSES: dict[str, str] = {}
+OPTIONS: dict[str, Values] = {}
+PRESETS = ((Recipe("pytorch"), "Eager PyTorch: the baseline."),)
 
 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
@@ -24,7 +27,7 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
 
     exported = program.exported()
     exported.example_inputs = None
-    path = folder / FILE
+    path = folder / FILES[0]
     with Boundary(RecipeError, "torch.export.save failed", "Look at the end of the build's log."):
         torch.export.save(exported, str(path))
-    return Built(path)
+    return Built()

@@ -9,33 +9,36 @@ from farm.errors import ModelError
 from farm.recipes import samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
-from farm.recipes.runtimes.built import Built
+from farm.recipes.runtimes.built import Built, Values
 from farm.recipes.samples import Sample
 from farm.types import ModelFormat, Recipe
 
-FILE = "reference.npz"
+FILES = ("reference.npz",)
 VERSION = 1
 TOOLS = ("torch",)
 EXTRA = "torch"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT, ModelFormat.ONNX)
-QUANTIZES = False
-OPTIONS: dict[str, tuple[str, ...]] = {}
+TOOLS_FOR: dict[str, tuple[str, ...]] = {}
+NATIVE: tuple[str, ...] = ()
+REFUSES: dict[str, str] = {}
+OPTIONS: dict[str, Values] = {}
+PRESETS: tuple[tuple[Recipe, str], ...] = ()
 
 _REMEDY = "Check that the program runs on every parity input where it was saved."
 
 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
-    path = folder / FILE
+    path = folder / FILES[0]
     if program.spec.format == ModelFormat.ONNX:
         samples.write(path, _onnx_outputs(program))
-        return Built(path, ("The reference is the uploaded ONNX model in ONNX Runtime.",))
+        return Built(("The reference is the uploaded ONNX model in ONNX Runtime.",))
     import torch
 
     module = program.script() if program.spec.format == ModelFormat.TORCHSCRIPT else program.module()
     with Boundary(ModelError, "The program does not run on the parity inputs", _REMEDY), torch.inference_mode():
         outputs = [flatten(module(*program.tensors(sample))) for sample in program.parity]
     samples.write(path, outputs)
-    return Built(path)
+    return Built()
 
 
 def flatten(outputs: Any) -> Sample:

@@ -8,24 +8,27 @@ from typing import Any
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
-from farm.recipes.runtimes.built import Built
+from farm.recipes.runtimes.built import Built, Values
 from farm.types import ModelFormat, Recipe
 
-FILE = "model.ts"
+FILES = ("model.ts",)
 VERSION = 1
 TOOLS = ("torch",)
 EXTRA = "torch"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
-QUANTIZES = False
-OPTIONS: dict[str, tuple[str, ...]] = {}
+TOOLS_FOR: dict[str, tuple[str, ...]] = {}
+NATIVE: tuple[str, ...] = ()
+REFUSES: dict[str, str] = {}
+OPTIONS: dict[str, Values] = {}
+PRESETS = ((Recipe("torchscript"), "TorchScript, traced and frozen."),)
 
 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
-    path = folder / FILE
+    path = folder / FILES[0]
     script = frozen(program)
     with Boundary(RecipeError, "torch.jit.save failed", "Look at the end of the build's log."):
         script.save(str(path))
-    return Built(path)
+    return Built()
 
 
 def frozen(program: Program) -> Any:

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 
 from farm.cluster.node import cluster_token, head_address, head_session, is_loopback
 from farm.errors import ConflictError, InfrastructureError
-from farm.recipes import presets
 from farm.recipes.runtimes import BUILDERS
+from farm.recipes.specification import installed
 from farm.server.auth import Joiner
 from farm.server.problems import documented
 from farm.server.resources import Farm
@@ -37,7 +37,7 @@ def join(farm: Farm, caller: Joiner) -> ClusterJoin:
         ray_token=cluster_token(farm.settings),
         ray_version=version("ray"),
         python_version=platform.python_version(),
-        tool_versions=presets.installed({tool for builder in BUILDERS.values() for tool in builder.TOOLS}),
+        tool_versions=installed({tool for builder in BUILDERS.values() for tool in builder.TOOLS}),
         store_url=farm.settings.resolved_store_url,
         store_id=farm.artifacts.id(),
     )

@@ -8,6 +8,7 @@ from farm.errors import RecipeSpecError
 from farm.packaging import package
 from farm.recipes import presets, samples
 from farm.types import ModelFormat
+from farm.types.recipes import FP32
 from tests.integration.recipes import engines
 from tests.integration.recipes.workshop import SHAPE, images, small_net
 
@@ -88,7 +89,7 @@ def test_torchscript_uploads_build_directly_or_lifted(workshop, script, name, tm
     with torch.inference_mode():
         expected = [small_net()(torch.from_numpy(image)).numpy() for image in images(4)]
     found = engines.outputs(presets.preset(name).runtime, workshop.fetch(artifact, tmp_path), images(4))
-    assert_parity(found, expected, presets.FP32)
+    assert_parity(found, expected, FP32)
 
 
 def test_torchscript_uploads_have_a_reference(workshop, script, tmp_path):

@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.recipes import keys, presets
+from farm.types.recipes import FAMILIES
 
 VERSIONS = {"torch": "2.13.0", "onnx": "1.0"}
 MODEL = "a" * 64
@@ -23,5 +24,5 @@ def test_key_depends_on_model_recipe_and_tools():
 def test_key_ignores_order_of_tools_and_the_name_of_the_recipe(versions, name):
     recipe = presets.preset("onnxruntime")
     turned = dict(reversed(list(versions.items())))
-    renamed = recipe.model_copy(update={"name": name, "parity": presets.INT8})
+    renamed = recipe.model_copy(update={"name": name, "parity": FAMILIES["int8"]})
     assert keys.build_key(MODEL, recipe, versions) == keys.build_key(MODEL, renamed, turned)

@@ -4,8 +4,9 @@ import sys
 import pytest
 
 from farm.errors import RecipeSpecError
-from farm.recipes import presets
+from farm.recipes import presets, specification
 from farm.types import ModelFormat, ParityLimits, Quantize, Recipe
+from farm.types.recipes import FAMILIES, FP32
 
 
 def test_every_listed_recipe_parses_to_itself_in_every_spelling():
@@ -26,9 +27,9 @@ def test_unknown_recipe_names_the_nearest():
         ({"name": "x", "runtime": "onxruntime"}, "Did you mean onnxruntime"),
         ({"name": "x", "runtime": "executorch", "options": {"backend": "vulkan"}}, "xnnpack"),
         ({"name": "x", "runtime": "executorch", "options": {"bakend": "xnnpack"}}, "Did you mean backend"),
-        ({"name": "x", "runtime": "executorch"}, "backend"),
-        ({"name": "x", "runtime": "litert", "transforms": [{"kind": "quantize"}]}, "executorch, onnxruntime"),
-        ({"name": "x", "runtime": "onnxruntime", "transforms": [{"kind": "quantize", "static": False}]}, "static"),
+        ({"name": "x", "runtime": "onnxruntime", "transforms": [{"kind": "quantize"}, {"kind": "fuse"}]}, "before it"),
+        ({"name": "x", "runtime": "onnxruntime", "transforms": [{"kind": "quantise"}]}, "transforms"),
+        ({"name": "x", "runtime": "pytorch", "transforms": [{"kind": "plugin", "name": "zip"}]}, "no transform 'zip'"),
         ({"name": "x", "runtime": "reference"}, "no runtime"),
         ({"name": "litert", "runtime": "onnxruntime"}, "another name"),
     ],
@@ -50,13 +51,21 @@ def test_own_recipe_with_own_limits_is_accepted():
 
 
 def test_onnx_goes_to_onnxruntime_only():
-    presets.check_accepts(presets.preset("onnxruntime-int8"), ModelFormat.ONNX)
-    presets.check_accepts(presets.REFERENCE, ModelFormat.ONNX)
+    specification.check_accepts(presets.preset("onnxruntime-int8"), ModelFormat.ONNX)
+    specification.check_accepts(presets.REFERENCE, ModelFormat.ONNX)
     with pytest.raises(RecipeSpecError, match="onnx format") as caught:
-        presets.check_accepts(presets.preset("litert"), ModelFormat.ONNX)
-    assert "onnxruntime, onnxruntime-int8" in caught.value.remedy
+        specification.check_accepts(presets.preset("litert"), ModelFormat.ONNX)
+    assert "onnxruntime" in caught.value.remedy
     for name in presets.names():
-        presets.check_accepts(presets.preset(name), ModelFormat.PT2)
+        specification.check_accepts(presets.preset(name), ModelFormat.PT2)
+
+
+def test_what_is_left_out_is_filled_in():
+    recipe = presets.parse({"runtime": "executorch", "transforms": [{"kind": "quantize"}]})
+    assert recipe.options == {"backend": "xnnpack"}
+    assert recipe.name == "executorch-int8-static"
+    assert recipe.parity == FAMILIES["int8"]
+    assert presets.parse({"runtime": "litert"}).parity == FP32
 
 
 def test_infos_list_the_presets_and_not_the_reference():
