@@ -122,9 +122,10 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
     by_kind = {record["kind"]: record for record in records}
     phases = {record["name"]: record["seconds"] for record in records if record["kind"] == "phase"}
     memory, parity = by_kind["memory"], by_kind["parity"]
-    absent = {}
+    absent: dict[str, str] = {}
     if "absent" in memory:
-        absent |= dict.fromkeys(("memory_baseline_bytes", "memory_peak_bytes", "memory_course"), memory["absent"])
+        for name in ("memory_baseline_bytes", "memory_peak_bytes", "memory_course"):
+            absent[name] = memory["absent"]
     if "absent" in parity:
         absent["parity"] = parity["absent"]
     return {
