@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import quote
@@ -127,10 +127,13 @@ class AsyncClient(Fleet):
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
         input_names: Sequence[str] | None = None,
+        custom_operators: Mapping[str, str | Path] | None = None,
     ) -> Model:
         """Upload a model: an ``nn.Module``, or the path of a .pt2, .pt, .ts or .onnx file.
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
+        ``custom_operators``: the user's own, by runtime: ``{"pytorch": "ops.py", "onnxruntime": "libops.so"}``
+        (docs/custom-operators.md); raises ForbiddenError where the farm does not run them.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
         from farm.packaging import package
@@ -144,19 +147,12 @@ class AsyncClient(Fleet):
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
             input_names=input_names,
+            custom_operators=custom_operators,
         )
         with packed:
-            spec = packed.spec
-            blobs = (
-                spec.program,
-                spec.example_inputs,
-                spec.parity_inputs,
-                spec.reference_outputs,
-                spec.calibration_inputs,
-            )
-            for blob in {blob.sha256: blob for blob in blobs if blob is not None}.values():
+            for blob in packed.spec.files:
                 await self.connection.upload(blob, packed.files[blob.sha256])
-            return await self.connection.post("/models", Model, spec)
+            return await self.connection.post("/models", Model, packed.spec)
 
     async def submit(
         self,
@@ -170,6 +166,7 @@ class AsyncClient(Fleet):
         priority: Priority = "normal",
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        custom_operators: Mapping[str, str | Path] | None = None,
         name: str | None = None,
         model_name: str | None = None,
     ) -> AsyncRunHandle:
@@ -185,6 +182,7 @@ class AsyncClient(Fleet):
             "example_inputs": example_inputs,
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
+            "custom_operators": custom_operators,
             "name": model_name,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload

@@ -10,7 +10,7 @@ import inspect
 import re
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from farm.errors import ModelError
 from farm.recipes import samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, ModelFormat, ModelSpec
+from farm.types import Blob, CustomOperators, ModelFormat, ModelSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -82,12 +82,15 @@ def package(
     parity_inputs: Any = None,
     calibration_inputs: Any = None,
     input_names: Sequence[str] | None = None,
+    custom_operators: Mapping[str, str | Path] | None = None,
 ) -> Package:
     """Package an ``nn.Module``, or the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file.
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
     artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
     may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``.
+
+    ``custom_operators``: for ``"pytorch"`` a shared library or a Python file, for ``"onnxruntime"`` a shared library.
 
     An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
     Raises ModelError: it does not run or export (with PyTorch's reason and the line in your code), inputs do not fit.
@@ -110,7 +113,7 @@ def package(
         reference = None
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
-            outputs = _export(model, example[0], parity, program)
+            outputs = _export(model, example[0], parity, program, "pytorch" in (custom_operators or {}))
             reference = made.add_samples("reference_outputs.npz", outputs)
         else:
             program, model_format = Path(model), _format(Path(model))
@@ -123,6 +126,9 @@ def package(
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
+            custom_operators=tuple(
+                _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
+            ),
         )
         stack.pop_all()
     return made
@@ -176,6 +182,23 @@ def _name(given: str | None, fallback: str) -> str:
     return given
 
 
+def _operators(runtime: str, path: Path, made: Package) -> CustomOperators:
+    kinds = {"pytorch": {".so": "library", ".py": "python"}, "onnxruntime": {".so": "library"}}
+    if runtime not in kinds:
+        raise ModelError(
+            f"Custom operators for {runtime} are not taken.",
+            remedy=f"Give them for {' or '.join(kinds)}; other runtimes run programs of their own operators only.",
+        )
+    if path.suffix not in kinds[runtime] or not path.is_file():
+        raise ModelError(
+            f"{path} holds no custom operators for {runtime}" + (": there is no such file." if path.suffix else "."),
+            remedy=f"Give a file of type {' or '.join(kinds[runtime])}.",
+        )
+    return CustomOperators.model_validate(
+        {"runtime": runtime, "kind": kinds[runtime][path.suffix], "file": made.add(path)}
+    )
+
+
 def _format(path: Path) -> ModelFormat:
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", remedy="Give an nn.Module or the path of a model file.")
@@ -201,8 +224,9 @@ def _holds_code(path: Path) -> bool:
         return False
 
 
-def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -> list[Sample]:
-    """Export to ``path`` and return what the model itself answers to the parity inputs."""
+def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, customized: bool) -> list[Sample]:
+    """Export to ``path`` and return what the model itself answers to the parity inputs. ``customized``: operators that
+    are not PyTorch's are taken here, and builds check that they are those which came with the model."""
     import torch
 
     from farm.recipes import archive
@@ -231,9 +255,15 @@ def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -
     finally:
         for part in training:
             part.training = True
-    archive.clean_pt2(saved, path)
+    archive.clean_pt2(saved, path, _used_operators(exported) if customized else frozenset())
     saved.unlink()
     return answers
+
+
+def _used_operators(exported: Any) -> frozenset[str]:
+    graphs = [module.graph for module in exported.graph_module.modules() if hasattr(module, "graph")]
+    targets = (node.target for graph in graphs for node in graph.nodes if node.op == "call_function")
+    return frozenset(target.name().split(".")[0] for target in targets if hasattr(target, "_schema"))
 
 
 def _tensors(sample: Sample) -> tuple[Any, ...]:

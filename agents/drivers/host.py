@@ -55,6 +55,7 @@ class HostDriver:
             "runtime": lease.runtime,
             "options": lease.options,
             "files": {file.name: str(files[file.sha256]) for file in lease.files},
+            "custom_operators": _operators(lease, files),
             "example_inputs": str(files[lease.example_inputs.sha256]),
             "parity_inputs": str(files[lease.parity_inputs.sha256]),
             "reference_outputs": str(files[lease.reference_outputs.sha256]),
@@ -145,6 +146,12 @@ class HostDriver:
 
     async def recover(self, device_id: str, step: RecoveryStep) -> None:
         """The agent's power-cycle hook has done all there is to do."""
+
+
+def _operators(lease: Lease, files: Mapping[str, Path]) -> dict[str, str] | None:
+    if lease.custom_operators is None:
+        return None
+    return {"kind": lease.custom_operators.kind, "file": str(files[lease.custom_operators.file.sha256])}
 
 
 def _process(handle: str) -> tuple[int, int]:

@@ -25,6 +25,14 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Operators:
+    """A user's own operators: ``library`` or ``python``, and where the file lies."""
+
+    kind: str
+    file: Path
+
+
+@dataclass(frozen=True)
 class Job:
     """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned."""
 
@@ -38,11 +46,13 @@ class Job:
     cpus: tuple[int, ...]
     protocol: Protocol
     records: Path
+    custom_operators: Operators | None = None
 
     @classmethod
     def read(cls, path: Path) -> Job:
         """Raises OSError, or ValueError naming the field that is missing."""
         fields: dict[str, Any] = json.loads(path.read_text())
+        operators = fields.get("custom_operators")
         try:
             protocol = {name: fields["protocol"][name] for name in Protocol.__dataclass_fields__}
             return cls(
@@ -56,6 +66,7 @@ class Job:
                 cpus=tuple(fields["cpus"]),
                 protocol=Protocol(**protocol),
                 records=Path(fields["records"]),
+                custom_operators=Operators(operators["kind"], Path(operators["file"])) if operators else None,
             )
         except KeyError as missing:
             raise ValueError(f"{path} has no field {missing}") from missing

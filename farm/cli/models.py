@@ -10,6 +10,7 @@ import typer
 from farm.cli import output
 from farm.cli.output import JsonFlag
 from farm.cli.session import connect
+from farm.errors import UserError
 from farm.types import Model
 
 app = typer.Typer(help="Uploaded models.", invoke_without_command=True)
@@ -50,13 +51,21 @@ def add(
     inputs: Annotated[Path, typer.Option(help="Example inputs: .npz with arrays named SAMPLE.INPUT, e.g. 0.0.")],
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs to compare on; default: --inputs.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs to quantize with.")] = None,
+    custom_operators: Annotated[
+        list[str] | None, typer.Option(help="RUNTIME=FILE, e.g. onnxruntime=libops.so; may be given for several.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Default: after the file.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Upload a model; files that the farm has already are not sent again."""
     with connect(context) as client:
         added = client.add_model(
-            file, inputs, name=name, parity_inputs=parity_inputs, calibration_inputs=calibration_inputs
+            file,
+            inputs,
+            name=name,
+            parity_inputs=parity_inputs,
+            calibration_inputs=calibration_inputs,
+            custom_operators=_operators(custom_operators or []),
         )
     _emit(added, as_json)
 
@@ -82,6 +91,13 @@ def _list(context: typer.Context, as_json: bool) -> None:
     )
 
 
+def _operators(given: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    if wrong := [text for text, (_, _, path) in zip(given, pairs, strict=True) if not path]:
+        raise UserError(f"--custom-operators {wrong[0]} names no file.", remedy="Write RUNTIME=FILE.")
+    return {runtime: path for runtime, _, path in pairs}
+
+
 def _emit(model: Model, as_json: bool) -> None:
     spec = model.spec
     pairs: list[tuple[str, object]] = [
@@ -92,6 +108,7 @@ def _emit(model: Model, as_json: bool) -> None:
         ("inputs", "\n".join(map(str, spec.inputs))),
         ("reference", "from the upload" if spec.reference_outputs else "computed by the farm"),
         ("calibration", spec.calibration_inputs.name if spec.calibration_inputs else "none: example inputs are used"),
+        ("operators", "\n".join(f"{own.file.name} for {own.runtime}" for own in spec.custom_operators) or None),
         ("created_by", model.created_by),
         ("created_at", model.created_at),
     ]

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
-from farm.recipes import limits, scratch, specification, worker
+from farm.recipes import limits, operators, scratch, specification, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
@@ -90,6 +90,8 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
     store.fetch(model.parity_inputs, folder / PARITY)
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
+    for custom in model.custom_operators:
+        store.fetch(custom.file, operators.staged(custom, folder))
     (folder / "tmp").mkdir()
     order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid())
     (folder / ORDER).write_text(order.model_dump_json())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.errors import ModelError, RecipeError, RecipeSpecError
-from farm.recipes import archive, samples
+from farm.recipes import archive, operators, samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Sample
 from farm.types import ModelFormat, ModelSpec, TensorSpec
@@ -26,6 +26,7 @@ class Program:
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
         self.path = folder / PROGRAM
+        self.operators = operators.load(spec, folder)  # custom ones that the program may use, by name
         self._transformed: Any = None
         self._loaded: Any = None
         self.example = self._read(folder / EXAMPLES, "example inputs")[0]
@@ -76,7 +77,7 @@ class Program:
         if self.spec.format != ModelFormat.PT2:
             raise RecipeSpecError("An ONNX model has no PyTorch program.", remedy="Upload a .pt2 for this recipe.")
         clean = self.path.with_suffix(".pt2")
-        archive.clean_pt2(self.path, clean)
+        archive.clean_pt2(self.path, clean, self.operators)
         with Boundary(ModelError, "The .pt2 program does not load", _EXPORT_AGAIN):
             # torch.export.load does no more, but hides the reason when this fails
             program = load_pt2(str(clean)).exported_programs["model"]
@@ -102,7 +103,7 @@ class Program:
         """An uploaded TorchScript program in eval mode, checked to run on the example inputs."""
         import torch
 
-        archive.check_torchscript(self.path)
+        archive.check_torchscript(self.path, self.operators)
         remedy = "Check that it loads with torch.jit.load and runs on the example inputs."
         with Boundary(ModelError, "The TorchScript program does not load", remedy):
             script = torch.jit.load(str(self.path), map_location="cpu")
@@ -115,13 +116,18 @@ class Program:
 
     def onnx(self) -> Path:
         """An uploaded ONNX file, checked against the declared inputs."""
-        import onnxruntime
-
         archive.check_onnx(self.path)
         with Boundary(ModelError, "ONNX Runtime does not load the model", "Check it with onnx.checker."):
-            session = onnxruntime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
+            session = self.session(self.path)
         self._check_signature([(node.name, node.shape, _ONNX_TYPES.get(node.type)) for node in session.get_inputs()])
         return self.path
+
+    def session(self, path: Path) -> Any:
+        """An ``onnxruntime.InferenceSession`` on the CPU, with the model's custom operators."""
+        import onnxruntime
+
+        options = operators.session_options(self.spec, self.path.parent)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def _check_signature(self, found: Sequence[tuple[str, Sequence[Any], str | None]]) -> None:
         """``found``: name, shape (only ints are fixed) and type of each input that the program itself declares."""

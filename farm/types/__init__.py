@@ -21,7 +21,7 @@ from farm.types.devices import (
 )
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
-from farm.types.models import Model, ModelFormat, ModelSpec
+from farm.types.models import CustomOperators, Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
@@ -77,6 +77,7 @@ __all__ = [
     "ChannelsLast",
     "CheckStep",
     "ClusterJoin",
+    "CustomOperators",
     "DType",
     "Delegation",
     "Device",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from farm.types.base import Blob, Frozen, Name, Sha256, TensorSpec, digest_of
 
@@ -12,6 +15,30 @@ class ModelFormat(StrEnum):
     PT2 = "pt2"
     TORCHSCRIPT = "torchscript"
     ONNX = "onnx"
+
+
+# What runs on the operators that another runtime's library or registration brings.
+_SHARES_OPERATORS = {"torchscript": "pytorch", "pytorch-mobile": "pytorch", "aotinductor": "pytorch"}
+
+
+class CustomOperators(Frozen):
+    """A user's own operators for one runtime.
+
+    ``library``: a shared library, for PyTorch one that registers with its dispatcher, for ONNX Runtime one that exports
+    ``RegisterCustomOps``. ``python``: a file that registers with ``torch.library``. Builds load it in their sandbox;
+    the harness loads it on the device, where it may do whatever the agent may: farms take it only where their
+    administrator allows it (``allow_custom_operators``).
+    """
+
+    runtime: Literal["pytorch", "onnxruntime"]
+    kind: Literal["library", "python"]
+    file: Blob
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.kind == "python" and self.runtime != "pytorch":
+            raise ValueError(f"{self.runtime} takes custom operators as a shared library only")
+        return self
 
 
 class ModelSpec(Frozen):
@@ -31,6 +58,31 @@ class ModelSpec(Frozen):
     parity_inputs: Blob
     reference_outputs: Blob | None = None
     calibration_inputs: Blob | None = None
+    custom_operators: tuple[CustomOperators, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_per_runtime(self) -> Self:
+        runtimes = [operators.runtime for operators in self.custom_operators]
+        if len(set(runtimes)) < len(runtimes):
+            raise ValueError("custom_operators has more than one file for a runtime")
+        return self
+
+    @property
+    def files(self) -> tuple[Blob, ...]:
+        """All that the model consists of, each once."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        blobs = [value for value in values if isinstance(value, Blob)]
+        blobs += [operators.file for operators in self.custom_operators]
+        return tuple({blob.sha256: blob for blob in blobs}.values())
+
+    def operators_for(self, runtime: str) -> CustomOperators | None:
+        """The custom operators that this runtime loads."""
+        owner = _SHARES_OPERATORS.get(runtime, runtime)
+        return next((operators for operators in self.custom_operators if operators.runtime == owner), None)
+
+    def runs_on(self, runtime: str) -> bool:
+        """Whether it has what this runtime needs: a program of custom operators runs only where they are given."""
+        return not self.custom_operators or self.operators_for(runtime) is not None
 
     @property
     def id(self) -> str:

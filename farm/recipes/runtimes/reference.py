@@ -57,10 +57,8 @@ def flatten(outputs: Any) -> Sample:
 
 
 def _onnx_outputs(program: Program) -> list[Sample]:
-    import onnxruntime
-
     path = program.onnx()
     with Boundary(ModelError, "The ONNX model does not run on the parity inputs", _REMEDY):
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = program.session(path)
         names = [node.name for node in session.get_inputs()]
         return [tuple(session.run(None, dict(zip(names, sample, strict=True)))) for sample in program.parity]

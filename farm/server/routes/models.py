@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from farm.errors import ModelError, NotFoundError, TooLargeError
+from farm.errors import ForbiddenError, ModelError, NotFoundError, TooLargeError
 from farm.server.auth import Reader, Writer
 from farm.server.inputs import check_inputs
+from farm.server.operators import check_operators
 from farm.server.problems import documented
 from farm.server.resources import Farm, now
 from farm.server.route import Route
@@ -18,9 +19,10 @@ from farm.types import Model, ModelSpec
 router = APIRouter(prefix="/models", tags=["models"], route_class=Route)
 
 
-@router.post("", responses=documented(ModelError, TooLargeError))
+@router.post("", responses=documented(ForbiddenError, ModelError, TooLargeError))
 def add(spec: ModelSpec, farm: Farm, caller: Writer) -> Model:
     """Register a model whose files were uploaded before. Idempotent."""
+    check_operators(spec, farm.settings)
     _check_files(spec, farm.artifacts)
     check_inputs(spec, farm.artifacts)
     with farm.store.transaction() as transaction:
@@ -43,10 +45,7 @@ def model(ref: str, farm: Farm, caller: Reader) -> Model:
 
 
 def _check_files(spec: ModelSpec, artifacts: ArtifactStore) -> None:
-    files = [spec.program, spec.example_inputs, spec.parity_inputs, spec.reference_outputs, spec.calibration_inputs]
-    for blob in files:
-        if blob is None:
-            continue
+    for blob in spec.files:
         if not artifacts.exists(blob.sha256):
             raise ModelError(
                 f"{blob.name} ({blob.sha256[:12]}) of model {spec.name} was not uploaded.",

@@ -24,6 +24,7 @@ from farm.errors import (
 from farm.server.auth import Reader, Writer
 from farm.server.events import Tail
 from farm.server.expansion import expand
+from farm.server.operators import check_operators
 from farm.server.parameters import PAGE, Id, PageLimit, Seq
 from farm.server.problems import documented
 from farm.server.quotas import check_jobs
@@ -56,6 +57,7 @@ def submit(spec: RunSpec, farm: Farm, caller: Writer) -> Run:
         return keys.build_key(model.id, recipe, keys.tool_versions(recipe))
 
     rng = random.Random()  # noqa: S311 - spreads load, guards nothing
+    check_operators(model.spec, farm.settings)
     expansion = expand(spec, model, devices, presets.infos(), reference=presets.REFERENCE, key_of=key_of, rng=rng)
     with farm.store.transaction() as transaction:
         check_jobs(farm.settings, transaction, caller.name, len(expansion.jobs))
