@@ -124,7 +124,7 @@ def _select(spec: RunSpec, devices: Sequence[Device], rng: random.Random) -> Sel
     selector = parse(spec.devices)
     matched = matching(selector, devices)
     threads = max(scenario.threads for scenario in spec.scenarios)
-    runtimes = {recipe.runtime for recipe in spec.recipes}
+    runtimes = set() if spec.keep_unable else {recipe.runtime for recipe in spec.recipes}
     able = [d for d in matched if runtimes.issubset(d.facts.runtimes) and d.facts.cpu_count >= threads]
     if lacking := _lacking(selector, matched, able):
         raise _unable(spec, selector, matched, threads, lacking)
