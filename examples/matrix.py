@@ -1,8 +1,8 @@
 """Every recipe that is usable here, on four models of different kinds: ``make matrix``, or
 ``python -m examples.matrix [efficientnet-lite0|minilm|shape-detector|silero-vad ...]``.
 
-Each model's table has a row per recipe: a result, or the reason why there is none. Reports go to ``report/``. The farm's
-state is kept in ``.demo``: the second time nothing is built.
+Each model's table has a row per recipe: a result, or the reason why there is none. Reports go to ``report/``. The
+farm's state is kept in ``.demo``: the second time nothing is built.
 """
 
 from __future__ import annotations
