@@ -187,8 +187,8 @@ class AsyncClient(Fleet):
         """Build ``model`` by each recipe and measure each artifact on each device in each scenario.
 
         ``model``: an ``nn.Module``, a file (see ``add_model``), or the name or id of an uploaded model.
-        ``recipes``: names of presets, recipes, or ``"all"`` that are usable at the farm and take this model; a device
-        that lacks the runtime of one of those has that as the reason in the comparison.
+        ``recipes``: names of presets, recipes, the ``Path`` of a YAML file with them, or ``"all"`` that are usable at
+        the farm and take this model; then a device that lacks a runtime has that as the reason in the comparison.
         ``devices``: a selector. ``name`` names the run, ``model_name`` a model that is uploaded with it.
         ``priority``: at each device, jobs of a higher one go first: interactive, normal, nightly.
         """

@@ -29,7 +29,6 @@ HEAD = (
     "fsspec",
     "psutil",
     "pyarrow",
-    "pyyaml",
     "ray",
     "scikit-learn",
     "scipy",
