@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from farm.analysis import insight
 from farm.types import Estimate, JobOutcome, JobState, Reason, Run, VerdictLevel
 
 BASELINE = "pytorch"
@@ -147,6 +148,7 @@ class Row:
             "parity_cosine": _finite(parity.cosine) if parity else None,
             "parity_max_abs_error": _finite(parity.max_abs_error) if parity else None,
             "parity_top1_agreement": parity.top1_agreement if parity else None,
+            **insight.columns(self.outcome),
             "measured_at": result.measured_at.isoformat() if result else None,
             "absent": self.absent,
         }
