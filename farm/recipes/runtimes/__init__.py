@@ -9,6 +9,7 @@ from farm.recipes.runtimes import (
     executorch,
     litert,
     onnxruntime,
+    openvino,
     pytorch,
     pytorch_mobile,
     reference,
@@ -25,6 +26,7 @@ BUILDERS: dict[str, Builder] = {
     "executorch": executorch,
     "onnxruntime": onnxruntime,
     "litert": litert,
+    "openvino": openvino,
     "reference": reference,
     **{point.name: cast(Builder, point.load()) for point in entry_points(group=ENTRY_POINTS)},
 }
