@@ -11,7 +11,18 @@ from typing import Any, ClassVar, Protocol, cast
 from agents.harness.failure import Failure
 from agents.harness.tensors import Array, Input
 
-NAMES = ("pytorch", "torchscript", "pytorch-mobile", "executorch", "onnxruntime", "litert", "openvino")
+NAMES = (
+    "pytorch",
+    "torchscript",
+    "pytorch-mobile",
+    "executorch",
+    "onnxruntime",
+    "litert",
+    "openvino",
+    "ncnn",
+    "mnn",
+    "tensorrt",
+)
 
 ENTRY_POINTS = "torchfarm.harness_runtimes"
 

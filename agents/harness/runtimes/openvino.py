@@ -35,7 +35,7 @@ class Runtime:
     def load(self, files: Files, options: Options) -> _Program:
         device = str(options.get("device", "cpu")).upper()
         self._check_device(device)
-        model = self._core.read_model(*(files[name].read_bytes() for name in self.files))
+        model = self._core.read_model(*(files[name] for name in self.files))
         compiled = self._core.compile_model(model, device, self._settings(model, device))
         if device == "CPU":
             check_threads(compiled.get_property("INFERENCE_NUM_THREADS"), self._threads)

@@ -8,6 +8,8 @@ from typing import cast
 from farm.recipes.runtimes import (
     executorch,
     litert,
+    mnn,
+    ncnn,
     onnxruntime,
     openvino,
     pytorch,
@@ -27,6 +29,8 @@ BUILDERS: dict[str, Builder] = {
     "onnxruntime": onnxruntime,
     "litert": litert,
     "openvino": openvino,
+    "ncnn": ncnn,
+    "mnn": mnn,
     "reference": reference,
     **{point.name: cast(Builder, point.load()) for point in entry_points(group=ENTRY_POINTS)},
 }
