@@ -90,4 +90,3 @@ class _Program:
 
     def _batch_axis(self, name: str) -> int:
         return self._batch_axes.get(name, _NO_BATCH)
-

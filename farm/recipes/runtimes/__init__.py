@@ -15,6 +15,7 @@ from farm.recipes.runtimes import (
     pytorch,
     pytorch_mobile,
     reference,
+    tensorrt,
     torchscript,
 )
 from farm.recipes.runtimes.built import Builder, Built
@@ -31,6 +32,7 @@ BUILDERS: dict[str, Builder] = {
     "openvino": openvino,
     "ncnn": ncnn,
     "mnn": mnn,
+    "tensorrt": tensorrt,
     "reference": reference,
     **{point.name: cast(Builder, point.load()) for point in entry_points(group=ENTRY_POINTS)},
 }

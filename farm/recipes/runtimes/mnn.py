@@ -104,10 +104,8 @@ def _tried(path: Path, inputs: list[TensorSpec], names: list[str], settings: dic
         given: dict[str, Any] = engine.getSessionOutputAll(session)
         missing = [name for name in names if name not in given]
         if failed or missing:
-            raise RecipeError(
-                f"MNN does not run the converted model (code {failed}; outputs missing: {', '.join(missing) or 'none'}).",
-                remedy=remedy,
-            )
+            what = f"code {failed}, outputs missing: {', '.join(missing) or 'none'}"
+            raise RecipeError(f"MNN does not run the converted model ({what}).", remedy=remedy)
         return [
             TensorSpec(name=name, shape=given[name].getShape(), dtype=np.asarray(given[name].getNumpyData()).dtype.name)
             for name in names

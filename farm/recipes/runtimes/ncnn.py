@@ -116,10 +116,8 @@ def _try(folder: Path, program: Program, batch: dict[str, int], answer: Sample) 
             code, mat = extractor.extract(name)
             size = 0 if code else mat.numpy(batch_index=batch.get(name, _NO_BATCH)).size
             if code or size != expected.size:
-                raise RecipeError(
-                    f"ncnn computes no output {position} of shape {list(expected.shape)} (code {code}, {size} elements).",
-                    remedy=_OTHER,
-                )
+                what = f"output {position} of shape {list(expected.shape)} (code {code}, {size} elements)"
+                raise RecipeError(f"ncnn computes no {what}.", remedy=_OTHER)
 
 
 def _mat(array: Array, batch_axis: int) -> Any:

@@ -134,9 +134,7 @@ def _calibrated(model: Any, calibration: Sequence[Sample], note: str) -> tuple[A
 
     attends = any(node.get_type_name() == "ScaledDotProductAttention" for node in model.get_ops())
     kind = nncf.ModelType.TRANSFORMER if attends else None
-    quantized = nncf.quantize(
-        model, nncf.Dataset(calibration, list), subset_size=len(calibration), model_type=kind
-    )
+    quantized = nncf.quantize(model, nncf.Dataset(calibration, list), subset_size=len(calibration), model_type=kind)
     return quantized, [note, *(["Quantized as a transformer (activations smoothed)."] if attends else [])]
 
 
@@ -151,7 +149,9 @@ def _executed(path: Path, precision: str, group: int) -> Delegation:
     with Boundary(RecipeError, "OpenVINO does not compile the converted model", remedy):
         compiled = core.compile_model(str(path), "CPU", settings)
         nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-        facts = [tuple(node[key].astype(str) for key in ("layerType", "primitiveType", "runtimePrecision")) for node in nodes]
+        facts = [
+            tuple(node[key].astype(str) for key in ("layerType", "primitiveType", "runtimePrecision")) for node in nodes
+        ]
     run = [fact for fact in facts if fact[0] not in ("Input", "Output", "Const")]
     slow = Counter(kind for kind, kernel, _ in run if kernel.startswith("ref"))
     fast = Counter(f"CPU {numbers}" for _, kernel, numbers in run if not kernel.startswith("ref"))
