@@ -29,7 +29,7 @@ NATIVE: tuple[str, ...] = ("fp16", "int8-static")
 REFUSES: dict[str, str] = {
     "int8-dynamic": "TensorRT takes the ranges of activations from calibration: use static",
     "int8-weight-only": "TensorRT computes in int8 wherever weights are quantized: use static",
-    "quantize": "only int8 with calibration is offered",
+    **dict.fromkeys(("int4-static", "int4-dynamic", "int4-weight-only"), "the farm makes int8 for TensorRT, static"),
     "channels-last": "TensorRT chooses the layout itself",
 }
 # tf32: matrix products of fp32 engines with 10 bits of mantissa. compatibility: the engine runs on GPUs like the one
