@@ -37,6 +37,7 @@ class Order(Frozen):
     recipe: Recipe
     memory_bytes: int = Field(gt=0)
     parent: int
+    gpu: bool = False
 
 
 class Outcome(Frozen):
@@ -137,7 +138,7 @@ def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep
 
 def main(folder: Path) -> None:
     order = Order.model_validate(json.loads((folder / ORDER).read_text()))
-    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes)
+    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes, gpu=order.gpu)
     with Report(folder / OUTCOME) as report:
         report.outcome = Outcome(network_isolated=isolation.network)
         made = build(order, folder)
