@@ -128,7 +128,8 @@ class AsyncClient(Fleet):
         calibration_inputs: Any = None,
         input_names: Sequence[str] | None = None,
     ) -> Model:
-        """Upload a model: an ``nn.Module``, or the path of a .pt2, .pt, .ts or .onnx file.
+        """Upload a model: an ``nn.Module``, the path of a .pt2, .pt, .ts or .onnx file, or of the folder with a
+        Caffe2 model's ``init_net.pb`` and ``predict_net.pb`` (or a pair of both paths).
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.

@@ -20,7 +20,7 @@ from pydantic import Field
 from farm.errors import FarmError, RecipeError
 from farm.recipes import sandbox
 from farm.recipes.boundary import FULL_DISK, disk_full, reason
-from farm.types import Delegation, Failure, Frozen, LineageStep, ModelSpec, Recipe, Transform
+from farm.types import Delegation, Failure, Frozen, LineageStep, ModelFormat, ModelSpec, Recipe, Transform
 
 if TYPE_CHECKING:
     from farm.recipes.program import Program
@@ -95,6 +95,9 @@ def build(order: Order, folder: Path) -> Outcome:
 
     on_program, native = specification.divided(order.recipe)
     program, lineage = Program(order.model, folder), []
+    if order.model.format == ModelFormat.CAFFE2:
+        program, step = _translate(program)
+        lineage.append(step)
     for transform in on_program:
         program, step = _apply(program, transform)
         lineage.append(step)
@@ -112,6 +115,14 @@ def build(order: Order, folder: Path) -> Outcome:
     )
     notes = tuple(note for step in lineage for note in step.notes)
     return Outcome(notes=notes, lineage=tuple(lineage), delegation=built.delegation)
+
+
+def _translate(program: Program) -> tuple[Program, LineageStep]:
+    from farm.recipes import caffe2
+
+    started = time.monotonic()
+    translated = program.translated(caffe2.to_onnx(program))
+    return translated, LineageStep(label=caffe2.LABEL, seconds=time.monotonic() - started, notes=(caffe2.NOTE,))
 
 
 def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep]:
