@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ORDER = "order.json"
 OUTCOME = "outcome.json"
 OUTPUT = "output"
+STEP = "farm: "  # begins the lines of the log in which this process says what it does next
 
 
 class Order(Frozen):
@@ -104,11 +105,13 @@ def build(order: Order, folder: Path) -> Outcome:
     output = folder / OUTPUT
     output.mkdir()
     recipe = order.recipe.model_copy(update={"transforms": native})
+    label = "-".join([recipe.runtime, *(transform.label for transform in native)])
+    _say(label)
     started = time.monotonic()
     built = BUILDERS[recipe.runtime].build(program, recipe, output)
     lineage.append(
         LineageStep(
-            label="-".join([recipe.runtime, *(transform.label for transform in native)]),
+            label=label,
             seconds=time.monotonic() - started,
             notes=built.notes,
         )
@@ -117,9 +120,15 @@ def build(order: Order, folder: Path) -> Outcome:
     return Outcome(notes=notes, lineage=tuple(lineage), delegation=built.delegation)
 
 
+def _say(step: str) -> None:
+    """In the log: what is done next. Who reads it sees how far a build is, and messages say how far one came."""
+    print(f"{STEP}{step}", flush=True)  # noqa: T201 - the log is this process's output
+
+
 def _translate(program: Program) -> tuple[Program, LineageStep]:
     from farm.recipes import caffe2
 
+    _say(caffe2.LABEL)
     started = time.monotonic()
     translated = program.translated(caffe2.to_onnx(program))
     return translated, LineageStep(label=caffe2.LABEL, seconds=time.monotonic() - started, notes=(caffe2.NOTE,))
@@ -128,6 +137,7 @@ def _translate(program: Program) -> tuple[Program, LineageStep]:
 def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep]:
     from farm.recipes import transforms
 
+    _say(transform.label)
     started = time.monotonic()
     applied = transforms.find(transform).apply(program, transform)
     step = LineageStep(label=transform.label, seconds=time.monotonic() - started, notes=applied.notes)

@@ -24,6 +24,7 @@ from farm.types.models import Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
+    BuildLogPart,
     BuildReport,
     BuildRequest,
     BuildState,
@@ -69,6 +70,7 @@ __all__ = [
     "Batch",
     "Blob",
     "Build",
+    "BuildLogPart",
     "BuildReport",
     "BuildRequest",
     "BuildState",
