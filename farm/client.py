@@ -22,6 +22,7 @@ from farm.submission import Recipes, is_uploaded, parse_recipes, recipes_for, ru
 from farm.types import (
     Attempt,
     Build,
+    BuildLogPart,
     ClusterJoin,
     JobOutcome,
     JobWait,
@@ -117,7 +118,16 @@ class AsyncClient(Fleet):
         return await self.connection.get(f"/jobs/{job_id}/wait", JobWait)
 
     async def build(self, key: str) -> Build:
-        return await self.connection.get(f"/builds/{key}", Build)
+        """By key, or the unique beginning of one."""
+        return await self.connection.get(f"/builds/{quote(key, safe='')}", Build)
+
+    async def builds(self, run: int | None = None, limit: int | None = None) -> list[Build]:
+        """Those that the newest jobs need first, or all that the jobs of one run need."""
+        return await self.connection.get("/builds", list[Build], run=run, limit=limit)
+
+    async def build_log(self, key: str, offset: int = 0) -> BuildLogPart:
+        """What the build says from byte ``offset`` on, also while it runs; see ``BuildLogPart`` for how to go on."""
+        return await self.connection.get(f"/builds/{quote(key, safe='')}/log", BuildLogPart, offset=offset)
 
     async def compare(self, *run_ids: int) -> Comparison:
         """The jobs of one or more runs, side by side."""
@@ -139,7 +149,8 @@ class AsyncClient(Fleet):
         calibration_inputs: Any = None,
         input_names: Sequence[str] | None = None,
     ) -> Model:
-        """Upload a model: an ``nn.Module``, or the path of a .pt2, .pt, .ts or .onnx file.
+        """Upload a model: an ``nn.Module``, the path of a .pt2, .pt, .ts or .onnx file, or of the folder with a
+        Caffe2 model's ``init_net.pb`` and ``predict_net.pb`` (or a pair of both paths).
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
@@ -315,6 +326,8 @@ class Client:
     attempts = _blocking(AsyncClient.attempts)
     job_wait = _blocking(AsyncClient.job_wait)
     build = _blocking(AsyncClient.build)
+    builds = _blocking(AsyncClient.builds)
+    build_log = _blocking(AsyncClient.build_log)
     cluster = _blocking(AsyncClient.cluster)
     add_model = _blocking(AsyncClient.add_model)
     submit = _blocking_handle(AsyncClient.submit)

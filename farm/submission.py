@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from farm.errors import RecipeSpecError, UserError
+from farm.recipes.caffe2.pair import PREDICT
 from farm.types import Model, Recipe, RecipeInfo, RunSpec
 
 Recipes = Sequence[str | dict[str, Any] | Recipe] | Path | Literal["all"]
@@ -49,4 +50,7 @@ def recipes_for(model: Model, infos: Sequence[RecipeInfo], url: str) -> tuple[Re
 
 
 def is_uploaded(model: object) -> bool:
-    return isinstance(model, Model) or (isinstance(model, str) and not Path(model).is_file())
+    """A model at the farm, or what can only be the name of one."""
+    if isinstance(model, str):
+        return not Path(model).is_file() and not (Path(model) / PREDICT).is_file()
+    return isinstance(model, Model)

@@ -46,17 +46,25 @@ def show(
 def add(
     context: typer.Context,
     *,
-    file: Annotated[Path, typer.Argument(help="Program: .pt2 (torch.export), .pt or .ts (TorchScript), or .onnx.")],
+    file: Annotated[
+        Path, typer.Argument(help="Program: .pt2 (torch.export), .pt or .ts (TorchScript), .onnx, or a Caffe2 folder.")
+    ],
     inputs: Annotated[Path, typer.Option(help="Example inputs: .npz with arrays named SAMPLE.INPUT, e.g. 0.0.")],
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs to compare on; default: --inputs.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs to quantize with.")] = None,
+    input_names: Annotated[str | None, typer.Option(help="Names of the inputs, with commas between.")] = None,
     name: Annotated[str | None, typer.Option(help="Default: after the file.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Upload a model; files that the farm has already are not sent again."""
     with connect(context) as client:
         added = client.add_model(
-            file, inputs, name=name, parity_inputs=parity_inputs, calibration_inputs=calibration_inputs
+            file,
+            inputs,
+            name=name,
+            parity_inputs=parity_inputs,
+            calibration_inputs=calibration_inputs,
+            input_names=input_names.split(",") if input_names else None,
         )
     _emit(added, as_json)
 

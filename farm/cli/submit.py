@@ -19,7 +19,9 @@ from farm.types import Priority, Protocol, Scenario
 def submit(
     context: typer.Context,
     *,
-    model: Annotated[str, typer.Argument(help="A file (.pt2, .pt, .ts, .onnx), or name or id of an uploaded model.")],
+    model: Annotated[
+        str, typer.Argument(help="A file (.pt2, .pt, .ts, .onnx), a Caffe2 folder, or name or id of an uploaded model.")
+    ],
     recipes: Annotated[str, typer.Option(help="Names with commas between, a YAML file, or all.")],
     devices: Annotated[str, typer.Option(help="Selector, e.g. 'platform=linux,memory_gib>=8'.")],
     threads: Annotated[str, typer.Option(help="Thread counts to measure with, e.g. 1,2.")] = "1",

@@ -48,6 +48,13 @@ class Program:
         other._transformed = exported
         return other
 
+    def translated(self, onnx: Path) -> Program:
+        """The same model, uploaded in a format that only a translation to ONNX takes further."""
+        other = copy.copy(self)
+        other.spec = self.spec.model_copy(update={"format": ModelFormat.ONNX})
+        other.path = onnx
+        return other
+
     def calibration_samples(self) -> tuple[list[Sample], str]:
         """What to calibrate with, and a note that says so."""
         if self.calibration is not None:

@@ -94,7 +94,8 @@ def check_accepts(recipe: Recipe, model_format: ModelFormat) -> None:
     """Raises RecipeSpecError where a program of this format cannot be built by the recipe."""
     if model_format in accepts(recipe):
         return
-    able = [name for name, builder in BUILDERS.items() if model_format in builder.ACCEPTS and name != REFERENCE_RUNTIME]
+    uploaded = ModelFormat.ONNX if model_format == ModelFormat.CAFFE2 else model_format
+    able = [name for name, builder in BUILDERS.items() if uploaded in builder.ACCEPTS and name != REFERENCE_RUNTIME]
     raise RecipeSpecError(
         f"Recipe {recipe.name!r} cannot be built from a model in {model_format.value} format.",
         remedy=f"From {model_format.value} there are recipes for {', '.join(able)}, without transforms of the "
@@ -103,8 +104,10 @@ def check_accepts(recipe: Recipe, model_format: ModelFormat) -> None:
 
 
 def accepts(recipe: Recipe) -> tuple[ModelFormat, ...]:
-    """Formats that it can be built from: transforms of the program need one of PyTorch."""
-    taken = BUILDERS[recipe.runtime].ACCEPTS
+    """Formats that it can be built from: transforms of the program need one of PyTorch. Caffe2 becomes ONNX first."""
+    taken = tuple(BUILDERS[recipe.runtime].ACCEPTS)
+    if ModelFormat.ONNX in taken:
+        taken = (*taken, ModelFormat.CAFFE2)
     if divided(recipe)[0]:
         return tuple(format for format in taken if format in (ModelFormat.PT2, ModelFormat.TORCHSCRIPT))
     return taken

@@ -128,6 +128,25 @@ class Reading(DeviceReading):
             raise NotFoundError(f"No build {key[:12]}.", remedy="Take its key from a job of the run.")
         return found[0]
 
+    def find_build(self, ref: str) -> Build:
+        """By key, or by a unique prefix of it. Raises NotFoundError, UserError."""
+        rows = self._connection.execute(sa.select(tables.builds).where(tables.builds.c.key.startswith(ref)).limit(2))
+        found = [as_value(Build, row) for row in rows]
+        if len(found) > 1:
+            raise UserError(f"Several builds have a key that starts with {ref}.", remedy="Give more characters.")
+        return found[0] if found else self.build(ref)
+
+    def newest_builds(self, limit: int, run_id: int | None = None) -> list[Build]:
+        """Those that the newest jobs need (``run_id``: of that run) first."""
+        jobs, builds = tables.jobs, tables.builds
+        needs = [sa.select(jobs.c.id, column.label("key")) for column in (jobs.c.build_key, jobs.c.reference_key)]
+        if run_id is not None:
+            needs = [need.where(jobs.c.run_id == run_id) for need in needs]
+        each = sa.union_all(*needs).subquery()
+        last = sa.select(each.c.key, sa.func.max(each.c.id).label("job")).group_by(each.c.key).subquery()
+        query = sa.select(builds).join(last, last.c.key == builds.c.key).order_by(last.c.job.desc(), builds.c.key)
+        return [as_value(Build, row) for row in self._connection.execute(query.limit(limit))]
+
     def builds(self, keys: Sequence[str]) -> list[Build]:
         """Those of ``keys`` that exist, each once, ordered by key."""
         rows = self._connection.execute(

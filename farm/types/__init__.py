@@ -25,6 +25,7 @@ from farm.types.models import Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
+    BuildLogPart,
     BuildReport,
     BuildRequest,
     BuildState,
@@ -70,6 +71,7 @@ __all__ = [
     "Batch",
     "Blob",
     "Build",
+    "BuildLogPart",
     "BuildReport",
     "BuildRequest",
     "BuildState",

@@ -12,6 +12,7 @@ class ModelFormat(StrEnum):
     PT2 = "pt2"
     TORCHSCRIPT = "torchscript"
     ONNX = "onnx"
+    CAFFE2 = "caffe2"  # init_net.pb and predict_net.pb in one ZIP
 
 
 class ModelSpec(Frozen):

@@ -155,7 +155,7 @@ def _expanded(spec: RunSpec, farm: Farm) -> tuple[RunSpec, Model, Expansion]:
         model, devices = reading.model(spec.model), reading.devices()
 
     def key_of(recipe: Recipe) -> str:
-        return keys.build_key(model.id, recipe, keys.tool_versions(recipe))
+        return keys.build_key(model.id, recipe, keys.tool_versions(recipe), model.spec.format)
 
     rng = random.Random()  # noqa: S311 - spreads load, guards nothing
     expansion = expand(spec, model, devices, presets.infos(), reference=presets.REFERENCE, key_of=key_of, rng=rng)
