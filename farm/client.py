@@ -24,6 +24,8 @@ from farm.types import (
     Build,
     BuildLogPart,
     ClusterJoin,
+    FusionKind,
+    FusionRequest,
     JobOutcome,
     JobWait,
     Model,
@@ -169,16 +171,24 @@ class AsyncClient(Fleet):
         )
         with packed:
             spec = packed.spec
-            blobs = (
-                spec.program,
-                spec.example_inputs,
-                spec.parity_inputs,
-                spec.reference_outputs,
-                spec.calibration_inputs,
-            )
-            for blob in {blob.sha256: blob for blob in blobs if blob is not None}.values():
+            for blob in {blob.sha256: blob for blob in spec.blobs}.values():
                 await self.connection.upload(blob, packed.files[blob.sha256])
             return await self.connection.post("/models", Model, spec)
+
+    async def fuse_models(
+        self, models: Sequence[Model | str], *, how: FusionKind = "sequence", name: str | None = None
+    ) -> Model:
+        """One model of several uploaded ones (ids, names or models), whose artifacts are one call.
+
+        ``sequence``: the outputs of each are the inputs of the next. ``parallel``: each keeps its own inputs, which
+        come one after the other, as do the outputs; ``parallel-shared``: all take the same inputs. Raises ModelError
+        with the difference where they do not fit. For modules that are not uploaded: ``farm.fused``.
+        """
+        refs = tuple(model if isinstance(model, str) else model.id for model in models)
+        if len(refs) < 2:
+            raise UserError("One model alone cannot be fused.", remedy="Name two models or more.")
+        request = FusionRequest(models=refs, how=how, name=name)
+        return await self.connection.post("/models/fused", Model, request)
 
     async def submit(
         self,
@@ -330,6 +340,7 @@ class Client:
     build_log = _blocking(AsyncClient.build_log)
     cluster = _blocking(AsyncClient.cluster)
     add_model = _blocking(AsyncClient.add_model)
+    fuse_models = _blocking(AsyncClient.fuse_models)
     submit = _blocking_handle(AsyncClient.submit)
     submit_spec = _blocking_handle(AsyncClient.submit_spec)
     known_outcomes = _blocking(AsyncClient.known_outcomes)

@@ -19,11 +19,11 @@ from farm.recipes.boundary import FULL_DISK, disk_full
 from farm.recipes.buildlog import BuildLog
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
-from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM
+from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM, part_folder
 from farm.recipes.runtimes import BUILDERS
 from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
 from farm.store.artifacts import ArtifactStore
-from farm.types import Artifact, BuildReport, BuildRequest
+from farm.types import Artifact, BuildReport, BuildRequest, ModelSpec
 
 _log = logging.getLogger(__name__)
 
@@ -96,15 +96,23 @@ def _check_tools(request: BuildRequest) -> None:
 
 def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
     model = request.model
+    _stage_model(model, store, folder)
+    (folder / "tmp").mkdir()
+    gpu = specification.needs_gpu(request.recipe.runtime)
+    order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid(), gpu=gpu)
+    (folder / ORDER).write_text(order.model_dump_json())
+
+
+def _stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
     store.fetch(model.program, folder / PROGRAM)
     store.fetch(model.example_inputs, folder / EXAMPLES)
     store.fetch(model.parity_inputs, folder / PARITY)
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
-    (folder / "tmp").mkdir()
-    gpu = specification.needs_gpu(request.recipe.runtime)
-    order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid(), gpu=gpu)
-    (folder / ORDER).write_text(order.model_dump_json())
+    for position, part in enumerate(model.fusion.parts if model.fusion else ()):
+        inside = part_folder(folder, position)
+        inside.mkdir()
+        _stage_model(part, store, inside)
 
 
 def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:

@@ -11,13 +11,18 @@ from farm.errors import ModelError, RecipeError, RecipeSpecError
 from farm.recipes import archive, samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Sample
-from farm.types import ModelFormat, ModelSpec, TensorSpec
+from farm.types import Fusion, ModelFormat, ModelSpec, TensorSpec
 
 PROGRAM = "program"
 EXAMPLES = "example_inputs.npz"
 PARITY = "parity_inputs.npz"
 CALIBRATION = "calibration_inputs.npz"
 _EXPORT_AGAIN = "Run it where it was saved; then export again with this PyTorch version and submit that."
+
+
+def part_folder(folder: Path, position: int) -> Path:
+    """Where the upload of a part of a fused model lies."""
+    return folder / f"part-{position}"
 
 
 class Program:
@@ -78,6 +83,8 @@ class Program:
     def _load(self) -> Any:
         from torch.export.pt2_archive._package import load_pt2
 
+        if self.spec.fusion is not None:
+            return self._fused(self.spec.fusion)
         if self.spec.format == ModelFormat.TORCHSCRIPT:
             return self._lifted()
         if self.spec.format != ModelFormat.PT2:
@@ -89,6 +96,13 @@ class Program:
             program = load_pt2(str(clean)).exported_programs["model"]
         self._check_signature(_graph_inputs(program))
         return program
+
+    def _fused(self, fusion: Fusion) -> Any:
+        from farm.recipes.transforms import combine
+
+        folder = self.path.parent
+        parts = [Program(part, part_folder(folder, position)) for position, part in enumerate(fusion.parts)]
+        return combine.exported([(part.spec.name, part.exported()) for part in parts], fusion.how, self.tensors())
 
     def _lifted(self) -> Any:
         from torch._export.converter import TS2EPConverter

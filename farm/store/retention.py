@@ -17,7 +17,7 @@ from farm.errors import ConflictError, NotFoundError
 from farm.store import loose, tables
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
-from farm.types import Blob, ModelSpec, RunState
+from farm.types import Blob, RunState
 
 JOBS_PER_STEP = 100
 EVENTS_PER_STEP = 1_000
@@ -147,13 +147,7 @@ def _used(connection: sa.Connection) -> set[str]:
 
 def _used_by_models(connection: sa.Connection) -> set[str]:
     specs = connection.execute(sa.select(tables.models.c.spec)).scalars()
-    return {blob.sha256 for spec in specs for blob in _files(spec)}
-
-
-def _files(spec: ModelSpec) -> Iterator[Blob]:
-    for name in type(spec).model_fields:
-        if isinstance(value := getattr(spec, name), Blob):
-            yield value
+    return {blob.sha256 for spec in specs for blob in spec.blobs}
 
 
 def _give_space_back(store: Store) -> Iterator[None]:

@@ -21,7 +21,7 @@ from farm.types.devices import (
 )
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
-from farm.types.models import Model, ModelFormat, ModelSpec
+from farm.types.models import Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
@@ -96,6 +96,9 @@ __all__ = [
     "FileName",
     "Frozen",
     "Fuse",
+    "Fusion",
+    "FusionKind",
+    "FusionRequest",
     "HeadStarted",
     "Hook",
     "Job",
