@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,13 @@ def run_build(request: BuildRequest) -> Artifact:
     _check_tools(request)
     scratch.discard_leftovers()
     store = ArtifactStore(request.store_url)
+    sdks = {name: str(path) for name, path in specification.sdks(specification.tools(request.recipe)).items()}
     with scratch.folder() as folder:
         try:
-            _stage(request, store, folder)
+            _stage(request, store, folder, sdks)
             ended = limits.run(
                 [sys.executable, "-P", "-m", worker.__name__, str(folder / ORDER)],
-                environment=_environment(folder),
+                environment=_environment(folder) | sdks,
                 folder=folder,
                 log=folder / _LOG,
                 timeout_seconds=request.timeout_seconds,
@@ -83,7 +85,7 @@ def _check_tools(request: BuildRequest) -> None:
         )
 
 
-def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
+def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapping[str, str]) -> None:
     model = request.model
     store.fetch(model.program, folder / PROGRAM)
     store.fetch(model.example_inputs, folder / EXAMPLES)
@@ -91,7 +93,13 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
     (folder / "tmp").mkdir()
-    order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid())
+    order = Order(
+        model=model,
+        recipe=request.recipe,
+        sdks=tuple(sdks.values()),
+        memory_bytes=request.memory_bytes,
+        parent=os.getpid(),
+    )
     (folder / ORDER).write_text(order.model_dump_json())
 
 

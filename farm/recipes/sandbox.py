@@ -50,8 +50,10 @@ class Isolation:
     files: bool
 
 
-def enter(folder: Path, *, parent: int, memory_bytes: int) -> Isolation:
-    """Confine this process and all its children to ``folder``. Call it while the process has one thread."""
+def enter(folder: Path, *, parent: int, memory_bytes: int, readable: Iterable[str] = ()) -> Isolation:
+    """Confine this process and all its children to ``folder``. Call it while the process has one thread.
+
+    ``readable``: further folders of installed software."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
@@ -61,7 +63,7 @@ def enter(folder: Path, *, parent: int, memory_bytes: int) -> Isolation:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ceiling = memory_bytes + _GROWTH_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
-    isolation = Isolation(network=_leave_network(libc), files=_confine_files(libc, folder))
+    isolation = Isolation(network=_leave_network(libc), files=_confine_files(libc, folder, readable))
     libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24))  # root's powers, and those in a new namespace
     return isolation
 
@@ -81,7 +83,7 @@ def _leave_network(libc: ctypes.CDLL) -> bool:
     return True
 
 
-def _confine_files(libc: ctypes.CDLL, folder: Path) -> bool:
+def _confine_files(libc: ctypes.CDLL, folder: Path, readable: Iterable[str]) -> bool:
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
@@ -92,7 +94,7 @@ def _confine_files(libc: ctypes.CDLL, folder: Path) -> bool:
     if rules < 0:
         return False
     try:
-        granted = [_allow(libc, rules, path, _READ) for path in _readable()]
+        granted = [_allow(libc, rules, path, _READ) for path in [*_readable(), *readable]]
         granted += [_allow(libc, rules, path, _READ_FILE | _WRITE_FILE) for path in _DEVICES]
         confined = _allow(libc, rules, str(folder), rights) and any(granted)
         return confined and libc.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0) == 0

@@ -31,10 +31,11 @@ OUTPUT = "output"
 
 
 class Order(Frozen):
-    """What the child has to know: nothing of the store, no secrets."""
+    """What the child has to know: nothing of the store, no secrets. ``sdks``: folders that it may read."""
 
     model: ModelSpec
     recipe: Recipe
+    sdks: tuple[str, ...] = ()
     memory_bytes: int = Field(gt=0)
     parent: int
 
@@ -125,7 +126,7 @@ def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep
 
 def main(folder: Path) -> None:
     order = Order.model_validate(json.loads((folder / ORDER).read_text()))
-    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes)
+    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes, readable=order.sdks)
     with Report(folder / OUTCOME) as report:
         report.outcome = Outcome(network_isolated=isolation.network)
         made = build(order, folder)
