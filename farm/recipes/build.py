@@ -47,7 +47,7 @@ def run_build(request: BuildRequest) -> Artifact:
             _stage(request, store, folder, sdks)
             ended = limits.run(
                 [sys.executable, "-P", "-m", worker.__name__, str(folder / ORDER)],
-                environment=_environment(folder) | sdks,
+                environment=_environment(folder, gpu=specification.needs_gpu(request.recipe.runtime)) | sdks,
                 folder=folder,
                 log=folder / _LOG,
                 timeout_seconds=request.timeout_seconds,
@@ -99,11 +99,12 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapp
         sdks=tuple(sdks.values()),
         memory_bytes=request.memory_bytes,
         parent=os.getpid(),
+        gpu=specification.needs_gpu(request.recipe.runtime),
     )
     (folder / ORDER).write_text(order.model_dump_json())
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:
     """No secrets of this process (tokens, store credentials) go to the child; its home is its own folder."""
     package_root = str(Path(__file__).resolve().parents[2])
     python_path = [package_root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -115,7 +116,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its Python stack in the log
         "PYTHONUNBUFFERED": "1",
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
-        "CUDA_VISIBLE_DEVICES": "",
+        **({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         "HOME": private,
         "TMPDIR": private,
         "USER": "farm",

@@ -38,6 +38,7 @@ class Order(Frozen):
     sdks: tuple[str, ...] = ()
     memory_bytes: int = Field(gt=0)
     parent: int
+    gpu: bool = False
 
 
 class Outcome(Frozen):
@@ -90,7 +91,7 @@ def _ours(error: BaseException) -> FarmError:
 
 def build(order: Order, folder: Path) -> Outcome:
     """Build into ``folder / output``. Raises ModelError, RecipeError, or what a converter let through."""
-    from farm.recipes import specification
+    from farm.recipes import complexity, specification
     from farm.recipes.program import Program
     from farm.recipes.runtimes import BUILDERS
 
@@ -99,6 +100,7 @@ def build(order: Order, folder: Path) -> Outcome:
     for transform in on_program:
         program, step = _apply(program, transform)
         lineage.append(step)
+    counted = complexity.measure(program)
     output = folder / OUTPUT
     output.mkdir()
     recipe = order.recipe.model_copy(update={"transforms": native})
@@ -112,21 +114,34 @@ def build(order: Order, folder: Path) -> Outcome:
         )
     )
     notes = tuple(note for step in lineage for note in step.notes)
-    return Outcome(notes=notes, lineage=tuple(lineage), delegation=built.delegation)
+    return Outcome(
+        notes=(*notes, *counted.notes),
+        lineage=tuple(lineage),
+        parameters=counted.parameters,
+        flops=counted.flops,
+        delegation=built.delegation,
+    )
 
 
 def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep]:
-    from farm.recipes import transforms
+    from farm.recipes import complexity, transforms
 
     started = time.monotonic()
     applied = transforms.find(transform).apply(program, transform)
-    step = LineageStep(label=transform.label, seconds=time.monotonic() - started, notes=applied.notes)
+    step = LineageStep(
+        label=transform.label,
+        seconds=time.monotonic() - started,
+        notes=applied.notes,
+        parameters=complexity.parameters(applied.program.exported()),
+    )
     return applied.program, step
 
 
 def main(folder: Path) -> None:
     order = Order.model_validate(json.loads((folder / ORDER).read_text()))
-    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes, readable=order.sdks)
+    isolation = sandbox.enter(
+        folder, parent=order.parent, memory_bytes=order.memory_bytes, gpu=order.gpu, readable=order.sdks
+    )
     with Report(folder / OUTCOME) as report:
         report.outcome = Outcome(network_isolated=isolation.network)
         made = build(order, folder)
