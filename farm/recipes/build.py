@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,14 @@ def run_build(request: BuildRequest) -> Artifact:
     _check_tools(request)
     scratch.discard_leftovers()
     store = ArtifactStore(request.store_url)
+    sdks = {name: str(path) for name, path in specification.sdks(specification.tools(request.recipe)).items()}
     with scratch.folder() as folder:
         log = BuildLog(folder, store, request.key)
         try:
-            _stage(request, store, folder)
+            _stage(request, store, folder, sdks)
             ended = limits.run(
                 [sys.executable, "-P", "-m", worker.__name__, str(folder / ORDER)],
-                environment=_environment(folder, gpu=specification.needs_gpu(request.recipe.runtime)),
+                environment=_environment(folder, gpu=specification.needs_gpu(request.recipe.runtime)) | sdks,
                 folder=folder,
                 log=log.path,
                 timeout_seconds=request.timeout_seconds,
@@ -94,12 +96,18 @@ def _check_tools(request: BuildRequest) -> None:
         )
 
 
-def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
+def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapping[str, str]) -> None:
     model = request.model
     _stage_model(model, store, folder)
     (folder / "tmp").mkdir()
-    gpu = specification.needs_gpu(request.recipe.runtime)
-    order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid(), gpu=gpu)
+    order = Order(
+        model=model,
+        recipe=request.recipe,
+        sdks=tuple(sdks.values()),
+        memory_bytes=request.memory_bytes,
+        parent=os.getpid(),
+        gpu=specification.needs_gpu(request.recipe.runtime),
+    )
     (folder / ORDER).write_text(order.model_dump_json())
 
 

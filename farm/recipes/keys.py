@@ -17,9 +17,19 @@ def tool_versions(recipe: Recipe) -> dict[str, str]:
     if missing := [tool for tool in needed if tool not in versions]:
         raise InfrastructureError(
             f"Recipe {recipe.name!r} cannot be built here: {', '.join(missing)} is not installed.",
-            remedy=f"Install it on the head: pip install 'torchfarm[{BUILDERS[recipe.runtime].EXTRA}]'.",
+            remedy=_remedy(recipe, missing),
         )
     return versions
+
+
+def _remedy(recipe: Recipe, missing: list[str]) -> str:
+    sdks = [tool for tool in missing if tool.startswith("$")]
+    remedies = [f"set {sdk[1:]} to the folder of its SDK" for sdk in sdks]
+    if len(sdks) < len(missing):
+        packages = [tool for tool in missing if tool not in sdks and tool not in BUILDERS[recipe.runtime].TOOLS]
+        words = [f"'torchfarm[{BUILDERS[recipe.runtime].EXTRA}]'", *packages]
+        remedies.append(f"pip install {' '.join(words)}")
+    return f"On the head and wherever builds run: {'; '.join(remedies)}."
 
 
 def build_key(
