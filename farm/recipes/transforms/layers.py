@@ -25,6 +25,8 @@ def of(exported: Any) -> Any:
     well (tied embeddings), all of them stay calls of aten operators that share it.
     """
     with Boundary(RecipeError, "The program cannot be taken apart into layers", _REMEDY):
+        import torch
+
         graph_module = exported.module(check_guards=False)
         held = _Tensors(graph_module)
         found = {node: layer for node in graph_module.graph.nodes if (layer := layer_of(node, held)) is not None}
@@ -46,7 +48,7 @@ def of(exported: Any) -> Any:
             node.replace_all_uses_with(call)
             graph_module.graph.erase_node(node)
         _tidy(graph_module)
-    return graph_module
+        return torch.fx.GraphModule(graph_module, graph_module.graph).eval()  # an exported one has no train and eval
 
 
 def export(module: Any, like: Any, example: tuple[Any, ...]) -> Any:
@@ -55,8 +57,7 @@ def export(module: Any, like: Any, example: tuple[Any, ...]) -> Any:
     Raises RecipeError with the operator's own words where the module does not run on the example."""
     import torch
 
-    for part in module.modules():
-        part.training = False
+    module.eval()
     shapes, inputs = _dynamic(like, example)
     with Boundary(RecipeError, "The transformed program cannot be exported again", _REMEDY), torch.no_grad():
         made = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
