@@ -11,6 +11,22 @@ from farm.types import Estimate, JobOutcome, JobState, Reason, Run, VerdictLevel
 
 BASELINE = "pytorch"
 
+# The keys of ``Row.to_dict`` that hold a figure of the variant: what a search can be for.
+FIGURES = (
+    *(f"latency_{quantile}_seconds" for quantile in ("p50", "p90", "p95", "p99")),
+    "latency_mean_seconds",
+    "import_seconds",
+    "load_seconds",
+    "first_inference_seconds",
+    "memory_peak_bytes",
+    "memory_over_baseline_bytes",
+    "artifact_bytes",
+    "speedup",
+    "parity_cosine",
+    "parity_max_abs_error",
+    "parity_top1_agreement",
+)
+
 
 @dataclass(frozen=True)
 class Setting:

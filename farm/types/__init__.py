@@ -21,10 +21,11 @@ from farm.types.devices import (
 )
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
-from farm.types.models import CustomOperators, Model, ModelFormat, ModelSpec
+from farm.types.models import CustomOperators, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
+    BuildLogPart,
     BuildReport,
     BuildRequest,
     BuildState,
@@ -70,6 +71,7 @@ __all__ = [
     "Batch",
     "Blob",
     "Build",
+    "BuildLogPart",
     "BuildReport",
     "BuildRequest",
     "BuildState",
@@ -95,6 +97,9 @@ __all__ = [
     "FileName",
     "Frozen",
     "Fuse",
+    "Fusion",
+    "FusionKind",
+    "FusionRequest",
     "HeadStarted",
     "Hook",
     "Job",

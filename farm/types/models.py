@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from farm.types.base import Blob, Frozen, Name, Sha256, TensorSpec, digest_of
 
@@ -15,6 +15,10 @@ class ModelFormat(StrEnum):
     PT2 = "pt2"
     TORCHSCRIPT = "torchscript"
     ONNX = "onnx"
+    CAFFE2 = "caffe2"  # init_net.pb and predict_net.pb in one ZIP
+
+
+FusionKind = Literal["sequence", "parallel", "parallel-shared"]
 
 
 # What runs on the operators that another runtime's library or registration brings.
@@ -58,6 +62,7 @@ class ModelSpec(Frozen):
     parity_inputs: Blob
     reference_outputs: Blob | None = None
     calibration_inputs: Blob | None = None
+    fusion: Fusion | None = None
     custom_operators: tuple[CustomOperators, ...] = ()
 
     @model_validator(mode="after")
@@ -68,12 +73,20 @@ class ModelSpec(Frozen):
         return self
 
     @property
-    def files(self) -> tuple[Blob, ...]:
-        """All that the model consists of, each once."""
-        values = [getattr(self, name) for name in type(self).model_fields]
-        blobs = [value for value in values if isinstance(value, Blob)]
-        blobs += [operators.file for operators in self.custom_operators]
-        return tuple({blob.sha256: blob for blob in blobs}.values())
+    def id(self) -> str:
+        """Content address: two uploads of the same files under the same name are one model."""
+        return digest_of(self)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """All its files."""
+        own = (getattr(self, name) for name in type(self).model_fields)
+        parts = self.fusion.parts if self.fusion else ()
+        return (
+            *(value for value in own if isinstance(value, Blob)),
+            *(operators.file for operators in self.custom_operators),
+            *(blob for part in parts for blob in part.blobs),
+        )
 
     def operators_for(self, runtime: str) -> CustomOperators | None:
         """The custom operators that this runtime loads."""
@@ -84,10 +97,21 @@ class ModelSpec(Frozen):
         """Whether it has what this runtime needs: a program of custom operators runs only where they are given."""
         return not self.custom_operators or self.operators_for(runtime) is not None
 
-    @property
-    def id(self) -> str:
-        """Content address: two uploads of the same files under the same name are one model."""
-        return digest_of(self)
+
+class Fusion(Frozen):
+    """Models that are one: ``how`` as in ``farm.recipes.transforms.combine.fused``. Of the model that they are,
+    ``format`` is pt2 and ``program`` that of the first part; builds join them."""
+
+    how: FusionKind
+    parts: tuple[ModelSpec, ...] = Field(min_length=2, max_length=16)
+
+
+class FusionRequest(Frozen):
+    """Fuse these uploaded models, named by id, prefix of an id, or name."""
+
+    models: tuple[str, ...] = Field(min_length=2, max_length=16)
+    how: FusionKind = "sequence"
+    name: Name | None = None
 
 
 class Model(Frozen):

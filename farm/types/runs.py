@@ -68,6 +68,9 @@ Priority = Literal["interactive", "normal", "nightly"]
 
 
 class RunSpec(Frozen):
+    """``keep_unable``: a job whose device lacks the recipe's runtime is kept, and ends with that as its reason once
+    its artifact is built; otherwise such a submission is refused."""
+
     model: str  # id, unique prefix of an id, or name (the newest of that name)
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=200)
     devices: str
@@ -75,6 +78,7 @@ class RunSpec(Frozen):
     protocol: Protocol = Protocol()
     name: str = Field(default="", max_length=200)
     priority: Priority = "normal"
+    keep_unable: bool = False
 
 
 class RunState(StrEnum):

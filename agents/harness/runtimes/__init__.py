@@ -13,7 +13,18 @@ from agents.harness.job import Operators
 from agents.harness.profile import Profiled
 from agents.harness.tensors import Array, Input
 
-NAMES = ("pytorch", "torchscript", "pytorch-mobile", "executorch", "onnxruntime", "litert")
+NAMES = (
+    "pytorch",
+    "torchscript",
+    "pytorch-mobile",
+    "executorch",
+    "onnxruntime",
+    "litert",
+    "openvino",
+    "ncnn",
+    "mnn",
+    "tensorrt",
+)
 
 ENTRY_POINTS = "torchfarm.harness_runtimes"
 
