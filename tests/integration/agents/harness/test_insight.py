@@ -20,6 +20,7 @@ OPERATORS = {
     "torchscript": {"aten::_convolution", "aten::relu", "aten::linear"},
     "pytorch-mobile": {"aten::_convolution", "aten::relu", "aten::linear"},
     "onnxruntime": {"Conv", "Gemm"},
+    "openvino": {"Convolution", "FullyConnected"},
 }
 
 
