@@ -126,6 +126,7 @@ class AsyncClient(Fleet):
         name: str | None = None,
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        training_inputs: Any = None,
         input_names: Sequence[str] | None = None,
     ) -> Model:
         """Upload a model: an ``nn.Module``, or the path of a .pt2, .pt, .ts or .onnx file.
@@ -143,6 +144,7 @@ class AsyncClient(Fleet):
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
             input_names=input_names,
         )
         with packed:
@@ -153,6 +155,7 @@ class AsyncClient(Fleet):
                 spec.parity_inputs,
                 spec.reference_outputs,
                 spec.calibration_inputs,
+                spec.training_inputs,
             )
             for blob in {blob.sha256: blob for blob in blobs if blob is not None}.values():
                 await self.connection.upload(blob, packed.files[blob.sha256])
@@ -170,6 +173,7 @@ class AsyncClient(Fleet):
         priority: Priority = "normal",
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        training_inputs: Any = None,
         name: str | None = None,
         model_name: str | None = None,
     ) -> AsyncRunHandle:
@@ -185,6 +189,7 @@ class AsyncClient(Fleet):
             "example_inputs": example_inputs,
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
+            "training_inputs": training_inputs,
             "name": model_name,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload

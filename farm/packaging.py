@@ -81,13 +81,15 @@ def package(
     name: str | None = None,
     parity_inputs: Any = None,
     calibration_inputs: Any = None,
+    training_inputs: Any = None,
     input_names: Sequence[str] | None = None,
 ) -> Package:
     """Package an ``nn.Module``, or the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file.
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
-    artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
-    may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``.
+    artifacts are compared on; default: the example), ``calibration_inputs`` (for int8) and ``training_inputs`` (for
+    distillation) are lists of samples. Each may also be the path of an ``.npz`` with arrays named
+    ``"{sample}.{input}"``.
 
     An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
     Raises ModelError: it does not run or export (with PyTorch's reason and the line in your code), inputs do not fit.
@@ -100,10 +102,12 @@ def package(
     ]
     parity = example if parity_inputs is None else _samples(parity_inputs, "parity")
     calibration = None if calibration_inputs is None else _samples(calibration_inputs, "calibration")
+    training = None if training_inputs is None else _samples(training_inputs, "training")
     names = _input_names(model if live else None, len(example[0]), input_names)
     inputs = samples.describe(example[0], names)
     samples.check(parity, inputs, "parity inputs")
     samples.check(calibration or [], inputs, "calibration inputs")
+    samples.check(training or [], inputs, "training inputs")
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
@@ -123,6 +127,7 @@ def package(
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
+            training_inputs=made.add_samples("training_inputs.npz", training) if training else None,
         )
         stack.pop_all()
     return made

@@ -50,13 +50,19 @@ def add(
     inputs: Annotated[Path, typer.Option(help="Example inputs: .npz with arrays named SAMPLE.INPUT, e.g. 0.0.")],
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs to compare on; default: --inputs.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs to quantize with.")] = None,
+    training_inputs: Annotated[Path | None, typer.Option(help="Inputs that distillation learns from.")] = None,
     name: Annotated[str | None, typer.Option(help="Default: after the file.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Upload a model; files that the farm has already are not sent again."""
     with connect(context) as client:
         added = client.add_model(
-            file, inputs, name=name, parity_inputs=parity_inputs, calibration_inputs=calibration_inputs
+            file,
+            inputs,
+            name=name,
+            parity_inputs=parity_inputs,
+            calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
         )
     _emit(added, as_json)
 

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
 from farm.recipes import limits, scratch, specification, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
+from farm.recipes.checkpoint import Checkpoint
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
-from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM
+from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM, TRAINING
 from farm.recipes.runtimes import BUILDERS
 from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
 from farm.store.artifacts import ArtifactStore
@@ -41,8 +42,10 @@ def run_build(request: BuildRequest) -> Artifact:
     scratch.discard_leftovers()
     store = ArtifactStore(request.store_url)
     with scratch.folder() as folder:
+        checkpoint = Checkpoint(request.key, store, folder)
         try:
             _stage(request, store, folder)
+            checkpoint.restore()
             ended = limits.run(
                 [sys.executable, "-P", "-m", worker.__name__, str(folder / ORDER)],
                 environment=_environment(folder),
@@ -50,13 +53,16 @@ def run_build(request: BuildRequest) -> Artifact:
                 log=folder / _LOG,
                 timeout_seconds=request.timeout_seconds,
                 memory_bytes=request.memory_bytes,
+                looking=checkpoint.keep,
             )
+            checkpoint.keep()
         except OSError as error:
             if error.errno in FULL_DISK:
                 raise disk_full(f"Building {request.recipe.name} failed") from error
             raise
         outcome = _outcome(request, ended, folder)
         files = tuple(store.put_file(path) for path in _made(request, folder))
+        checkpoint.discard()
     return Artifact(
         key=request.key,
         files=files,
@@ -90,6 +96,8 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
     store.fetch(model.parity_inputs, folder / PARITY)
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
+    if model.training_inputs is not None:
+        store.fetch(model.training_inputs, folder / TRAINING)
     (folder / "tmp").mkdir()
     order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid())
     (folder / ORDER).write_text(order.model_dump_json())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,10 +34,12 @@ def run(
     log: Path,
     timeout_seconds: float,
     memory_bytes: int,
+    looking: Callable[[], None] = lambda: None,
 ) -> Ended:
     """Run to the end or to a limit; ``memory_bytes`` counts resident memory of the whole tree.
 
-    The child leads a session of its own; output goes to ``log``. Also when interrupted, the tree is killed first.
+    ``looking`` is called at every look at the child, some five times a second. The child leads a session of its own;
+    output goes to ``log``. Also when interrupted, the tree is killed first.
     """
     started = time.monotonic()
     with log.open("wb") as output:
@@ -50,6 +52,7 @@ def run(
     try:
         while child.poll() is None and stopped_by is None:
             resident = tree.look()
+            looking()
             peak = max(peak, resident)
             if resident > memory_bytes:
                 stopped_by = "memory"

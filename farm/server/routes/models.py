@@ -44,6 +44,7 @@ def model(ref: str, farm: Farm, caller: Reader) -> Model:
 
 def _check_files(spec: ModelSpec, artifacts: ArtifactStore) -> None:
     files = [spec.program, spec.example_inputs, spec.parity_inputs, spec.reference_outputs, spec.calibration_inputs]
+    files.append(spec.training_inputs)
     for blob in files:
         if blob is None:
             continue
