@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class Checkpoint:
     """``folder``: the child's, which writes its checkpoints there, each whole under the same name."""
 
-    def __init__(self, key: str, store: ArtifactStore, folder: Path) -> None:
+    def __init__(self, folder: Path, store: ArtifactStore, key: str) -> None:
         self._key, self._store, self._path = key, store, folder / CHECKPOINT
         self._kept_ns = 0
         self.exists = False

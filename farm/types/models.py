@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
 
 from farm.types.base import Blob, Frozen, Name, Sha256, TensorSpec, digest_of
 
@@ -12,6 +15,10 @@ class ModelFormat(StrEnum):
     PT2 = "pt2"
     TORCHSCRIPT = "torchscript"
     ONNX = "onnx"
+    CAFFE2 = "caffe2"  # init_net.pb and predict_net.pb in one ZIP
+
+
+FusionKind = Literal["sequence", "parallel", "parallel-shared"]
 
 
 class ModelSpec(Frozen):
@@ -33,11 +40,35 @@ class ModelSpec(Frozen):
     reference_outputs: Blob | None = None
     calibration_inputs: Blob | None = None
     training_inputs: Blob | None = None
+    fusion: Fusion | None = None
 
     @property
     def id(self) -> str:
         """Content address: two uploads of the same files under the same name are one model."""
         return digest_of(self)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """All its files."""
+        own = (getattr(self, name) for name in type(self).model_fields)
+        parts = self.fusion.parts if self.fusion else ()
+        return (*(value for value in own if isinstance(value, Blob)), *(blob for part in parts for blob in part.blobs))
+
+
+class Fusion(Frozen):
+    """Models that are one: ``how`` as in ``farm.recipes.transforms.combine.fused``. Of the model that they are,
+    ``format`` is pt2 and ``program`` that of the first part; builds join them."""
+
+    how: FusionKind
+    parts: tuple[ModelSpec, ...] = Field(min_length=2, max_length=16)
+
+
+class FusionRequest(Frozen):
+    """Fuse these uploaded models, named by id, prefix of an id, or name."""
+
+    models: tuple[str, ...] = Field(min_length=2, max_length=16)
+    how: FusionKind = "sequence"
+    name: Name | None = None
 
 
 class Model(Frozen):

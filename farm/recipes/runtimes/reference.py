@@ -31,7 +31,7 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     path = folder / FILES[0]
     if program.spec.format == ModelFormat.ONNX:
         samples.write(path, _onnx_outputs(program))
-        return Built(("The reference is the uploaded ONNX model in ONNX Runtime.",))
+        return Built(("The reference is the ONNX model in ONNX Runtime.",))
     import torch
 
     module = program.script() if program.spec.format == ModelFormat.TORCHSCRIPT else program.module()
