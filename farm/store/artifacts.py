@@ -184,6 +184,7 @@ class ArtifactStore:
 
     def _checkpoint_path(self, key: str) -> str:
         return f"{self._root}/{_CHECKPOINTS}/{key}"
+
     # --- logs of builds that run: by the build's key, replaced as they grow ----------------------------
 
     def put_live(self, key: str, content: bytes) -> None:
