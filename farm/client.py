@@ -149,6 +149,7 @@ class AsyncClient(Fleet):
         name: str | None = None,
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        training_inputs: Any = None,
         input_names: Sequence[str] | None = None,
         custom_operators: Mapping[str, str | Path] | None = None,
     ) -> Model:
@@ -170,6 +171,7 @@ class AsyncClient(Fleet):
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
             input_names=input_names,
             custom_operators=custom_operators,
         )
@@ -206,6 +208,7 @@ class AsyncClient(Fleet):
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
         custom_operators: Mapping[str, str | Path] | None = None,
+        training_inputs: Any = None,
         name: str | None = None,
         model_name: str | None = None,
     ) -> AsyncRunHandle:
@@ -223,6 +226,7 @@ class AsyncClient(Fleet):
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
             "custom_operators": custom_operators,
+            "training_inputs": training_inputs,
             "name": model_name,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload

@@ -82,6 +82,7 @@ def package(
     name: str | None = None,
     parity_inputs: Any = None,
     calibration_inputs: Any = None,
+    training_inputs: Any = None,
     input_names: Sequence[str] | None = None,
     custom_operators: Mapping[str, str | Path] | None = None,
 ) -> Package:
@@ -89,8 +90,9 @@ def package(
     folder with Caffe2's ``init_net.pb`` and ``predict_net.pb`` (or both their paths, in this order).
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
-    artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
-    may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``.
+    artifacts are compared on; default: the example), ``calibration_inputs`` (for int8) and ``training_inputs`` (for
+    distillation) are lists of samples. Each may also be the path of an ``.npz`` with arrays named
+    ``"{sample}.{input}"``.
 
     ``custom_operators``: for ``"pytorch"`` a shared library or a Python file, for ``"onnxruntime"`` a shared library.
 
@@ -106,10 +108,12 @@ def package(
     ]
     parity = example if parity_inputs is None else _samples(parity_inputs, "parity")
     calibration = None if calibration_inputs is None else _samples(calibration_inputs, "calibration")
+    training = None if training_inputs is None else _samples(training_inputs, "training")
     names = _input_names(model if live else None, len(example[0]), input_names)
     inputs = samples.describe(example[0], names)
     samples.check(parity, inputs, "parity inputs")
     samples.check(calibration or [], inputs, "calibration inputs")
+    samples.check(training or [], inputs, "training inputs")
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
@@ -135,6 +139,7 @@ def package(
             custom_operators=tuple(
                 _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
             ),
+            training_inputs=made.add_samples("training_inputs.npz", training) if training else None,
         )
         stack.pop_all()
     return made

@@ -45,7 +45,7 @@ def check_inputs(spec: ModelSpec, artifacts: ArtifactStore) -> None:
     """Raises ModelError that names the file, the sample, and what was expected instead."""
     if not spec.inputs:
         raise ModelError(f"Model {spec.name} has no inputs.", remedy="Describe them in `inputs`.")
-    for blob in (spec.example_inputs, spec.parity_inputs, spec.calibration_inputs):
+    for blob in (spec.example_inputs, spec.parity_inputs, spec.calibration_inputs, spec.training_inputs):
         if blob is not None:
             with artifacts.open(blob.sha256) as file:
                 _check_samples(blob, arrays_of(blob, file), spec.inputs)

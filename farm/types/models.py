@@ -48,7 +48,8 @@ class CustomOperators(Frozen):
 class ModelSpec(Frozen):
     """An uploaded PyTorch program with its example inputs.
 
-    ``example_inputs``, ``parity_inputs`` and ``calibration_inputs`` are ``.npz`` files whose arrays are
+    ``example_inputs``, ``parity_inputs``, ``calibration_inputs`` and ``training_inputs`` (which distillation learns
+    from, without labels) are ``.npz`` files whose arrays are
     named ``"{sample}.{input}"`` (``"0.0"``, ``"0.1"``, ``"1.0"``, ...). ``reference_outputs`` holds what
     PyTorch answers to the parity inputs, named ``"{sample}.{output}"``; where it is missing, the farm
     computes it from the program itself.
@@ -62,6 +63,7 @@ class ModelSpec(Frozen):
     parity_inputs: Blob
     reference_outputs: Blob | None = None
     calibration_inputs: Blob | None = None
+    training_inputs: Blob | None = None
     fusion: Fusion | None = None
     custom_operators: tuple[CustomOperators, ...] = ()
 
