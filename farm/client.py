@@ -34,6 +34,7 @@ from farm.types import (
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.evaluation import EvaluationSet
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -126,11 +127,13 @@ class AsyncClient(Fleet):
         name: str | None = None,
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
     ) -> Model:
         """Upload a model: an ``nn.Module``, or the path of a .pt2, .pt, .ts or .onnx file.
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
+        ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
         from farm.packaging import package
@@ -143,18 +146,12 @@ class AsyncClient(Fleet):
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            evaluation=evaluation,
             input_names=input_names,
         )
         with packed:
             spec = packed.spec
-            blobs = (
-                spec.program,
-                spec.example_inputs,
-                spec.parity_inputs,
-                spec.reference_outputs,
-                spec.calibration_inputs,
-            )
-            for blob in {blob.sha256: blob for blob in blobs if blob is not None}.values():
+            for blob in {blob.sha256: blob for blob in spec.blobs}.values():
                 await self.connection.upload(blob, packed.files[blob.sha256])
             return await self.connection.post("/models", Model, spec)
 
@@ -170,6 +167,7 @@ class AsyncClient(Fleet):
         priority: Priority = "normal",
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
         name: str | None = None,
         model_name: str | None = None,
     ) -> AsyncRunHandle:
@@ -185,6 +183,7 @@ class AsyncClient(Fleet):
             "example_inputs": example_inputs,
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
+            "evaluation": evaluation,
             "name": model_name,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload

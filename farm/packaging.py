@@ -10,19 +10,21 @@ import inspect
 import re
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from farm.errors import ModelError
+from farm.evaluation import EvaluationSet, unpacked
 from farm.recipes import samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, ModelFormat, ModelSpec
+from farm.types import Blob, EvaluationSpec, ModelFormat, ModelSpec, TensorSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -81,6 +83,7 @@ def package(
     name: str | None = None,
     parity_inputs: Any = None,
     calibration_inputs: Any = None,
+    evaluation: EvaluationSet | None = None,
     input_names: Sequence[str] | None = None,
 ) -> Package:
     """Package an ``nn.Module``, or the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file.
@@ -104,14 +107,16 @@ def package(
     inputs = samples.describe(example[0], names)
     samples.check(parity, inputs, "parity inputs")
     samples.check(calibration or [], inputs, "calibration inputs")
+    labelled, labels = _labelled(evaluation, inputs) if evaluation else ([], {})
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
-        reference = None
+        reference = answers = None
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
-            outputs = _export(model, example[0], parity, program)
-            reference = made.add_samples("reference_outputs.npz", outputs)
+            outputs = _export(model, example[0], [*parity, *labelled], program)
+            reference = made.add_samples("reference_outputs.npz", outputs[: len(parity)])
+            answers = made.add_samples("evaluation_outputs.npz", outputs[len(parity) :]) if labelled else None
         else:
             program, model_format = Path(model), _format(Path(model))
         made.spec = ModelSpec(
@@ -123,9 +128,43 @@ def package(
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
+            evaluation=_evaluation_spec(made, evaluation, labelled, labels, answers) if evaluation else None,
         )
         stack.pop_all()
     return made
+
+
+def _labelled(given: EvaluationSet, inputs: Sequence[TensorSpec]) -> tuple[list[Sample], dict[str, Array]]:
+    rows, labels = unpacked(given, inputs)
+    labelled = _samples(rows, "evaluation")
+    samples.check(labelled, inputs, "evaluation inputs")
+    return labelled, labels
+
+
+def _evaluation_spec(
+    made: Package,
+    given: EvaluationSet,
+    labelled: Sequence[Sample],
+    labels: Mapping[str, Array],
+    reference: Blob | None,
+) -> EvaluationSpec:
+    path = made.folder / "evaluation_labels.npz"
+    np.savez(path, **labels)  # type: ignore[arg-type]
+    try:
+        return EvaluationSpec(
+            task=given.task,
+            inputs=made.add_samples("evaluation_inputs.npz", labelled),
+            labels=made.add(path),
+            samples=len(labelled),
+            class_names=tuple(given.class_names),
+            threshold=given.threshold,
+            reference_outputs=reference,
+            options=dict(given.options),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(f"The evaluation set's {where}: {first['msg']}.", remedy="Correct it.") from error
 
 
 def _samples(value: Any, what: str) -> list[Sample]:
@@ -137,20 +176,7 @@ def _samples(value: Any, what: str) -> list[Sample]:
             f"The {what} inputs are a {type(value).__name__}, not a list of samples.",
             remedy="Give a list with one tensor or tuple of tensors per sample, or the path of an .npz file.",
         )
-    return [tuple(map(_array, row if isinstance(row, (list, tuple)) else (row,))) for row in value]
-
-
-def _array(value: Any) -> Array:
-    if not isinstance(value, (np.ndarray, np.generic)):
-        if not all(hasattr(value, method) for method in ("detach", "cpu", "numpy")):
-            raise ModelError(
-                f"An input is a {type(value).__name__}, not a tensor or array.",
-                remedy="Measure the model with tensor inputs only: wrap it if it takes dicts, lists or numbers.",
-            )
-        remedy = "Use a dense tensor of a type that numpy knows, e.g. x.float()."
-        with Boundary(ModelError, "An input tensor cannot be turned into an array", remedy):
-            value = value.detach().cpu().numpy()
-    return np.array(value, order="C")
+    return [tuple(map(samples.as_array, row if isinstance(row, (list, tuple)) else (row,))) for row in value]
 
 
 def _input_names(model: Any, count: int, given: Sequence[str] | None) -> Sequence[str]:

@@ -23,6 +23,16 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """A labelled set to run: where its inputs are, where the outputs go, and what they may take."""
+
+    inputs: Path
+    outputs: Path
+    max_bytes: int
+    max_seconds: float
+
+
+@dataclass(frozen=True)
 class Job:
     """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned."""
 
@@ -36,6 +46,7 @@ class Job:
     cpus: tuple[int, ...]
     protocol: Protocol
     records: Path
+    evaluation: Evaluation | None = None
 
     @classmethod
     def read(cls, path: Path) -> Job:
@@ -54,6 +65,18 @@ class Job:
                 cpus=tuple(fields["cpus"]),
                 protocol=Protocol(**protocol),
                 records=Path(fields["records"]),
+                evaluation=_evaluation(fields.get("evaluation")),
             )
         except KeyError as missing:
             raise ValueError(f"{path} has no field {missing}") from missing
+
+
+def _evaluation(fields: dict[str, Any] | None) -> Evaluation | None:
+    if fields is None:
+        return None
+    return Evaluation(
+        inputs=Path(fields["inputs"]),
+        outputs=Path(fields["outputs"]),
+        max_bytes=int(fields["max_bytes"]),
+        max_seconds=float(fields["max_seconds"]),
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.harness import affinity, loop, memory, parity, tensors
+from agents.harness import affinity, evaluation, loop, memory, parity, tensors
 from agents.harness.failure import Failure
 from agents.harness.job import Job
 from agents.harness.loop import Samples
@@ -60,6 +60,9 @@ def measure(job: Job, writer: Writer) -> None:
     else:
         writer.write("parity", **asdict(distance))
     writer.write("outputs", non_finite=non_finite)
+    if job.evaluation:
+        with Step("evaluation", "running the evaluation set"):
+            evaluation.run(program, job.evaluation, writer)
 
 
 def _artifact(job: Job, kind: type[Runtime]) -> dict[str, Path]:

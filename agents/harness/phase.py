@@ -20,6 +20,7 @@ STEPS: dict[str, tuple[Fault, str]] = {
     "warmup": ("recipe", "The first inference succeeded and a later one did not: see the runtime's reason."),
     "measured": ("recipe", "The warm-up succeeded and a later inference did not: see the runtime's reason."),
     "parity": ("recipe", "See the runtime's reason; check that the parity inputs are like the example inputs."),
+    "evaluation": ("recipe", "See the runtime's reason; check that the evaluation inputs are like the example inputs."),
 }
 
 

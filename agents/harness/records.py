@@ -13,6 +13,8 @@ Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`
     memory            baseline_bytes, peak_bytes; or absent (the reason)
     parity            the fields of farm.types.Parity; or absent (the reason)
     outputs           non_finite
+    progress          name (evaluation), done (samples so far): any number of them, for who watches
+    evaluation        samples, seconds, file (of the outputs); or absent (the reason); only with a labelled set
     error             code, message, remedy, fault (user, recipe, device), traceback
     end
 
@@ -123,6 +125,9 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         absent["memory_baseline_bytes"] = absent["memory_peak_bytes"] = memory["absent"]
     if "absent" in parity:
         absent["parity"] = parity["absent"]
+    evaluation = by_kind.get("evaluation", {})
+    if "absent" in evaluation:
+        absent["evaluation"] = evaluation["absent"]
     return {
         "latency_samples_seconds": _samples(records, "samples"),
         "warmup_samples_seconds": _samples(records, "warmup"),
@@ -136,6 +141,7 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         "stopped_by": by_kind["stop"]["by"],
         "cpus_allowed": by_kind["cpus_allowed"]["cpus"],
         "runtime_versions": by_kind["runtime_versions"]["versions"],
+        "evaluation_seconds": evaluation.get("seconds"),
         "absent": absent,
     }
 

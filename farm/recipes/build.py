@@ -17,8 +17,9 @@ from farm.recipes import limits, scratch, specification, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
-from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM
-from farm.recipes.runtimes import BUILDERS
+from farm.recipes.program import CALIBRATION, EVALUATION, EXAMPLES, PARITY, PROGRAM
+from farm.recipes.runtimes import BUILDERS, reference
+from farm.recipes.specification import REFERENCE_RUNTIME
 from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
 from farm.store.artifacts import ArtifactStore
 from farm.types import Artifact, BuildReport, BuildRequest
@@ -90,6 +91,8 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
     store.fetch(model.parity_inputs, folder / PARITY)
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
+    if model.evaluation is not None and request.recipe.runtime == REFERENCE_RUNTIME:
+        store.fetch(model.evaluation.inputs, folder / EVALUATION)
     (folder / "tmp").mkdir()
     order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid())
     (folder / ORDER).write_text(order.model_dump_json())
@@ -185,7 +188,8 @@ def _read_outcome(path: Path) -> Outcome | None:
 def _made(request: BuildRequest, folder: Path) -> list[Path]:
     """The files that the builder has to leave; a link would lead the store to a file outside."""
     runtime = request.recipe.runtime
-    paths = [folder / OUTPUT / name for name in BUILDERS[runtime].FILES]
+    names = reference.files(request.model) if runtime == REFERENCE_RUNTIME else BUILDERS[runtime].FILES
+    paths = [folder / OUTPUT / name for name in names]
     for path in paths:
         if path.is_symlink() or not path.is_file():
             raise InternalError(

@@ -17,6 +17,7 @@ PROGRAM = "program"
 EXAMPLES = "example_inputs.npz"
 PARITY = "parity_inputs.npz"
 CALIBRATION = "calibration_inputs.npz"
+EVALUATION = "evaluation_inputs.npz"
 _EXPORT_AGAIN = "Run it where it was saved; then export again with this PyTorch version and submit that."
 
 
@@ -52,6 +53,10 @@ class Program:
         if self.calibration is not None:
             return self.calibration, f"Calibrated with {len(self.calibration)} calibration inputs."
         return [self.example], "No calibration inputs were given: calibrated with the example inputs alone."
+
+    def evaluation_samples(self) -> list[Sample]:
+        """Inputs of the labelled set: there for the reference build only, which answers them."""
+        return self._read(self.path.with_name(EVALUATION), "evaluation inputs")
 
     def tensors(self, sample: Sample | None = None) -> tuple[Any, ...]:
         """A sample (default: the example) as torch tensors."""

@@ -17,7 +17,7 @@ from farm.errors import ConflictError, NotFoundError
 from farm.store import tables
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
-from farm.types import Blob, ModelSpec, RunState
+from farm.types import Blob, Result, RunState
 
 JOBS_PER_STEP = 100
 EVENTS_PER_STEP = 1_000
@@ -98,7 +98,9 @@ def _delete_jobs(connection: sa.Connection, run_id: int) -> int:
     job_ids = list(connection.execute(first).scalars())
     records = sa.select(attempts.c.measurement).where(attempts.c.job_id.in_(job_ids))
     samples = sa.select(results.c.samples).where(results.c.job_id.in_(job_ids))
+    concluded = sa.select(results.c.result).where(results.c.job_id.in_(job_ids))
     blobs: list[Blob | None] = [*connection.execute(records).scalars(), *connection.execute(samples).scalars()]
+    blobs += [_outputs(result) for result in connection.execute(concluded).scalars()]
     _note_loose(connection, {blob.sha256 for blob in blobs if blob})
     for table in (results, attempts):
         connection.execute(sa.delete(table).where(table.c.job_id.in_(job_ids)))
@@ -126,18 +128,18 @@ def _used(connection: sa.Connection) -> set[str]:
         used |= {file.sha256 for file in artifact.files} if artifact else set()
     for column in (tables.attempts.c.measurement, tables.results.c.samples):
         used |= {blob.sha256 for blob in connection.execute(sa.select(column)).scalars() if blob}
+    for result in connection.execute(sa.select(tables.results.c.result)).scalars():
+        used |= {blob.sha256} if (blob := _outputs(result)) else set()
     return used
+
+
+def _outputs(result: Result) -> Blob | None:
+    return result.evaluation.outputs if result.evaluation else None
 
 
 def _used_by_models(connection: sa.Connection) -> set[str]:
     specs = connection.execute(sa.select(tables.models.c.spec)).scalars()
-    return {blob.sha256 for spec in specs for blob in _files(spec)}
-
-
-def _files(spec: ModelSpec) -> Iterator[Blob]:
-    for name in type(spec).model_fields:
-        if isinstance(value := getattr(spec, name), Blob):
-            yield value
+    return {blob.sha256 for spec in specs for blob in spec.blobs}
 
 
 def _give_space_back(store: Store) -> Iterator[None]:

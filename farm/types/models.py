@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from farm.types.base import Blob, Frozen, Name, Sha256, TensorSpec, digest_of
+from farm.types.evaluation import EvaluationSpec
 
 
 class ModelFormat(StrEnum):
@@ -31,11 +32,26 @@ class ModelSpec(Frozen):
     parity_inputs: Blob
     reference_outputs: Blob | None = None
     calibration_inputs: Blob | None = None
+    evaluation: EvaluationSpec | None = None
 
     @property
     def id(self) -> str:
         """Content address: two uploads of the same files under the same name are one model."""
         return digest_of(self)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the farm has to compute what PyTorch answers: the upload did not say all of it."""
+        unsaid = self.evaluation is not None and self.evaluation.reference_outputs is None
+        return self.reference_outputs is None or unsaid
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """All its files."""
+        labelled = self.evaluation
+        own = tuple(getattr(self, name) for name in type(self).model_fields)
+        of_evaluation = (labelled.inputs, labelled.labels, labelled.reference_outputs) if labelled else ()
+        return tuple(value for value in (*own, *of_evaluation) if isinstance(value, Blob))
 
 
 class Model(Frozen):

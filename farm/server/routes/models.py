@@ -43,10 +43,7 @@ def model(ref: str, farm: Farm, caller: Reader) -> Model:
 
 
 def _check_files(spec: ModelSpec, artifacts: ArtifactStore) -> None:
-    files = [spec.program, spec.example_inputs, spec.parity_inputs, spec.reference_outputs, spec.calibration_inputs]
-    for blob in files:
-        if blob is None:
-            continue
+    for blob in spec.blobs:
         if not artifacts.exists(blob.sha256):
             raise ModelError(
                 f"{blob.name} ({blob.sha256[:12]}) of model {spec.name} was not uploaded.",
