@@ -63,7 +63,7 @@ def _tango(first_only: int, second_only: int, count: int, difference: float) -> 
 def bootstrap(
     worse_by: Callable[[Indices], float], count: int, confidence: float, clock: Callable[[], float] = time.monotonic
 ) -> Estimate | None:
-    """``worse_by`` of all samples, with the percentile interval over resamples of them, drawn for both programs together.
+    """``worse_by`` of all samples, with the percentile interval over resamples of them, the same for both programs.
 
     B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3. The draws are the same every
     time. None where there are too few samples to draw from, or ``worse_by`` is too slow to be asked often enough.
