@@ -30,8 +30,8 @@ class EvaluationSet:
     (default: ``labels``). Labels of a classification are class numbers, or names of ``class_names``.
 
     ``task``: ``classification``, ``regression``, or what a package brings (``torchfarm.metrics``), whose labels are a
-    list of dicts of arrays, one for each sample. ``threshold``: above it, the one score of a binary classifier says yes.
-    ``options`` go to the metric of such a package.
+    list of dicts of arrays, one for each sample. ``threshold``: above it, the one score of a binary classifier means
+    yes. ``options`` go to the metric of such a package.
     """
 
     inputs: Any

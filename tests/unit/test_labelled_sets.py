@@ -53,7 +53,9 @@ def test_labels_may_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
 
 def test_several_inputs_and_names_for_labels() -> None:
     given_set = EvaluationSet(
-        {"ids": np.ones((5, 4), np.int32), "image": IMAGES}, ["cat", "dog", "cow", "dog", "cat"], class_names=["cat", "dog", "cow"]
+        {"ids": np.ones((5, 4), np.int32), "image": IMAGES},
+        ["cat", "dog", "cow", "dog", "cat"],
+        class_names=["cat", "dog", "cow"],
     )
     rows, labels = unpacked(given_set, [IMAGE, IDS])
     assert [array.dtype for array in rows[0]] == [np.float32, np.int64]
