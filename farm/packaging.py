@@ -23,6 +23,7 @@ from farm.errors import ModelError
 from farm.evaluation import EvaluationSet, unpacked
 from farm.recipes import samples
 from farm.recipes.boundary import Boundary
+from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
 from farm.types import Blob, EvaluationSpec, ModelFormat, ModelSpec, TensorSpec
 
@@ -86,7 +87,8 @@ def package(
     evaluation: EvaluationSet | None = None,
     input_names: Sequence[str] | None = None,
 ) -> Package:
-    """Package an ``nn.Module``, or the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file.
+    """Package an ``nn.Module``, the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file, or of the
+    folder with Caffe2's ``init_net.pb`` and ``predict_net.pb`` (or both their paths, in this order).
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
     artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
@@ -97,7 +99,8 @@ def package(
     """
     if example_inputs is None:
         raise ModelError("No example inputs were given.", remedy="Give example_inputs=(x, ...), one tensor per input.")
-    live = not isinstance(model, (str, Path))
+    nets = pair.find(model if isinstance(model, (tuple, list)) else Path(model)) if _is_path(model) else None
+    live = not _is_path(model)
     example = _samples([example_inputs] if not isinstance(example_inputs, (str, Path)) else example_inputs, "example")[
         :1
     ]
@@ -117,10 +120,13 @@ def package(
             outputs = _export(model, example[0], [*parity, *labelled], program)
             reference = made.add_samples("reference_outputs.npz", outputs[: len(parity)])
             answers = made.add_samples("evaluation_outputs.npz", outputs[len(parity) :]) if labelled else None
+        elif nets is not None:
+            program, model_format = made.folder / "program.caffe2", ModelFormat.CAFFE2
+            pair.pack(*nets, program)
         else:
             program, model_format = Path(model), _format(Path(model))
         made.spec = ModelSpec(
-            name=_name(name, type(model).__name__ if live else Path(model).stem),
+            name=_name(name, type(model).__name__ if live else _stem(model)),
             format=model_format,
             program=made.add(program),
             inputs=inputs,
@@ -167,6 +173,19 @@ def _evaluation_spec(
         raise ModelError(f"The evaluation set's {where}: {first['msg']}.", remedy="Correct it.") from error
 
 
+def _is_path(model: Any) -> bool:
+    """Also of two paths: the nets of a Caffe2 model."""
+    if isinstance(model, (tuple, list)):
+        return len(model) == 2 and all(isinstance(part, (str, Path)) for part in model)
+    return isinstance(model, (str, Path))
+
+
+def _stem(model: Any) -> str:
+    if isinstance(model, (tuple, list)):
+        return Path(model[1]).resolve().parent.name
+    return Path(model).resolve().name if Path(model).is_dir() else Path(model).stem
+
+
 def _samples(value: Any, what: str) -> list[Sample]:
     """Samples as tuples of arrays. Raises ModelError for anything but tensors and arrays."""
     if isinstance(value, (str, Path)):
@@ -208,7 +227,7 @@ def _format(path: Path) -> ModelFormat:
     if path.suffix not in FORMATS:
         raise ModelError(
             f"{path.name} is in no format that the farm takes.",
-            remedy=f"Give an nn.Module, or a file of type {', '.join(FORMATS)}.",
+            remedy=f"Give an nn.Module, a file of type {', '.join(FORMATS)}, or the folder of a Caffe2 model.",
         )
     found = FORMATS[path.suffix]
     if found == ModelFormat.TORCHSCRIPT and not _holds_code(path):

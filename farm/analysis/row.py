@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from farm.analysis import insight
 from farm.types import Estimate, Evaluation, JobOutcome, JobState, Reason, Run, VerdictLevel
 
 BASELINE = "pytorch"
@@ -18,6 +19,22 @@ PARITY = (
     "snr_db",
     "top1_agreement",
     "top5_agreement",
+)
+
+# The keys of ``Row.to_dict`` that hold a figure of the variant: what a search can be for.
+FIGURES = (
+    *(f"latency_{quantile}_seconds" for quantile in ("p50", "p90", "p95", "p99")),
+    "latency_mean_seconds",
+    "import_seconds",
+    "load_seconds",
+    "first_inference_seconds",
+    "memory_peak_bytes",
+    "memory_over_baseline_bytes",
+    "artifact_bytes",
+    "speedup",
+    "parity_cosine",
+    "parity_max_abs_error",
+    "parity_top1_agreement",
 )
 
 
@@ -146,6 +163,7 @@ class Row:
         record |= self._scores()
         return record | {
             "artifact_bytes": self.artifact_bytes,
+            **insight.columns(self.outcome),
             "measured_at": result.measured_at.isoformat() if result else None,
             "absent": self.absent,
         }

@@ -11,7 +11,7 @@ from farm.errors import ModelError, RecipeError, RecipeSpecError
 from farm.recipes import archive, samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Sample
-from farm.types import ModelFormat, ModelSpec, TensorSpec
+from farm.types import Fusion, ModelFormat, ModelSpec, TensorSpec
 
 PROGRAM = "program"
 EXAMPLES = "example_inputs.npz"
@@ -21,6 +21,11 @@ EVALUATION = "evaluation_inputs.npz"
 _EXPORT_AGAIN = "Run it where it was saved; then export again with this PyTorch version and submit that."
 
 
+def part_folder(folder: Path, position: int) -> Path:
+    """Where the upload of a part of a fused model lies."""
+    return folder / f"part-{position}"
+
+
 class Program:
     """``folder`` holds the upload under the names above. Everything is checked on the way in: ModelError."""
 
@@ -28,6 +33,7 @@ class Program:
         self.spec = spec
         self.path = folder / PROGRAM
         self._transformed: Any = None
+        self._loaded: Any = None
         self.example = self._read(folder / EXAMPLES, "example inputs")[0]
         self.parity = self._read(folder / PARITY, "parity inputs")
         self.calibration: list[Sample] | None = None
@@ -48,6 +54,13 @@ class Program:
         other._transformed = exported
         return other
 
+    def translated(self, onnx: Path) -> Program:
+        """The same model, uploaded in a format that only a translation to ONNX takes further."""
+        other = copy.copy(self)
+        other.spec = self.spec.model_copy(update={"format": ModelFormat.ONNX})
+        other.path = onnx
+        return other
+
     def calibration_samples(self) -> tuple[list[Sample], str]:
         """What to calibrate with, and a note that says so."""
         if self.calibration is not None:
@@ -65,11 +78,18 @@ class Program:
         return tuple(torch.from_numpy(array.copy()) for array in (self.example if sample is None else sample))
 
     def exported(self) -> Any:
-        """The ``torch.export.ExportedProgram``; TorchScript is lifted into one."""
-        from torch.export.pt2_archive._package import load_pt2
-
+        """The ``torch.export.ExportedProgram``, the same at every call; TorchScript is lifted into one."""
         if self._transformed is not None:
             return self._transformed
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def _load(self) -> Any:
+        from torch.export.pt2_archive._package import load_pt2
+
+        if self.spec.fusion is not None:
+            return self._fused(self.spec.fusion)
         if self.spec.format == ModelFormat.TORCHSCRIPT:
             return self._lifted()
         if self.spec.format != ModelFormat.PT2:
@@ -81,6 +101,13 @@ class Program:
             program = load_pt2(str(clean)).exported_programs["model"]
         self._check_signature(_graph_inputs(program))
         return program
+
+    def _fused(self, fusion: Fusion) -> Any:
+        from farm.recipes.transforms import combine
+
+        folder = self.path.parent
+        parts = [Program(part, part_folder(folder, position)) for position, part in enumerate(fusion.parts)]
+        return combine.exported([(part.spec.name, part.exported()) for part in parts], fusion.how, self.tensors())
 
     def _lifted(self) -> Any:
         from torch._export.converter import TS2EPConverter

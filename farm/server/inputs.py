@@ -51,7 +51,7 @@ def check_inputs(spec: ModelSpec, artifacts: ArtifactStore) -> None:
     for blob in given:
         if blob is not None:
             with artifacts.open(blob.sha256) as file:
-                found = _check_samples(blob, _arrays(blob, file), spec.inputs)
+                found = _check_samples(blob, arrays_of(blob, file), spec.inputs)
             if labelled and blob is labelled.inputs and found != labelled.samples:
                 raise _unfit(blob, f"it holds {found} samples, the model says {labelled.samples}")
 
@@ -71,8 +71,8 @@ def _check_samples(blob: Blob, arrays: dict[tuple[int, int], _Array], inputs: tu
     return samples
 
 
-def _arrays(blob: Blob, file: BinaryIO) -> dict[tuple[int, int], _Array]:
-    """By sample and input index."""
+def arrays_of(blob: Blob, file: BinaryIO) -> dict[tuple[int, int], _Array]:
+    """Shape and type of each, by sample and index. Raises ModelError for what is no sound .npz file."""
     from numpy.lib import format as npy
 
     headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

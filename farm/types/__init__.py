@@ -21,10 +21,12 @@ from farm.types.devices import (
 )
 from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
-from farm.types.models import Model, ModelFormat, ModelSpec
+from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
+from farm.types.models import Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
+    BuildLogPart,
     BuildReport,
     BuildRequest,
     BuildState,
@@ -69,6 +71,7 @@ __all__ = [
     "Batch",
     "Blob",
     "Build",
+    "BuildLogPart",
     "BuildReport",
     "BuildRequest",
     "BuildState",
@@ -95,6 +98,9 @@ __all__ = [
     "FileName",
     "Frozen",
     "Fuse",
+    "Fusion",
+    "FusionKind",
+    "FusionRequest",
     "HeadStarted",
     "Hook",
     "Job",
@@ -103,11 +109,15 @@ __all__ = [
     "JobWait",
     "Lease",
     "LineageStep",
+    "LoadCost",
     "Measurement",
+    "MemoryCourse",
+    "MemorySeries",
     "Model",
     "ModelFormat",
     "ModelSpec",
     "Name",
+    "OperatorTime",
     "OrderKind",
     "Palettize",
     "Parity",
@@ -115,6 +125,7 @@ __all__ = [
     "Plugin",
     "Priority",
     "Problem",
+    "Profile",
     "Protocol",
     "Prune",
     "Quantize",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
 
 from farm.types.base import Blob, Frozen, Name, Sha256, TensorSpec, digest_of
 from farm.types.evaluation import EvaluationSpec
@@ -13,6 +16,10 @@ class ModelFormat(StrEnum):
     PT2 = "pt2"
     TORCHSCRIPT = "torchscript"
     ONNX = "onnx"
+    CAFFE2 = "caffe2"  # init_net.pb and predict_net.pb in one ZIP
+
+
+FusionKind = Literal["sequence", "parallel", "parallel-shared"]
 
 
 class ModelSpec(Frozen):
@@ -33,6 +40,7 @@ class ModelSpec(Frozen):
     reference_outputs: Blob | None = None
     calibration_inputs: Blob | None = None
     evaluation: EvaluationSpec | None = None
+    fusion: Fusion | None = None
 
     @property
     def id(self) -> str:
@@ -51,7 +59,24 @@ class ModelSpec(Frozen):
         labelled = self.evaluation
         own = tuple(getattr(self, name) for name in type(self).model_fields)
         of_evaluation = (labelled.inputs, labelled.labels, labelled.reference_outputs) if labelled else ()
-        return tuple(value for value in (*own, *of_evaluation) if isinstance(value, Blob))
+        of_parts = tuple(blob for part in (self.fusion.parts if self.fusion else ()) for blob in part.blobs)
+        return (*(value for value in (*own, *of_evaluation) if isinstance(value, Blob)), *of_parts)
+
+
+class Fusion(Frozen):
+    """Models that are one: ``how`` as in ``farm.recipes.transforms.combine.fused``. Of the model that they are,
+    ``format`` is pt2 and ``program`` that of the first part; builds join them."""
+
+    how: FusionKind
+    parts: tuple[ModelSpec, ...] = Field(min_length=2, max_length=16)
+
+
+class FusionRequest(Frozen):
+    """Fuse these uploaded models, named by id, prefix of an id, or name."""
+
+    models: tuple[str, ...] = Field(min_length=2, max_length=16)
+    how: FusionKind = "sequence"
+    name: Name | None = None
 
 
 class Model(Frozen):

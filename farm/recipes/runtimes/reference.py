@@ -43,7 +43,7 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
         asked[EVALUATION_FILE] = program.evaluation_samples()
     if program.spec.format == ModelFormat.ONNX:
         answer = _onnx(program)
-        notes: tuple[str, ...] = ("The reference is the uploaded ONNX model in ONNX Runtime.",)
+        notes: tuple[str, ...] = ("The reference is the ONNX model in ONNX Runtime.",)
     else:
         answer, notes = _torch(program), ()
     for name, inputs in asked.items():

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query
 
 from farm.errors import ModelError, NotFoundError, TooLargeError
 from farm.server.auth import Reader, Writer
+from farm.server.fusion import check_fusion, fuse
 from farm.server.inputs import check_inputs
 from farm.server.problems import documented
-from farm.server.resources import Farm, now
+from farm.server.resources import Farm, Resources, now
 from farm.server.route import Route
 from farm.store.artifacts import ArtifactStore
-from farm.types import Model, ModelSpec
+from farm.types import FusionRequest, Model, ModelSpec
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=Route)
 
@@ -21,11 +22,16 @@ router = APIRouter(prefix="/models", tags=["models"], route_class=Route)
 @router.post("", responses=documented(ModelError, TooLargeError))
 def add(spec: ModelSpec, farm: Farm, caller: Writer) -> Model:
     """Register a model whose files were uploaded before. Idempotent."""
-    _check_files(spec, farm.artifacts)
-    check_inputs(spec, farm.artifacts)
-    with farm.store.transaction() as transaction:
-        _check_files(spec, farm.artifacts)  # again: files that nothing refers to are removed in a transaction, too
-        return transaction.add_model(spec, caller.name, now())
+    return _added(spec, farm, caller.name)
+
+
+@router.post("/fused", responses=documented(ModelError, NotFoundError, TooLargeError))
+def add_fused(request: FusionRequest, farm: Farm, caller: Writer) -> Model:
+    """Register the model that uploaded ones are together, one after the other or side by side. Idempotent."""
+    with farm.store.reading() as reading:
+        parts = [reading.model(ref).spec for ref in request.models]
+    limit = farm.settings.max_upload_bytes
+    return _added(fuse(parts, request.how, request.name, farm.artifacts, limit), farm, caller.name)
 
 
 @router.get("", responses=documented())
@@ -40,6 +46,21 @@ def model(ref: str, farm: Farm, caller: Reader) -> Model:
     """By id, by unique prefix of an id, or by name (the newest of that name)."""
     with farm.store.reading() as reading:
         return reading.model(ref)
+
+
+def _added(spec: ModelSpec, farm: Resources, caller: str) -> Model:
+    _check_files(spec, farm.artifacts)
+    _check(spec, farm.artifacts)
+    with farm.store.transaction() as transaction:
+        _check_files(spec, farm.artifacts)  # again: files that nothing refers to are removed in a transaction, too
+        return transaction.add_model(spec, caller, now())
+
+
+def _check(spec: ModelSpec, artifacts: ArtifactStore) -> None:
+    check_inputs(spec, artifacts)
+    check_fusion(spec, artifacts)
+    for part in spec.fusion.parts if spec.fusion else ():
+        _check(part, artifacts)
 
 
 def _check_files(spec: ModelSpec, artifacts: ArtifactStore) -> None:
