@@ -284,6 +284,8 @@ class Coordinator:
             scenario=job.scenario,
             protocol=job.run.protocol,
             ttl_seconds=self.leases.ttl_seconds,
+            evaluation_inputs=job.model.evaluation.inputs if job.model.evaluation else None,
+            evaluation_max_bytes=self.settings.max_evaluation_bytes,
         )
 
 

@@ -21,8 +21,9 @@ from farm.recipes.buildlog import BuildLog
 from farm.recipes.checkpoint import Checkpoint
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
-from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM, TRAINING, part_folder
-from farm.recipes.runtimes import BUILDERS
+from farm.recipes.program import CALIBRATION, EVALUATION, EXAMPLES, PARITY, PROGRAM, TRAINING, part_folder
+from farm.recipes.runtimes import BUILDERS, reference
+from farm.recipes.specification import REFERENCE_RUNTIME
 from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
 from farm.store.artifacts import ArtifactStore
 from farm.types import Artifact, BuildReport, BuildRequest, ModelSpec
@@ -109,6 +110,8 @@ def _check_tools(request: BuildRequest) -> None:
 def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapping[str, str]) -> None:
     model = request.model
     _stage_model(model, store, folder)
+    if model.evaluation is not None and request.recipe.runtime == REFERENCE_RUNTIME:
+        store.fetch(model.evaluation.inputs, folder / EVALUATION)
     (folder / "tmp").mkdir()
     order = Order(
         model=model,
@@ -244,7 +247,8 @@ def _read_outcome(path: Path) -> Outcome | None:
 def _made(request: BuildRequest, folder: Path) -> list[Path]:
     """The files that the builder has to leave; a link would lead the store to a file outside."""
     runtime = request.recipe.runtime
-    paths = [folder / OUTPUT / name for name in BUILDERS[runtime].FILES]
+    names = reference.files(request.model) if runtime == REFERENCE_RUNTIME else BUILDERS[runtime].FILES
+    paths = [folder / OUTPUT / name for name in names]
     for path in paths:
         if path.is_symlink() or not path.is_file():
             raise InternalError(

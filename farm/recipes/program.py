@@ -19,6 +19,7 @@ PARITY = "parity_inputs.npz"
 CALIBRATION = "calibration_inputs.npz"
 TRAINING = "training_inputs.npz"
 CHECKPOINT = "checkpoint.safetensors"  # of a transform that trains: what it goes on from, replaced as it does
+EVALUATION = "evaluation_inputs.npz"
 _EXPORT_AGAIN = "Run it where it was saved; then export again with this PyTorch version and submit that."
 
 
@@ -83,6 +84,10 @@ class Program:
                 remedy="Submit it with training_inputs (no labels are needed).",
             )
         return found, f"Trained on {len(self.training)} training and {len(calibration)} calibration inputs."
+
+    def evaluation_samples(self) -> list[Sample]:
+        """Inputs of the labelled set: there for the reference build only, which answers them."""
+        return self._read(self.path.with_name(EVALUATION), "evaluation inputs")
 
     def tensors(self, sample: Sample | None = None) -> tuple[Any, ...]:
         """A sample (default: the example) as torch tensors."""
