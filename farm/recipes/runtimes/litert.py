@@ -21,7 +21,7 @@ NATIVE: tuple[str, ...] = (
     *("fp16", "int8-static", "int8-dynamic", "int8-weight-only"),
     *("int4-dynamic", "int4-weight-only"),
 )
-TOOLS_FOR: dict[str, tuple[str, ...]] = {label: ("ai-edge-quantizer",) for label in NATIVE}
+TOOLS_FOR: dict[str, tuple[str, ...]] = dict.fromkeys(NATIVE, ("ai-edge-quantizer",))
 REFUSES: dict[str, str] = {
     "bf16": "neither its CPU kernels nor its quantizer know bfloat16",
     "int4-static": "its quantizer has no static int4 for most operators",
@@ -92,7 +92,7 @@ def _delegation(path: Path) -> Delegation:
         for operator in operators
         if operator["op_name"] != "DELEGATE" and operator["index"] not in taken
     )
-    return Delegation(operators={"XNNPACK": len(taken), "LiteRT": left.total()}, left_over=dict(left))
+    return Delegation(operators={"XNNPACK": len(taken)}, left_over=dict(left))
 
 
 def _taken(operators: list[dict[str, Any]]) -> set[int]:

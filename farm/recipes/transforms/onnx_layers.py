@@ -10,12 +10,9 @@ from typing import Any
 from farm.errors import RecipeError
 
 # Operators with weights, and the position of these among their inputs.
-_WEIGHTS = {
-    **{"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "LSTM": 1, "GRU": 1, "RNN": 1},
-    "Gather": 0,
-    # What quantizers put in their place (operators of ONNX and of ONNX Runtime).
-    **{"ConvInteger": 1, "MatMulInteger": 1, "DynamicQuantizeLSTM": 1, "MatMulNBits": 1, "GatherBlockQuantized": 0},
-}
+_WEIGHTS = dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"), 1) | {"Gather": 0}
+# What quantizers put in their place (operators of ONNX and of ONNX Runtime).
+_WEIGHTS |= dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeLSTM", "MatMulNBits"), 1)
 
 
 @dataclass(frozen=True)
