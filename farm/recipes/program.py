@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +165,13 @@ class Program:
         self._check_signature([(node.name, node.shape, _ONNX_TYPES.get(node.type)) for node in session.get_inputs()])
         return self.path
 
-    def session(self, path: Path) -> Any:
+    def session(self, path: Path, config: Mapping[str, str] | None = None) -> Any:
         """An ``onnxruntime.InferenceSession`` on the CPU, with the model's custom operators."""
         import onnxruntime
 
         options = operators.session_options(self.spec, self.path.parent)
+        for key, value in (config or {}).items():
+            options.add_session_config_entry(key, value)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def _check_signature(self, found: Sequence[tuple[str, Sequence[Any], str | None]]) -> None:
