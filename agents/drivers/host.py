@@ -208,7 +208,7 @@ def _too_long(lease: Lease, folder: Path) -> FarmError:
         took = f"took {seconds:.0f} s" if "first_inference" in phases else "had not ended"
         return RecipeError(
             f"The harness was killed after {limit_seconds:g} s; the first inference {took}.",
-            remedy="Choose a faster recipe or a smaller model for this device, or raise the protocol's timeout_seconds.",
+            remedy="Choose a faster recipe or a smaller model here, or raise the protocol's timeout_seconds.",
         )
     return DeviceError(
         f"The harness was killed after {limit_seconds:g} s.{_reached(folder)}",

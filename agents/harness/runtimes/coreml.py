@@ -9,7 +9,7 @@ chooses its threads itself: a measurement says what its scenario asked for, and 
 
 from __future__ import annotations
 
-import sys
+import platform
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ class Runtime:
     extra = "coreml"
 
     def __init__(self, threads: int) -> None:
-        if sys.platform != "darwin":
+        if platform.system() != "Darwin":
             raise needs_apple("Core ML")
         import coremltools
 

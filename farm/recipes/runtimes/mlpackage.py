@@ -47,17 +47,16 @@ class Content:
 
 def inspect(spec: Any) -> Content:
     """``spec``: the package's ``Model`` message."""
-    main = spec.mlProgram.functions["main"]
-    blocks = main.block_specializations.values()
-    forms = Counter(form for block in blocks for form in _forms(block))
-    features = ((spec.description.input, []), (spec.description.output, []))
-    for found, tensors in features:
-        for feature in found:
-            array = feature.type.multiArrayType
-            dtype = _DTYPES.get(array.dataType, str(array.dataType))
-            flexible = array.WhichOneof("ShapeFlexibility") is not None
-            tensors.append((feature.name, () if flexible else tuple(array.shape), dtype))
-    return Content(tuple(features[0][1]), tuple(features[1][1]), forms)
+    blocks = spec.mlProgram.functions["main"].block_specializations.values()
+    weights = Counter(form for block in blocks for form in _forms(block))
+    inputs, outputs = ([_tensor(each) for each in found] for found in (spec.description.input, spec.description.output))
+    return Content(tuple(inputs), tuple(outputs), weights)
+
+
+def _tensor(feature: Any) -> Tensor:
+    array = feature.type.multiArrayType
+    flexible = array.WhichOneof("ShapeFlexibility") is not None
+    return feature.name, () if flexible else tuple(array.shape), _DTYPES.get(array.dataType, str(array.dataType))
 
 
 def _forms(block: Any) -> Iterator[str]:
