@@ -205,7 +205,7 @@ def _too_long(lease: Lease, folder: Path) -> FarmError:
     limit_seconds = lease.protocol.timeout_seconds
     phases = {record["name"]: record["seconds"] for record in _records(folder) if record["kind"] == "phase"}
     if "load" in phases and (seconds := phases.get("first_inference", limit_seconds)) > lease.protocol.max_seconds:
-        took = f"took {seconds:.0f} s" if "first_inference" in phases else "had not ended"
+        took = f"took {seconds:.2g} s" if "first_inference" in phases else "had not ended"
         return RecipeError(
             f"The harness was killed after {limit_seconds:g} s; the first inference {took}.",
             remedy="Choose a faster recipe or a smaller model here, or raise the protocol's timeout_seconds.",
