@@ -38,19 +38,12 @@ REFUSES = {
 OPTIONS: dict[str, Values] = {"compute_units": ("all", "cpu", "gpu", "ane")}
 
 
-def _preset(suffix: str, *transforms: Transform) -> Recipe:
-    return Recipe("coreml", name=f"coreml{suffix}", transforms=transforms)
-
-
 PRESETS = (
-    (_preset(""), "Core ML, fp32."),
-    (_preset("-fp16", Cast()), "Core ML, fp16: what the Neural Engine computes in."),
-    (
-        _preset("-int8-weight-only", Cast(), Quantize(mode="weight-only")),
-        "Core ML, weights in int8, computed with in fp16.",
-    ),
-    (_preset("-palettized4", Cast(), Palettize(bits=4)), "Core ML, 16 values per weight tensor, fp16."),
-    (_preset("-palettized6", Cast(), Palettize(bits=6)), "Core ML, 64 values per weight tensor, fp16."),
+    (Recipe("coreml", name="coreml"), "Core ML, fp32."),
+    (Recipe("coreml", transforms=(Cast(),)), "Core ML, fp16: what the Neural Engine computes in."),
+    (Recipe("coreml", transforms=(Quantize(mode="weight-only"),)), "Core ML, weights in int8, computed with in fp32."),
+    (Recipe("coreml", transforms=(Palettize(bits=4),)), "Core ML, 16 values per weight tensor."),
+    (Recipe("coreml", transforms=(Palettize(bits=6),)), "Core ML, 64 values per weight tensor."),
 )
 
 _REMEDY = "Look at the end of the build's log; the operator it names may not be supported by Core ML."

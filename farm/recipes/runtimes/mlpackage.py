@@ -62,14 +62,14 @@ def _tensor(feature: Any) -> Tensor:
 def _forms(block: Any) -> Iterator[str]:
     """Of each weight that lies in the package's weight file."""
     for operation in block.operations:
-        values = {name: value for name, value in operation.attributes.items() if value.HasField("blobFileValue")}
+        values = operation.attributes
         if operation.type == "constexpr_lut_to_dense":
             yield f"{math.log2(_elements(values['lut'])):g}-bit table"
         elif operation.type == "constexpr_affine_dequantize":
             yield "int8 with a scale per channel"
         elif operation.type == "constexpr_sparse_to_dense":
             yield "sparse"
-        elif operation.type == "const" and "val" in values:
+        elif operation.type == "const" and values["val"].HasField("blobFileValue"):
             yield {10: "float16", 11: "float32"}.get(values["val"].type.tensorType.dataType, "integers")
         for inner in operation.blocks:
             yield from _forms(inner)

@@ -190,9 +190,7 @@ def test_a_backend_that_executorch_does_not_have_here(
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
-def test_openvino_in_executorch_is_not_let_loose_on_more_cpus_than_threads(
-    classifier: Model, measure: Measure
-) -> None:
+def test_openvino_in_executorch_is_not_let_loose_on_more_cpus_than_threads(classifier: Model, measure: Measure) -> None:
     cpus = sorted(os.sched_getaffinity(0))[-2:]
     error = measure(classifier, "executorch", options={"backend": "openvino"}, cpus=cpus).error
     assert error.code == "threads-not-pinned"
