@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from farm.errors import InfrastructureError
-from farm.recipes import specification
+from farm.recipes import caffe2, specification
 from farm.recipes.runtimes import BUILDERS
-from farm.types import Recipe, Sha256, digest_of
+from farm.types import ModelFormat, Recipe, Sha256, digest_of
 
 
 def tool_versions(recipe: Recipe) -> dict[str, str]:
@@ -32,13 +32,11 @@ def _remedy(recipe: Recipe, missing: list[str]) -> str:
     return f"On the head and wherever builds run: {'; '.join(remedies)}."
 
 
-def build_key(model_id: Sha256, recipe: Recipe, versions: Mapping[str, str]) -> Sha256:
+def build_key(
+    model_id: Sha256, recipe: Recipe, versions: Mapping[str, str], model_format: ModelFormat = ModelFormat.PT2
+) -> Sha256:
     """Hash of the model, the recipe (but not its name and limits), the tools and the versions of our own code."""
-    return digest_of(
-        {
-            "model": model_id,
-            "recipe": recipe.digest,
-            "tools": dict(versions),
-            "ours": specification.versions(recipe),
-        }
-    )
+    ours = specification.versions(recipe)
+    if model_format == ModelFormat.CAFFE2:
+        ours |= {caffe2.LABEL: caffe2.VERSION}
+    return digest_of({"model": model_id, "recipe": recipe.digest, "tools": dict(versions), "ours": ours})

@@ -105,7 +105,8 @@ def check_accepts(recipe: Recipe, model_format: ModelFormat) -> None:
     """Raises RecipeSpecError where a program of this format cannot be built by the recipe."""
     if model_format in accepts(recipe):
         return
-    able = [name for name, builder in BUILDERS.items() if model_format in builder.ACCEPTS and name != REFERENCE_RUNTIME]
+    uploaded = ModelFormat.ONNX if model_format == ModelFormat.CAFFE2 else model_format
+    able = [name for name, builder in BUILDERS.items() if uploaded in builder.ACCEPTS and name != REFERENCE_RUNTIME]
     raise RecipeSpecError(
         f"Recipe {recipe.name!r} cannot be built from a model in {model_format.value} format.",
         remedy=f"From {model_format.value} there are recipes for {', '.join(able)}, without transforms of the "
@@ -114,8 +115,10 @@ def check_accepts(recipe: Recipe, model_format: ModelFormat) -> None:
 
 
 def accepts(recipe: Recipe) -> tuple[ModelFormat, ...]:
-    """Formats that it can be built from: transforms of the program need one of PyTorch."""
-    taken = BUILDERS[recipe.runtime].ACCEPTS
+    """Formats that it can be built from: transforms of the program need one of PyTorch. Caffe2 becomes ONNX first."""
+    taken = tuple(BUILDERS[recipe.runtime].ACCEPTS)
+    if ModelFormat.ONNX in taken:
+        taken = (*taken, ModelFormat.CAFFE2)
     if divided(recipe)[0]:
         return tuple(format for format in taken if format in (ModelFormat.PT2, ModelFormat.TORCHSCRIPT))
     return taken
@@ -124,6 +127,15 @@ def accepts(recipe: Recipe) -> tuple[ModelFormat, ...]:
 def needs_gpu(runtime: str) -> bool:
     """Whether its artifacts are built on machines with an NVIDIA GPU alone."""
     return bool(getattr(BUILDERS.get(runtime), "NEEDS_GPU", False))
+
+
+def may_use_gpu(recipe: Recipe) -> bool:
+    """Whether its build gets a GPU where there is one: what needs it, and what trains."""
+    return needs_gpu(recipe.runtime) or trains(recipe)
+
+
+def trains(recipe: Recipe) -> bool:
+    return any(transform.kind == "distill" for transform in recipe.transforms)
 
 
 def installed(wanted: Iterable[str]) -> dict[str, str]:

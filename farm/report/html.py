@@ -22,7 +22,7 @@ from farm.analysis import figures
 from farm.analysis.advice import caveats, headline, unreadable
 from farm.analysis.row import Row
 from farm.analysis.verdict import RULES
-from farm.report import plots
+from farm.report import plots, scores
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
@@ -109,6 +109,18 @@ def _plots(rows: Sequence[Row], samples: Mapping[int, plots.Samples]) -> list[di
             False,
         ),
         (
+            "ROC curve",
+            "On the labelled set; of more than two classes the mean of each class against all others.",
+            scores.roc(rows),
+            False,
+        ),
+        (
+            "Drop",
+            "On the labelled set, against PyTorch on the same samples, with the interval; right of the line is worse.",
+            scores.drops(rows),
+            False,
+        ),
+        (
             "In the order measured",
             "Each sample over its variant's median; the line is the running median. A slope or a step is drift; "
             "samples beyond a panel stand at its edge.",
@@ -151,6 +163,9 @@ def _environment() -> jinja2.Environment:
         "cosine": figures.cosine,
         "number": figures.number,
         "plain": figures.plain,
+        "score": figures.score,
+        "change": figures.change,
+        "change_interval": figures.change_interval,
     }
     environment.globals["MISSING"] = figures.MISSING
     return environment

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 from agents.harness.failure import Failure
+from agents.harness.job import Operators
 from agents.harness.profile import Profiled
 from agents.harness.tensors import Array, Input
 
@@ -70,6 +71,13 @@ class Runtime(Protocol):
         """The ``load`` phase. ``files`` has those of the artifact under their names; where they lie, they are named by
         their content. ``options`` are the recipe's; those that matter only to its build are passed over.
         Raises what the runtime raises; the harness turns it into Failure ``load-failed``."""
+
+
+class ExtendableRuntime(Runtime, Protocol):
+    """A runtime that takes a user's own operators. One without ``extend`` takes none."""
+
+    def extend(self, operators: Operators) -> None:
+        """Before ``load``, in no phase. What it raises is said to be the operators' fault."""
 
 
 def find(name: str) -> type[Runtime]:

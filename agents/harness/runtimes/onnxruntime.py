@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents.harness.job import Operators
 from agents.harness.profile import Profiled, summed, timed
 from agents.harness.runtimes import Files, Options, check_threads
 from agents.harness.tensors import Array, Input
@@ -30,12 +31,20 @@ class Runtime:
         import onnxruntime
 
         self._onnxruntime, self._threads = onnxruntime, threads
+        self._operators: Path | None = None
+
+    def extend(self, operators: Operators) -> None:
+        """Registered with every session; once here, so that what does not load is told from what does not fit."""
+        self._onnxruntime.SessionOptions().register_custom_ops_library(str(operators.file))
+        self._operators = operators.file
 
     def load(self, files: Files, options: Options) -> _Program:
         def open_session(profile_prefix: str | None = None) -> Any:
             settings = self._onnxruntime.SessionOptions()
             settings.intra_op_num_threads = self._threads
             settings.inter_op_num_threads = 1
+            if self._operators is not None:
+                settings.register_custom_ops_library(str(self._operators))
             if profile_prefix is not None:
                 settings.enable_profiling, settings.profile_file_prefix = True, profile_prefix
             path, providers = files[self.files[0]], ["CPUExecutionProvider"]

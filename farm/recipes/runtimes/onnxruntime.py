@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from farm.errors import RecipeError
+from farm.recipes import operators
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
 from farm.recipes.runtimes.built import Built, Values
@@ -32,6 +33,11 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
         export(program, path)
         return Built()
 
+    if program.spec.operators_for("onnxruntime"):
+        raise RecipeError(
+            "ONNX Runtime's quantization tools run the model by themselves, and take no custom operators for that.",
+            remedy="Measure it without int8, or quantize it before the upload.",
+        )
     from farm.recipes.transforms import qdq
 
     floating = folder / "float.onnx"
@@ -50,4 +56,11 @@ def export(program: Program, path: Path) -> None:
     exported = program.exported()
     remedy = "Look at the end of the build's log; the operator it names may have no ONNX translation."
     with Boundary(RecipeError, "torch.onnx.export failed", remedy):
-        torch.onnx.export(exported, program.tensors(), str(path), dynamo=True, external_data=False)
+        torch.onnx.export(
+            exported,
+            program.tensors(),
+            str(path),
+            dynamo=True,
+            external_data=False,
+            custom_translation_table=operators.onnx_translations(program.operators),
+        )

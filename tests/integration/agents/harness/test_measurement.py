@@ -64,7 +64,8 @@ def test_two_threads_run_on_two_cpus(classifier: Model, measure: Measure, runtim
     assert facts["parity"]["cosine"] > 0.99999
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+# ncnn has no comparisons, and pnnx says so only when what it made is loaded.
+@pytest.mark.parametrize("runtime", [runtime for runtime in RUNTIMES if runtime != "ncnn"])
 def test_many_inputs_and_nested_outputs_keep_their_order(tagger: Model, measure: Measure, runtime: str) -> None:
     outcome = measure(tagger, runtime)
     assert outcome.exit_code == 0, outcome.log
