@@ -85,14 +85,14 @@ def _check_tools(request: BuildRequest) -> None:
 
 def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
     model = request.model
-    _stage_model(model, store, folder)
+    stage_model(model, store, folder)
     (folder / "tmp").mkdir()
     gpu = specification.needs_gpu(request.recipe.runtime)
     order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid(), gpu=gpu)
     (folder / ORDER).write_text(order.model_dump_json())
 
 
-def _stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
+def stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
     store.fetch(model.program, folder / PROGRAM)
     store.fetch(model.example_inputs, folder / EXAMPLES)
     store.fetch(model.parity_inputs, folder / PARITY)
@@ -101,7 +101,7 @@ def _stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
     for position, part in enumerate(model.fusion.parts if model.fusion else ()):
         inside = part_folder(folder, position)
         inside.mkdir()
-        _stage_model(part, store, inside)
+        stage_model(part, store, inside)
 
 
 def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:
