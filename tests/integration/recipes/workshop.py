@@ -9,7 +9,8 @@ import torch
 
 from farm.packaging import Package
 from farm.recipes import keys, presets
-from farm.recipes.build import run_build
+from farm.recipes.build import run_build, stage_model
+from farm.recipes.program import Program
 from farm.store.artifacts import ArtifactStore
 from farm.types import Artifact, BuildRequest, ModelSpec, Recipe
 
@@ -80,6 +81,12 @@ class Workshop:
 
     def build(self, spec: ModelSpec, recipe: str | Recipe, **limits: float) -> Artifact:
         return run_build(self.request(spec, recipe, **limits))
+
+    def program(self, spec: ModelSpec, folder: Path) -> Program:
+        """As the child of a build has it, in this process."""
+        folder.mkdir(exist_ok=True)
+        stage_model(spec, self.store, folder)
+        return Program(spec, folder)
 
     def fetch(self, artifact: Artifact, folder: Path) -> Path:
         """The file that stands for the artifact, with its others beside it."""
