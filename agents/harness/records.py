@@ -16,7 +16,8 @@ Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`
     memory_series     source, inferences, memory_bytes; or absent (the reason)
     parity            the fields of farm.types.Parity; or absent (the reason)
     outputs           non_finite
-    profile           tool, runs, inference_seconds, operators; or absent (the reason); only if asked for
+    profile           tool, runs, inference_seconds, unprofiled_seconds, operators; or absent (the reason);
+                      only if asked for
     error             code, message, remedy, fault (user, recipe, device), traceback
     end
 
