@@ -18,7 +18,7 @@ from agents.agent import Agent
 from farm.config import Settings
 from farm.errors import InfrastructureError
 from farm.store.artifacts import ArtifactStore
-from farm.types import AgentEvent, Blob, Lease, Protocol, Scenario
+from farm.types import AgentEvent, Blob, CustomOperators, Lease, Protocol, Scenario
 
 pytestmark = pytest.mark.real_models
 onnx = pytest.importorskip("onnx", reason="needs the onnxruntime extra")
@@ -90,6 +90,22 @@ def _matmul(weights: np.ndarray) -> bytes:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
+
+
+async def test_code_of_users_is_run_only_where_the_machine_allows_it(bench: Bench, tmp_path: Path) -> None:
+    own = CustomOperators(runtime="onnxruntime", kind="library", file=bench.put(tmp_path / "libown.so", b"no library"))
+    lease = bench.lease().model_copy(update={"custom_operators": own})
+    for allowed, told in ((False, "libown.so is code of a user"), (True, "loading custom operators")):
+        bench.settings = bench.settings.model_copy(update={"allow_custom_operators": allowed})
+        async with bench.agent() as agent:
+            agent.start(lease.model_copy(update={"attempt_id": 1 + allowed, "job_id": 1 + allowed}))
+            failures = []
+            after = 0
+            while not failures:
+                event = await next_event(agent, after)
+                after = event.seq
+                failures = [event.failure] if event.failure else []
+            assert told in failures[0].message
 
 
 async def next_event(agent: Agent, after: int = 0, timeout_seconds: float = 30) -> AgentEvent:
