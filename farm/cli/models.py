@@ -53,6 +53,7 @@ def add(
     inputs: Annotated[Path, typer.Option(help="Example inputs: .npz with arrays named SAMPLE.INPUT, e.g. 0.0.")],
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs to compare on; default: --inputs.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs to quantize with.")] = None,
+    training_inputs: Annotated[Path | None, typer.Option(help="Inputs that distillation learns from.")] = None,
     input_names: Annotated[str | None, typer.Option(help="Names of the inputs, with commas between.")] = None,
     custom_operators: Annotated[
         list[str] | None, typer.Option(help="RUNTIME=FILE, e.g. onnxruntime=libops.so; may be given for several.")
@@ -68,6 +69,7 @@ def add(
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
             input_names=input_names.split(",") if input_names else None,
             custom_operators=_operators(custom_operators or []),
         )

@@ -35,6 +35,7 @@ def submit(
     inputs: Annotated[Path | None, typer.Option(help="Example inputs (.npz) of a model file.")] = None,
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to compare outputs on.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to quantize with.")] = None,
+    training_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) that distillation learns from.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     model_name: Annotated[str | None, typer.Option(help="Name of a model file; default: after the file.")] = None,
     profile: Annotated[
@@ -60,6 +61,7 @@ def submit(
             priority=priority,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
             name=name,
             model_name=model_name,
         )

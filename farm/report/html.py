@@ -23,7 +23,7 @@ from farm.analysis import profile as profiles
 from farm.analysis.advice import caveats, headline, unreadable
 from farm.analysis.row import Row
 from farm.analysis.verdict import RULES
-from farm.report import operators, plots
+from farm.report import operators, plots, scores
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
@@ -117,6 +117,18 @@ def _plots(rows: Sequence[Row], samples: Mapping[int, plots.Samples]) -> list[di
             True,
         ),
         (
+            "ROC curve",
+            "On the labelled set; of more than two classes the mean of each class against all others.",
+            scores.roc(rows),
+            False,
+        ),
+        (
+            "Drop",
+            "On the labelled set, against PyTorch on the same samples, with the interval; right of the line is worse.",
+            scores.drops(rows),
+            False,
+        ),
+        (
             "In the order measured",
             "Each sample over its variant's median; the line is the running median. A slope or a step is drift; "
             "samples beyond a panel stand at its edge.",
@@ -161,6 +173,9 @@ def _environment() -> jinja2.Environment:
         "plain": figures.plain,
         "count": figures.count,
         "coverage": insight.coverage,
+        "score": figures.score,
+        "change": figures.change,
+        "change_interval": figures.change_interval,
     }
     environment.globals["MISSING"] = figures.MISSING
     return environment

@@ -29,7 +29,7 @@ class Profile(Frozen):
     """Times of single operators over ``runs`` profiled inferences, the most expensive one first.
 
     Profiling slows a program down, so it comes after the measured phase and never touches its latencies;
-    ``inference_seconds`` is the mean of the profiled inferences, ``unprofiled_seconds`` the median of the measured ones.
+    ``inference_seconds`` is the mean of the profiled inferences, ``unprofiled_seconds`` the median of those measured.
     """
 
     tool: str

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from farm.packaging import Package
-from farm.recipes import keys, presets
+from farm.recipes import keys, presets, program
 from farm.recipes.build import run_build
+from farm.recipes.runtimes import BUILDERS
+from farm.recipes.worker import OUTPUT, Order, Outcome, build
 from farm.store.artifacts import ArtifactStore
 from farm.types import Artifact, BuildRequest, ModelSpec, Recipe
 
@@ -80,6 +83,22 @@ class Workshop:
 
     def build(self, spec: ModelSpec, recipe: str | Recipe, **limits: float) -> Artifact:
         return run_build(self.request(spec, recipe, **limits))
+
+    def build_here(self, spec: ModelSpec, recipe: str | Recipe, folder: Path) -> tuple[Outcome, Path]:
+        """The same work in this process, not confined: seconds less for a builder whose tools are loaded already.
+
+        Returns what the child would report, and the file that stands for the artifact."""
+        recipe = presets.parse(recipe)
+        for blob, name in (
+            (spec.program, program.PROGRAM),
+            (spec.example_inputs, program.EXAMPLES),
+            (spec.parity_inputs, program.PARITY),
+            (spec.calibration_inputs, program.CALIBRATION),
+        ):
+            if blob is not None:
+                self.store.fetch(blob, folder / name)
+        outcome = build(Order(model=spec, recipe=recipe, memory_bytes=8 * 2**30, parent=os.getpid()), folder)
+        return outcome, folder / OUTPUT / BUILDERS[recipe.runtime].FILES[0]
 
     def fetch(self, artifact: Artifact, folder: Path) -> Path:
         """The file that stands for the artifact, with its others beside it."""

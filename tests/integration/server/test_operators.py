@@ -20,6 +20,10 @@ def operators(farm: LiveFarm) -> tuple[CustomOperators, ...]:
     return (CustomOperators(runtime="pytorch", kind="python", file=farm.upload(b"import torch", "ops.py")),)
 
 
+def run_of(model: str, recipe: str) -> str:
+    return spec(model=model, recipes=(presets.preset(recipe),)).model_dump_json()
+
+
 @pytest.fixture(scope="module")
 def allowing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveFarm]:
     settings = Settings(state_dir=tmp_path_factory.mktemp("farm"), allow_custom_operators=True)
@@ -40,11 +44,11 @@ def test_where_they_are_allowed_the_runtimes_that_they_are_for_take_the_model(al
     allowing.add_model(name="customized", custom_operators=[one.model_dump() for one in operators(allowing)])
     with allowing.client() as http:
         taken = http.post(
-            "/runs", content=spec(model="customized", recipes=(presets.preset("torchscript"),)).model_dump_json()
+            "/runs", content=run_of("customized", "torchscript")
         )
         assert Run.model_validate_json(taken.content).model_name == "customized"
         refused = http.post(
-            "/runs", content=spec(model="customized", recipes=(presets.preset("onnxruntime"),)).model_dump_json()
+            "/runs", content=run_of("customized", "onnxruntime")
         )
     assert "custom operators for pytorch, and none for onnxruntime" in problem(refused, 422, "bad-recipe").detail
 
@@ -54,7 +58,7 @@ def test_a_farm_that_stopped_allowing_them_runs_them_no_more(allowing: LiveFarm,
     changed = allowing.settings.model_copy(update={"allow_custom_operators": False})
     with serve(changed) as stricter, stricter.client() as http:
         response = http.post(
-            "/runs", content=spec(model="earlier", recipes=(presets.preset("pytorch"),)).model_dump_json()
+            "/runs", content=run_of("earlier", "pytorch")
         )
         problem(response, 403, "forbidden")
 
