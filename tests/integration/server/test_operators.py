@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from farm.submission import recipes_for
 from farm.types import CustomOperators, Model, RecipeInfo, Run
 from tests.integration.server.conftest import LiveFarm, problem, serve
 from tests.integration.server.test_routes import spec
-from tests.values import model_spec
+from tests.values import NOW, model_spec
 
 
 def operators(farm: LiveFarm) -> tuple[CustomOperators, ...]:
@@ -43,24 +42,17 @@ def test_they_are_refused_by_default_naming_the_setting(standing_farm: LiveFarm)
 def test_where_they_are_allowed_the_runtimes_that_they_are_for_take_the_model(allowing: LiveFarm) -> None:
     allowing.add_model(name="customized", custom_operators=[one.model_dump() for one in operators(allowing)])
     with allowing.client() as http:
-        taken = http.post(
-            "/runs", content=run_of("customized", "torchscript")
-        )
+        taken = http.post("/runs", content=run_of("customized", "torchscript"))
         assert Run.model_validate_json(taken.content).model_name == "customized"
-        refused = http.post(
-            "/runs", content=run_of("customized", "onnxruntime")
-        )
+        refused = http.post("/runs", content=run_of("customized", "onnxruntime"))
     assert "custom operators for pytorch, and none for onnxruntime" in problem(refused, 422, "bad-recipe").detail
 
 
-def test_a_farm_that_stopped_allowing_them_runs_them_no_more(allowing: LiveFarm, tmp_path: Path) -> None:
-    allowing.add_model(name="earlier", custom_operators=[one.model_dump() for one in operators(allowing)])
-    changed = allowing.settings.model_copy(update={"allow_custom_operators": False})
-    with serve(changed) as stricter, stricter.client() as http:
-        response = http.post(
-            "/runs", content=run_of("earlier", "pytorch")
-        )
-        problem(response, 403, "forbidden")
+def test_a_farm_that_stopped_allowing_them_runs_them_no_more(standing_farm: LiveFarm) -> None:
+    with standing_farm.store.transaction() as transaction:
+        transaction.add_model(model_spec("earlier", custom_operators=operators(standing_farm)), "ada", NOW)
+    with standing_farm.client() as http:
+        problem(http.post("/runs", content=run_of("earlier", "pytorch")), 403, "forbidden")
 
 
 def test_files_of_operators_must_have_been_uploaded(allowing: LiveFarm) -> None:
