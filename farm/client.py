@@ -127,11 +127,14 @@ class AsyncClient(Fleet):
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
         input_names: Sequence[str] | None = None,
+        dynamic_batch: bool = False,
     ) -> Model:
         """Upload a model: an ``nn.Module``, or the path of a .pt2, .pt, .ts or .onnx file.
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
-        Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
+        Only files that the farm lacks are sent. ``dynamic_batch``: the first dimension of every input is a batch of
+        any size, 1 in the inputs given; then recipes and scenarios may ask for batches.
+        Raises ModelError when the model cannot be exported or read.
         """
         from farm.packaging import package
 
@@ -144,6 +147,7 @@ class AsyncClient(Fleet):
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
             input_names=input_names,
+            dynamic_batch=dynamic_batch,
         )
         with packed:
             spec = packed.spec
@@ -172,6 +176,7 @@ class AsyncClient(Fleet):
         calibration_inputs: Any = None,
         name: str | None = None,
         model_name: str | None = None,
+        dynamic_batch: bool = False,
     ) -> AsyncRunHandle:
         """Build ``model`` by each recipe and measure each artifact on each device in each scenario.
 
@@ -186,6 +191,7 @@ class AsyncClient(Fleet):
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
             "name": model_name,
+            "dynamic_batch": dynamic_batch or None,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
         named = () if recipes == "all" else parse_recipes(recipes)
@@ -203,7 +209,7 @@ class AsyncClient(Fleet):
 
     async def _target(self, model: Any, inputs: dict[str, Any]) -> Model:
         if not is_uploaded(model):
-            return await self.add_model(model, **inputs)
+            return await self.add_model(model, **inputs | {"dynamic_batch": bool(inputs["dynamic_batch"])})
         if any(value is not None for value in inputs.values()):
             given = ", ".join(key for key, value in inputs.items() if value is not None)
             raise UserError(

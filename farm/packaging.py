@@ -22,7 +22,7 @@ from farm.errors import ModelError
 from farm.recipes import samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, ModelFormat, ModelSpec
+from farm.types import Blob, ModelFormat, ModelSpec, TensorSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -82,12 +82,16 @@ def package(
     parity_inputs: Any = None,
     calibration_inputs: Any = None,
     input_names: Sequence[str] | None = None,
+    dynamic_batch: bool = False,
 ) -> Package:
     """Package an ``nn.Module``, or the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file.
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
     artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
     may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``.
+
+    ``dynamic_batch``: the first dimension of every input is a batch of any size, and 1 in all inputs given here; then
+    recipes may have ``farm.batch(8)`` or ``farm.dynamic_batch()``. A file must have been exported that way (``.pt2``).
 
     An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
     Raises ModelError: it does not run or export (with PyTorch's reason and the line in your code), inputs do not fit.
@@ -104,16 +108,23 @@ def package(
     inputs = samples.describe(example[0], names)
     samples.check(parity, inputs, "parity inputs")
     samples.check(calibration or [], inputs, "calibration inputs")
+    if dynamic_batch:
+        _check_batch(inputs)
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
         reference = None
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
-            outputs = _export(model, example[0], parity, program)
+            outputs = _export(model, example[0], parity, program, dynamic_batch)
             reference = made.add_samples("reference_outputs.npz", outputs)
         else:
             program, model_format = Path(model), _format(Path(model))
+            if dynamic_batch and model_format != ModelFormat.PT2:
+                raise ModelError(
+                    f"{program.name} cannot be built for batches: it is no .pt2.",
+                    remedy="Hand over the nn.Module, or a .pt2 that was exported with a torch.export.Dim.",
+                )
         made.spec = ModelSpec(
             name=_name(name, type(model).__name__ if live else Path(model).stem),
             format=model_format,
@@ -123,9 +134,19 @@ def package(
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
+            dynamic_batch=dynamic_batch,
         )
         stack.pop_all()
     return made
+
+
+def _check_batch(inputs: Sequence[TensorSpec]) -> None:
+    for spec in inputs:
+        if spec.shape[:1] != (1,):
+            raise ModelError(
+                f"With dynamic_batch=True a sample has 1 as the first dimension of every input, but {spec}.",
+                remedy="Give inputs that hold one sample each, or leave dynamic_batch out.",
+            )
 
 
 def _samples(value: Any, what: str) -> list[Sample]:
@@ -201,11 +222,11 @@ def _holds_code(path: Path) -> bool:
         return False
 
 
-def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -> list[Sample]:
+def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, dynamic_batch: bool) -> list[Sample]:
     """Export to ``path`` and return what the model itself answers to the parity inputs."""
     import torch
 
-    from farm.recipes import archive
+    from farm.recipes import archive, shapes
     from farm.recipes.runtimes.reference import flatten
 
     if not isinstance(model, torch.nn.Module) or isinstance(model, torch.jit.ScriptModule):
@@ -221,10 +242,15 @@ def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -
         with Boundary(ModelError, "The model does not run on its inputs", remedy), torch.inference_mode():
             outputs = model(*inputs)
             answers = [flatten(model(*_tensors(sample))) for sample in parity]
+        if dynamic_batch:
+            _check_outputs(flatten(outputs), _answer_to_three(model, example))
         exportable = model if _is_plain(outputs) else _with_flat_outputs(model)
         remedy = "Change that code so that torch.export can follow it, or upload TorchScript or ONNX instead."
         with Boundary(ModelError, "torch.export cannot export the model", remedy):
-            exported = torch.export.export(exportable, inputs, strict=False)
+            if dynamic_batch:
+                exported = shapes.any_batch(exportable, inputs)
+            else:
+                exported = torch.export.export(exportable, inputs, strict=False)
             exported.example_inputs = None  # they would be saved with all the memory that backs them
             saved = path.with_name("exported.pt2")
             torch.export.save(exported, str(saved))
@@ -234,6 +260,26 @@ def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -
     archive.clean_pt2(saved, path)
     saved.unlink()
     return answers
+
+
+def _answer_to_three(model: Any, example: Sample) -> Sample:
+    import torch
+
+    from farm.recipes.runtimes.reference import flatten
+
+    remedy = "Take the first dimension's size from the inputs, never as a number; or leave dynamic_batch out."
+    with Boundary(ModelError, "The model does not run on a batch of three samples", remedy), torch.inference_mode():
+        return flatten(model(*_tensors(samples.stacked([example], 3)[0])))
+
+
+def _check_outputs(of_one: Sample, of_three: Sample) -> None:
+    for position, (one, three) in enumerate(zip(of_one, of_three, strict=True)):
+        if one.shape[:1] != (1,) or three.shape != (3, *one.shape[1:]):
+            raise ModelError(
+                f"Output {position} has the shape {list(one.shape)} for one sample and {list(three.shape)} for three: "
+                "its first dimension is no batch.",
+                remedy="Return the batch as the first dimension of every output, or leave dynamic_batch out.",
+            )
 
 
 def _tensors(sample: Sample) -> tuple[Any, ...]:

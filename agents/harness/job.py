@@ -24,7 +24,8 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned."""
+    """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned; ``batch``:
+    samples per inference."""
 
     runtime: str
     options: dict[str, str | int | float | bool]
@@ -36,6 +37,7 @@ class Job:
     cpus: tuple[int, ...]
     protocol: Protocol
     records: Path
+    batch: int = 1
 
     @classmethod
     def read(cls, path: Path) -> Job:
@@ -54,6 +56,7 @@ class Job:
                 cpus=tuple(fields["cpus"]),
                 protocol=Protocol(**protocol),
                 records=Path(fields["records"]),
+                batch=int(fields.get("batch", 1)),
             )
         except KeyError as missing:
             raise ValueError(f"{path} has no field {missing}") from missing

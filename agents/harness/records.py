@@ -3,7 +3,7 @@
 Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`` counts from 0 without gaps and
 ``monotonic_seconds`` is CLOCK_MONOTONIC, which other processes on the device share. The kinds, in order:
 
-    start             runtime, threads, cpus (asked for), pid
+    start             runtime, threads, cpus (asked for), batch (samples per inference), pid
     phase             name (import, load, first_inference), seconds
     runtime_versions  versions {distribution: version}
     cpus_allowed      cpus (read back from all threads)
@@ -136,6 +136,7 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         "stopped_by": by_kind["stop"]["by"],
         "cpus_allowed": by_kind["cpus_allowed"]["cpus"],
         "runtime_versions": by_kind["runtime_versions"]["versions"],
+        "batch": by_kind["start"].get("batch", 1),
         "absent": absent,
     }
 

@@ -61,4 +61,5 @@ def conclude(job: Job, artifact: Artifact, measurement: Measurement, protocol: P
         runtime_versions=measurement.runtime_versions,
         absent=absent,
         measured_at=measurement.started_at,
+        batch=measurement.batch,
     )

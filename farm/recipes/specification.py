@@ -13,6 +13,7 @@ from farm.recipes.runtimes import BUILDERS
 from farm.types import ModelFormat, Recipe, Transform
 
 REFERENCE_RUNTIME = "reference"
+_BATCHES = ("batch", "dynamic-batch")
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -63,6 +64,12 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
                 f"Recipe {recipe.name!r}: {transform.label} comes after {native[-1].label}, which {recipe.runtime}'s "
                 "own tools make at the end.",
                 remedy=f"Put {transform.label} before it.",
+            )
+        elif transform.kind in _BATCHES and on_program:
+            raise RecipeSpecError(
+                f"Recipe {recipe.name!r}: {transform.label} comes after {on_program[-1].label}, which leaves a program "
+                "of fixed shapes.",
+                remedy=f"Put {transform.label} first, and only once.",
             )
         else:
             transforms.find(transform)

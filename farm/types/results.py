@@ -63,6 +63,7 @@ class Measurement(Frozen):
     started_at: datetime
     absent: dict[str, str] = {}
     simulated: bool = False
+    batch: int = 1  # samples per inference
 
 
 class Estimate(Frozen):
@@ -97,7 +98,8 @@ class Verdict(Frozen):
 
 
 class Result(Frozen):
-    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``."""
+    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``; they are those of one call,
+    which takes ``batch`` samples."""
 
     job_id: int
     epoch: int
@@ -118,6 +120,12 @@ class Result(Frozen):
     runtime_versions: dict[str, str] = {}
     absent: dict[str, str] = {}
     measured_at: datetime
+    batch: int = 1
+
+    @property
+    def samples_per_second(self) -> float:
+        """Throughput, one call after the other."""
+        return self.batch / self.latency_mean_seconds
 
 
 class JobOutcome(Frozen):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, cast
 from agents.harness.failure import Failure
 from agents.harness.tensors import Array, Input
 
-NAMES = ("pytorch", "torchscript", "pytorch-mobile", "executorch", "onnxruntime", "litert")
+NAMES = ("pytorch", "aotinductor", "torchscript", "pytorch-mobile", "executorch", "onnxruntime", "litert")
 
 ENTRY_POINTS = "torchfarm.harness_runtimes"
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,14 @@ class TorchProgram:
 
         leaves = [leaf for leaf in pytree.tree_leaves(returned) if leaf is not None]
         return [np.array(leaf) for leaf in leaves]
+
+
+def check_openmp(threads: int) -> None:
+    """Compiled code uses OpenMP's threads, perhaps of another library than PyTorch's: read back from each. Raises
+    Failure ``threads-not-pinned``."""
+    found = re.findall(r"/\S+/lib(?:gomp|omp|iomp5)\S*\.so\S*", Path("/proc/self/maps").read_text())
+    for library in sorted(set(found)):
+        check_threads(ctypes.CDLL(library).omp_get_max_threads(), threads)
 
 
 def restrict_threads(threads: int) -> None:

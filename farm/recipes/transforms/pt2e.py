@@ -1,8 +1,8 @@
-"""Static int8 for XNNPACK with torchao's PT2E flow: prepare, calibrate, correct, convert."""
+"""Static int8 with torchao's PT2E flow: prepare, calibrate, correct, convert. The quantizer is the backend's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,25 +21,38 @@ class Quantized:
     notes: tuple[str, ...]
 
 
-def quantize(exported: Any, calibration: Sequence[tuple[Any, ...]]) -> Quantized:
-    """``calibration``: samples of torch tensors in the order of the inputs. Raises RecipeError."""
+def quantize(
+    exported: Any,
+    calibration: Sequence[tuple[Any, ...]],
+    quantizer: Any = None,
+    export: Callable[[Any], Any] | None = None,
+) -> Quantized:
+    """``calibration``: samples of torch tensors in the order of the inputs. ``quantizer``: default XNNPACK's;
+    ``export``: of the quantized module, default in the shapes of the samples. Raises RecipeError."""
     with Boundary(RecipeError, "Quantization (PT2E) failed", _REMEDY):
         import torch
-        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-            XNNPACKQuantizer,
-            get_symmetric_quantization_config,
-        )
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-        per_channel = get_symmetric_quantization_config(is_per_channel=True)
-        prepared = prepare_pt2e(exported.module(), XNNPACKQuantizer().set_global(per_channel))
+        prepared = prepare_pt2e(exported.module(check_guards=False), quantizer or _xnnpack())
         fused = fuse_clamps(prepared)
         with torch.no_grad():
             corrected = _calibrate(prepared, calibration)
             converted = convert_pt2e(prepared)
-            program = torch.export.export(converted, calibration[0], strict=False)
+            if export is None:
+                program = torch.export.export(converted, calibration[0], strict=False)
+            else:
+                program = export(converted)
     notes = (f"{fused} activations fused into the layer before them.", f"Bias corrected in {corrected} layers.")
     return Quantized(program, notes)
+
+
+def _xnnpack() -> Any:
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+
+    return XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
 
 
 def fuse_clamps(prepared: Any) -> int:
