@@ -24,8 +24,8 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned; ``batch``:
-    samples per inference."""
+    """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned.
+    ``batch``: samples per inference."""
 
     runtime: str
     options: dict[str, str | int | float | bool]

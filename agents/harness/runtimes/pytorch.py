@@ -1,7 +1,7 @@
 """PyTorch: a ``torch.export`` program (``.pt2``), run operator by operator or compiled by TorchInductor.
 
 Option ``mode``. ``eager``: inside a measured inference is the exported graph's Python code calling one ATen operator
-after the other on CPU tensors, in inference mode, as an eager ``nn.Module`` does; until the output tensors are returned.
+after the other on CPU tensors, in inference mode, as an eager ``nn.Module`` does; until the outputs are returned.
 ``compile``: it is the call of what ``torch.compile`` made of the whole graph for the example's shapes, with Dynamo's
 guards before it, which an application pays for as well. Weights are frozen (folded and packed). The compilation itself,
 with a C++ compiler on the device and nothing cached, falls into the ``first_inference`` phase; it makes code for the
@@ -48,7 +48,8 @@ class Runtime:
     def _compiled(self, module: Any) -> Any:
         from torch._inductor import config
 
-        config.freezing = True
+        # Folding would unpack int4 weights, which lie in bytes, for good.
+        config.freezing = all(tensor.dtype != self._torch.uint8 for tensor in module.buffers())
         config.compile_threads = 1  # or it leaves a pool of processes beside the measurement
         module.requires_grad_(False)
         for part in module.modules():

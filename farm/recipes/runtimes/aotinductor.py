@@ -40,7 +40,7 @@ PRESETS = (
 
 CPUINFO = Path("/proc/cpuinfo")
 # Kernel names of what a compiler may make use of; the others (hypervisor, constant_tsc, ...) are no instructions.
-_INSTRUCTIONS = re.compile(r"(sse|ssse|avx|amx|fma|bmi|f16c|gfni|vaes|vpclmul|movbe|abm|adx|aes|popcnt|sha_ni|asimd|sve)")
+_INSTRUCTIONS = re.compile("s?sse|avx|amx|fma|bmi|f16c|gfni|v?aes|vpclmul|movbe|abm|adx|popcnt|sha_ni|asimd|sve")
 _X86_64_V3 = "avx avx2 bmi1 bmi2 f16c fma abm movbe"  # x86-64 psABI, "Micro-Architecture Levels"
 
 
@@ -54,28 +54,39 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
         quantized = eager_int.static(program)
         exported = quantized.program
         notes += quantized.notes
-    exported.example_inputs = None
+    if exported.example_inputs is None:
+        exported.example_inputs = program.tensors(), {}
     remedy = "Look at the end of the build's log; the operator it names may not be supported by TorchInductor."
     with Boundary(RecipeError, "AOTInductor does not compile the program", remedy):
-        import torch
-
-        with torch.no_grad():
-            torch._inductor.aoti_compile_and_package(
-                exported, package_path=str(folder / FILES[0]), inductor_configs=_settings(exported, recipe)
-            )
+        compile_package(exported, folder / FILES[0], cpu=str(recipe.options["cpu"]))
     return Built(tuple(notes))
 
 
-def _settings(exported: Any, recipe: Recipe) -> dict[str, Any]:
-    native = recipe.options["cpu"] == "native"
+def compile_package(exported: Any, path: Path, *, cpu: str = "native") -> None:
+    """``exported`` has example inputs. Raises what TorchInductor and the compiler raise."""
+    import torch
+
+    settings = _settings(exported, native=cpu == "native")
+    with torch.no_grad():
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs=settings)
+
+
+def _settings(exported: Any, *, native: bool) -> dict[str, Any]:
     flags = " ".join(sorted(_native_flags())) if native else _X86_64_V3
     settings: dict[str, Any] = {
-        "freezing": True,  # weights are folded and packed
+        "freezing": _freezes(exported),
         "compile_threads": 1,
         "cpp.dynamic_threads": True,
         "aot_inductor.metadata": {"farm_cpu_flags": flags, "farm_inputs": json.dumps(shapes.inputs(exported))},
     }
     return settings if native else settings | {"cpp.march": "x86-64-v3", "cpp.simdlen": 256}
+
+
+def _freezes(exported: Any) -> bool:
+    """Weights are folded and packed; but not where they are int4: they would be unpacked for good."""
+    import torch
+
+    return all(tensor.dtype != torch.uint8 for tensor in exported.state_dict.values())
 
 
 def _described(cpu: str) -> str:

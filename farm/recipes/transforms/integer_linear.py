@@ -1,7 +1,7 @@
 """Linear layers whose weights are integers, as modules of plain ATen operators. Imported where torch is at work.
 
-torchao's quantized tensors are no plain tensors: a ``.pt2`` with them is refused (it would be unpickled), and the device
-would need torchao. The arithmetic is the same: symmetric int8 per output channel, activations per token.
+torchao's quantized tensors are no plain tensors: a ``.pt2`` with them is refused (it would be unpickled), and the
+device would need torchao. The arithmetic is the same: symmetric int8 per output channel, activations per token.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def _limit_constants(node: Any, limit: float) -> None:
 def _is_float32(node: Any) -> bool:
     import torch
 
-    return getattr(node.meta.get("val"), "dtype", None) == torch.float32
+    return bool(getattr(node.meta.get("val"), "dtype", None) == torch.float32)
 
 
 def _is_floating(node: Any) -> bool:

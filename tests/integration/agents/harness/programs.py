@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 FILES = {
     "pytorch": "model.pt2",
+    "aotinductor": "model.aoti.pt2",
     "torchscript": "model.ts",
     "pytorch-mobile": "model.ptl",
     "executorch": "model.pte",
@@ -107,6 +108,12 @@ def build_pytorch(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
     torch.export.save(torch.export.export(module, inputs, strict=False), path)
 
 
+def build_aotinductor(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
+    from farm.recipes.runtimes.aotinductor import compile_package
+
+    compile_package(torch.export.export(module, inputs, strict=False), path)
+
+
 def build_torchscript(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
     with torch.no_grad():
         torch.jit.freeze(torch.jit.trace(module, inputs)).save(path)
@@ -140,6 +147,7 @@ def build_litert(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
 
 BUILDERS: dict[str, Callable[[torch.nn.Module, Tensors, Path], None]] = {
     "pytorch": build_pytorch,
+    "aotinductor": build_aotinductor,
     "torchscript": build_torchscript,
     "pytorch-mobile": build_pytorch_mobile,
     "executorch": build_executorch,
