@@ -6,14 +6,22 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from farm.types import Estimate, JobOutcome, JobState, Reason, Run, VerdictLevel
+from farm.types import Estimate, JobOutcome, JobState, Reason, Recipe, Run, VerdictLevel
 
 BASELINE = "pytorch"
 
 
+def is_baseline(recipe: Recipe) -> bool:
+    """Eager PyTorch, of any batch."""
+    batches = all(step.kind in ("batch", "dynamic-batch") for step in recipe.transforms)
+    eager = recipe.runtime == "pytorch" and recipe.options.get("mode", "eager") == "eager"
+    return recipe.name == BASELINE or (eager and batches)
+
+
 @dataclass(frozen=True)
 class Setting:
-    """Where and what: only rows of one setting are ranked against each other."""
+    """Where and what: only rows of one setting are ranked against each other. ``scenario`` tells the batch also where
+    the artifact brought its own: calls of different sizes are no rivals."""
 
     device: str
     scenario: str
@@ -49,11 +57,17 @@ class Row:
     @property
     def setting(self) -> Setting:
         job, device = self.outcome.job, self.outcome.device
-        return Setting(device.id, str(job.scenario), device.facts.virtual)
+        scenario = job.scenario.model_copy(update={"batch": self.batch})
+        return Setting(device.id, str(scenario), device.facts.virtual)
+
+    @property
+    def batch(self) -> int:
+        """Samples per inference."""
+        return self.outcome.job.batch
 
     @property
     def is_baseline(self) -> bool:
-        return self.recipe == BASELINE
+        return is_baseline(self.outcome.job.recipe)
 
     @property
     def level(self) -> VerdictLevel | None:
@@ -105,6 +119,7 @@ class Row:
             "virtual": device.facts.virtual,
             "scenario": job.scenario.name,
             "threads": job.scenario.threads,
+            "batch": self.batch,
             "state": str(job.state),
             "verdict": str(self.level) if self.level else None,
             "reasons": [reason.model_dump(mode="json") for reason in self.reasons],
@@ -118,6 +133,7 @@ class Row:
             "confidence",
             "sample_count",
             "independent_sample_count",
+            "samples_per_second",
             "import_seconds",
             "load_seconds",
             "first_inference_seconds",

@@ -15,6 +15,23 @@ from farm.types import ModelFormat, Recipe, Transform
 REFERENCE_RUNTIME = "reference"
 _BATCHES = ("batch", "dynamic-batch")
 
+# Transforms of the program whose outcome only some runtimes can make use of, and why the others cannot. What a
+# runtime's own tools make instead (``NATIVE``) is another matter, and its own reasons (``REFUSES``) come first.
+_ONLY_FOR = {
+    "quantize": (
+        ("pytorch", "aotinductor", "torchscript"),
+        "its tools do not quantize like that, and PyTorch's integer operators are not converted",
+    ),
+    "channels-last": (
+        ("pytorch", "torchscript", "pytorch-mobile"),
+        "its converter and its kernels choose the layout themselves",
+    ),
+    "dynamic-batch": (
+        ("pytorch", "aotinductor", "onnxruntime", "executorch"),
+        "its programs are for one size; take batch",
+    ),
+}
+
 
 def complete(recipe: Recipe) -> Recipe:
     """The recipe with all options of its runtime spelled out. Raises RecipeSpecError where it cannot be made."""
@@ -52,12 +69,15 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     on_program: list[Transform] = []
     native: list[Transform] = []
     for transform in recipe.transforms:
-        if why := builder.REFUSES.get(transform.label) or builder.REFUSES.get(transform.kind):
+        is_native = transform.label in builder.NATIVE or transform.kind in builder.NATIVE
+        why = builder.REFUSES.get(transform.label) or builder.REFUSES.get(transform.kind)
+        able, reason = _ONLY_FOR.get(transform.kind, ((recipe.runtime,), ""))
+        if why or not (is_native or recipe.runtime in able):
             raise RecipeSpecError(
-                f"Recipe {recipe.name!r}: {recipe.runtime} cannot be built with {transform.label}: {why}.",
+                f"Recipe {recipe.name!r}: {recipe.runtime} cannot be built with {transform.label}: {why or reason}.",
                 remedy="Leave the transform out, or take another runtime.",
             )
-        if transform.label in builder.NATIVE or transform.kind in builder.NATIVE:
+        if is_native:
             native.append(transform)
         elif native:
             raise RecipeSpecError(

@@ -88,11 +88,12 @@ class Recipe(Frozen):
 
     @property
     def batch(self) -> int:
-        """Samples that one inference of the artifact takes; where it takes any number, the least."""
+        """How many samples one inference of the artifact takes; where it takes any number, the least."""
         return next((step.size for step in self.transforms if isinstance(step, Batch)), 1)
 
     @property
     def largest_batch(self) -> int:
+        """The most samples that one inference takes."""
         return next((step.max_size for step in self.transforms if isinstance(step, DynamicBatch)), self.batch)
 
 

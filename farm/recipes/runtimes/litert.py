@@ -17,10 +17,7 @@ EXTRA = "litert"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
 TOOLS_FOR: dict[str, tuple[str, ...]] = {}
 NATIVE: tuple[str, ...] = ()
-REFUSES: dict[str, str] = {
-    "channels-last": "the converter chooses the layout itself",
-    "dynamic-batch": "the converter gives fixed shapes; take batch",
-}
+REFUSES: dict[str, str] = {}
 OPTIONS: dict[str, Values] = {}
 PRESETS = ((Recipe("litert"), "LiteRT (TensorFlow Lite), fp32."),)
 

@@ -18,7 +18,7 @@ EXTRA = "onnxruntime"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT, ModelFormat.ONNX)
 TOOLS_FOR: dict[str, tuple[str, ...]] = {}
 NATIVE: tuple[str, ...] = ("int8-static",)
-REFUSES: dict[str, str] = {"channels-last": "its converter and kernels choose the layout themselves"}
+REFUSES: dict[str, str] = {}
 OPTIONS: dict[str, Values] = {}
 PRESETS = (
     (Recipe("onnxruntime"), "ONNX Runtime, fp32."),

@@ -23,7 +23,7 @@ TOOLS_FOR: dict[str, tuple[str, ...]] = {}
 NATIVE: tuple[str, ...] = ()
 REFUSES: dict[str, str] = {
     "dynamic-batch": "a trace keeps the sizes that it was made with; take batch",
-    "int8-static": "its int8 kernels take FX graph mode, whose results are wrong; take pytorch-compile or aotinductor",
+    "int8-static": "only FX graph mode makes it, with wrong results; take aotinductor or pytorch with mode=compile",
 }
 OPTIONS: dict[str, Values] = {
     "method": ("trace", "script"),
