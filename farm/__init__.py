@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TooLargeError,
         UserError,
     )
+    from farm.recipes.transforms.combine import fused
     from farm.runs import AsyncRunHandle, RunHandle
     from farm.types import ParityLimits, Protocol, Quantize, Recipe, Scenario
     from farm.types.transforms import (
@@ -88,6 +89,7 @@ __all__ = [
     "dynamic_batch",
     "embedded_farm",
     "fuse",
+    "fused",
     "palettize",
     "plugin",
     "prune",
@@ -112,6 +114,7 @@ _HOMES = {
     "distill": "farm.types.transforms",
     "dynamic_batch": "farm.types.transforms",
     "fuse": "farm.types.transforms",
+    "fused": "farm.recipes.transforms.combine",
     "palettize": "farm.types.transforms",
     "plugin": "farm.types.transforms",
     "prune": "farm.types.transforms",

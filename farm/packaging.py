@@ -10,7 +10,7 @@ import inspect
 import re
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +21,9 @@ import numpy as np
 from farm.errors import ModelError
 from farm.recipes import samples
 from farm.recipes.boundary import Boundary
+from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, ModelFormat, ModelSpec, TensorSpec
+from farm.types import Blob, CustomOperators, ModelFormat, ModelSpec, TensorSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -83,8 +84,10 @@ def package(
     calibration_inputs: Any = None,
     input_names: Sequence[str] | None = None,
     dynamic_batch: bool = False,
+    custom_operators: Mapping[str, str | Path] | None = None,
 ) -> Package:
-    """Package an ``nn.Module``, or the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file.
+    """Package an ``nn.Module``, the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file, or of the
+    folder with Caffe2's ``init_net.pb`` and ``predict_net.pb`` (or both their paths, in this order).
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
     artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
@@ -92,13 +95,15 @@ def package(
 
     ``dynamic_batch``: the first dimension of every input is a batch of any size, and 1 in all inputs given here; then
     recipes may have ``farm.batch(8)`` or ``farm.dynamic_batch()``. A file must have been exported that way (``.pt2``).
+    ``custom_operators``: for ``"pytorch"`` a shared library or a Python file, for ``"onnxruntime"`` a shared library.
 
     An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
     Raises ModelError: it does not run or export (with PyTorch's reason and the line in your code), inputs do not fit.
     """
     if example_inputs is None:
         raise ModelError("No example inputs were given.", remedy="Give example_inputs=(x, ...), one tensor per input.")
-    live = not isinstance(model, (str, Path))
+    nets = pair.find(model if isinstance(model, (tuple, list)) else Path(model)) if _is_path(model) else None
+    live = not _is_path(model)
     example = _samples([example_inputs] if not isinstance(example_inputs, (str, Path)) else example_inputs, "example")[
         :1
     ]
@@ -116,8 +121,12 @@ def package(
         reference = None
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
-            outputs = _export(model, example[0], parity, program, dynamic_batch)
+            customized = "pytorch" in (custom_operators or {})
+            outputs = _export(model, example[0], parity, program, customized, dynamic_batch)
             reference = made.add_samples("reference_outputs.npz", outputs)
+        elif nets is not None:
+            program, model_format = made.folder / "program.caffe2", ModelFormat.CAFFE2
+            pair.pack(*nets, program)
         else:
             program, model_format = Path(model), _format(Path(model))
             if dynamic_batch and model_format != ModelFormat.PT2:
@@ -126,7 +135,7 @@ def package(
                     remedy="Hand over the nn.Module, or a .pt2 that was exported with a torch.export.Dim.",
                 )
         made.spec = ModelSpec(
-            name=_name(name, type(model).__name__ if live else Path(model).stem),
+            name=_name(name, type(model).__name__ if live else _stem(model)),
             format=model_format,
             program=made.add(program),
             inputs=inputs,
@@ -135,6 +144,9 @@ def package(
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
             dynamic_batch=dynamic_batch,
+            custom_operators=tuple(
+                _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
+            ),
         )
         stack.pop_all()
     return made
@@ -147,6 +159,19 @@ def _check_batch(inputs: Sequence[TensorSpec]) -> None:
                 f"With dynamic_batch=True a sample has 1 as the first dimension of every input, but {spec}.",
                 remedy="Give inputs that hold one sample each, or leave dynamic_batch out.",
             )
+
+
+def _is_path(model: Any) -> bool:
+    """Also of two paths: the nets of a Caffe2 model."""
+    if isinstance(model, (tuple, list)):
+        return len(model) == 2 and all(isinstance(part, (str, Path)) for part in model)
+    return isinstance(model, (str, Path))
+
+
+def _stem(model: Any) -> str:
+    if isinstance(model, (tuple, list)):
+        return Path(model[1]).resolve().parent.name
+    return Path(model).resolve().name if Path(model).is_dir() else Path(model).stem
 
 
 def _samples(value: Any, what: str) -> list[Sample]:
@@ -197,13 +222,30 @@ def _name(given: str | None, fallback: str) -> str:
     return given
 
 
+def _operators(runtime: str, path: Path, made: Package) -> CustomOperators:
+    kinds = {"pytorch": {".so": "library", ".py": "python"}, "onnxruntime": {".so": "library"}}
+    if runtime not in kinds:
+        raise ModelError(
+            f"Custom operators for {runtime} are not taken.",
+            remedy=f"Give them for {' or '.join(kinds)}; other runtimes run programs of their own operators only.",
+        )
+    if path.suffix not in kinds[runtime] or not path.is_file():
+        raise ModelError(
+            f"{path} holds no custom operators for {runtime}" + (": there is no such file." if path.suffix else "."),
+            remedy=f"Give a file of type {' or '.join(kinds[runtime])}.",
+        )
+    return CustomOperators.model_validate(
+        {"runtime": runtime, "kind": kinds[runtime][path.suffix], "file": made.add(path)}
+    )
+
+
 def _format(path: Path) -> ModelFormat:
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", remedy="Give an nn.Module or the path of a model file.")
     if path.suffix not in FORMATS:
         raise ModelError(
             f"{path.name} is in no format that the farm takes.",
-            remedy=f"Give an nn.Module, or a file of type {', '.join(FORMATS)}.",
+            remedy=f"Give an nn.Module, a file of type {', '.join(FORMATS)}, or the folder of a Caffe2 model.",
         )
     found = FORMATS[path.suffix]
     if found == ModelFormat.TORCHSCRIPT and not _holds_code(path):
@@ -222,8 +264,11 @@ def _holds_code(path: Path) -> bool:
         return False
 
 
-def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, dynamic_batch: bool) -> list[Sample]:
-    """Export to ``path`` and return what the model itself answers to the parity inputs."""
+def _export(
+    model: Any, example: Sample, parity: Sequence[Sample], path: Path, customized: bool, dynamic_batch: bool
+) -> list[Sample]:
+    """Export to ``path`` and return what the model itself answers to the parity inputs. ``customized``: operators that
+    are not PyTorch's are taken here, and builds check that they are those which came with the model."""
     import torch
 
     from farm.recipes import archive, shapes
@@ -257,7 +302,7 @@ def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, d
     finally:
         for part in training:
             part.training = True
-    archive.clean_pt2(saved, path)
+    archive.clean_pt2(saved, path, _used_operators(exported) if customized else frozenset())
     saved.unlink()
     return answers
 
@@ -280,6 +325,12 @@ def _check_outputs(of_one: Sample, of_three: Sample) -> None:
                 "its first dimension is no batch.",
                 remedy="Return the batch as the first dimension of every output, or leave dynamic_batch out.",
             )
+
+
+def _used_operators(exported: Any) -> frozenset[str]:
+    graphs = [module.graph for module in exported.graph_module.modules() if hasattr(module, "graph")]
+    targets = (node.target for graph in graphs for node in graph.nodes if node.op == "call_function")
+    return frozenset(target.name().split(".")[0] for target in targets if hasattr(target, "_schema"))
 
 
 def _tensors(sample: Sample) -> tuple[Any, ...]:

@@ -51,10 +51,16 @@ class HostDriver:
         return self._devices
 
     def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
+        if lease.runtime not in (here := self._devices[0].facts.runtimes):
+            raise RecipeError(
+                f"{lease.device_id} has no runtime {lease.runtime}; it has {', '.join(here)}.",
+                remedy="Its artifact is built: measure it on a device that has the runtime.",
+            )
         job = {
             "runtime": lease.runtime,
             "options": lease.options,
             "files": {file.name: str(files[file.sha256]) for file in lease.files},
+            "custom_operators": _operators(lease, files),
             "example_inputs": str(files[lease.example_inputs.sha256]),
             "parity_inputs": str(files[lease.parity_inputs.sha256]),
             "reference_outputs": str(files[lease.reference_outputs.sha256]),
@@ -146,6 +152,12 @@ class HostDriver:
 
     async def recover(self, device_id: str, step: RecoveryStep) -> None:
         """The agent's power-cycle hook has done all there is to do."""
+
+
+def _operators(lease: Lease, files: Mapping[str, Path]) -> dict[str, str] | None:
+    if lease.custom_operators is None:
+        return None
+    return {"kind": lease.custom_operators.kind, "file": str(files[lease.custom_operators.file.sha256])}
 
 
 def _process(handle: str) -> tuple[int, int]:

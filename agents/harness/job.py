@@ -20,6 +20,16 @@ class Protocol:
     max_seconds: float
     confidence: float
     target_half_width_ratio: float
+    growth_seconds: float
+    profile: bool
+
+
+@dataclass(frozen=True)
+class Operators:
+    """A user's own operators: ``library`` or ``python``, and where the file lies."""
+
+    kind: str
+    file: Path
 
 
 @dataclass(frozen=True)
@@ -38,11 +48,13 @@ class Job:
     protocol: Protocol
     records: Path
     batch: int = 1
+    custom_operators: Operators | None = None
 
     @classmethod
     def read(cls, path: Path) -> Job:
         """Raises OSError, or ValueError naming the field that is missing."""
         fields: dict[str, Any] = json.loads(path.read_text())
+        operators = fields.get("custom_operators")
         try:
             protocol = {name: fields["protocol"][name] for name in Protocol.__dataclass_fields__}
             return cls(
@@ -57,6 +69,7 @@ class Job:
                 protocol=Protocol(**protocol),
                 records=Path(fields["records"]),
                 batch=int(fields.get("batch", 1)),
+                custom_operators=Operators(operators["kind"], Path(operators["file"])) if operators else None,
             )
         except KeyError as missing:
             raise ValueError(f"{path} has no field {missing}") from missing

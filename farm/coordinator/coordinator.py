@@ -276,6 +276,7 @@ class Coordinator:
             runtime=job.recipe.runtime,
             options=job.recipe.options,
             files=_files(job.artifact),
+            custom_operators=job.model.operators_for(job.recipe.runtime),
             example_inputs=job.model.example_inputs,
             parity_inputs=job.model.parity_inputs,
             reference_outputs=job.model.reference_outputs or _files(job.reference_artifact)[0],

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from farm.errors import ModelError, RecipeError, RecipeSpecError
-from farm.recipes import archive, samples, shapes
+from farm.recipes import archive, operators, samples, shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Sample
-from farm.types import ModelFormat, ModelSpec, TensorSpec
+from farm.types import Fusion, ModelFormat, ModelSpec, TensorSpec
 
 PROGRAM = "program"
 EXAMPLES = "example_inputs.npz"
@@ -20,13 +20,20 @@ CALIBRATION = "calibration_inputs.npz"
 _EXPORT_AGAIN = "Run it where it was saved; then export again with this PyTorch version and submit that."
 
 
+def part_folder(folder: Path, position: int) -> Path:
+    """Where the upload of a part of a fused model lies."""
+    return folder / f"part-{position}"
+
+
 class Program:
     """``folder`` holds the upload under the names above. Everything is checked on the way in: ModelError."""
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
         self.path = folder / PROGRAM
+        self.operators = operators.load(spec, folder)  # custom ones that the program may use, by name
         self._transformed: Any = None
+        self._loaded: Any = None
         self.example = self._read(folder / EXAMPLES, "example inputs")[0]
         self.parity = self._read(folder / PARITY, "parity inputs")
         self.calibration: list[Sample] | None = None
@@ -45,6 +52,13 @@ class Program:
         other = copy.copy(self)
         other.spec = self.spec.model_copy(update={"format": ModelFormat.PT2})
         other._transformed = exported
+        return other
+
+    def translated(self, onnx: Path) -> Program:
+        """The same model, uploaded in a format that only a translation to ONNX takes further."""
+        other = copy.copy(self)
+        other.spec = self.spec.model_copy(update={"format": ModelFormat.ONNX})
+        other.path = onnx
         return other
 
     def calibration_samples(self) -> tuple[list[Sample], str]:
@@ -71,11 +85,15 @@ class Program:
         return tuple(torch.from_numpy(array.copy()) for array in (self.example if sample is None else sample))
 
     def exported(self) -> Any:
-        """The ``torch.export.ExportedProgram``; TorchScript is lifted into one. It takes the example's shapes alone,
-        also where more was uploaded, unless a transform made it for a batch of any size."""
+        """The ``torch.export.ExportedProgram``, the same at every call; TorchScript is lifted into one. It takes the
+        example's shapes alone, also where more was uploaded, unless a transform made it for a batch of any size."""
         if self._transformed is not None:
             return self._transformed
-        uploaded = self._uploaded()
+        if self._loaded is None:
+            self._loaded = self._for_the_example(self._load())
+        return self._loaded
+
+    def _for_the_example(self, uploaded: Any) -> Any:
         if not shapes.is_symbolic(uploaded):
             return uploaded
         with Boundary(ModelError, "torch.export cannot export the program for the example's shapes", _EXPORT_AGAIN):
@@ -83,7 +101,7 @@ class Program:
 
     def for_any_batch(self) -> Any:
         """The uploaded ``ExportedProgram``, which takes any batch. Raises RecipeSpecError where it does not."""
-        uploaded = self._uploaded()
+        uploaded = self._load()
         if not shapes.takes_any_batch(uploaded) or any(spec.shape[:1] != (1,) for spec in self.spec.inputs):
             raise RecipeSpecError(
                 "The model was exported for the shapes of its example alone, so it takes no batches.",
@@ -101,20 +119,29 @@ class Program:
             return shapes.any_batch(module, self.tensors(), int(batch.upper))
         return torch.export.export(module, self.tensors(), strict=False)
 
-    def _uploaded(self) -> Any:
+    def _load(self) -> Any:
         from torch.export.pt2_archive._package import load_pt2
 
+        if self.spec.fusion is not None:
+            return self._fused(self.spec.fusion)
         if self.spec.format == ModelFormat.TORCHSCRIPT:
             return self._lifted()
         if self.spec.format != ModelFormat.PT2:
             raise RecipeSpecError("An ONNX model has no PyTorch program.", remedy="Upload a .pt2 for this recipe.")
         clean = self.path.with_suffix(".pt2")
-        archive.clean_pt2(self.path, clean)
+        archive.clean_pt2(self.path, clean, self.operators)
         with Boundary(ModelError, "The .pt2 program does not load", _EXPORT_AGAIN):
             # torch.export.load does no more, but hides the reason when this fails
             program = load_pt2(str(clean)).exported_programs["model"]
         self._check_signature(_graph_inputs(program))
         return program
+
+    def _fused(self, fusion: Fusion) -> Any:
+        from farm.recipes.transforms import combine
+
+        folder = self.path.parent
+        parts = [Program(part, part_folder(folder, position)) for position, part in enumerate(fusion.parts)]
+        return combine.exported([(part.spec.name, part.exported()) for part in parts], fusion.how, self.tensors())
 
     def _lifted(self) -> Any:
         from torch._export.converter import TS2EPConverter
@@ -135,7 +162,7 @@ class Program:
         """An uploaded TorchScript program in eval mode, checked to run on the example inputs."""
         import torch
 
-        archive.check_torchscript(self.path)
+        archive.check_torchscript(self.path, self.operators)
         remedy = "Check that it loads with torch.jit.load and runs on the example inputs."
         with Boundary(ModelError, "The TorchScript program does not load", remedy):
             script = torch.jit.load(str(self.path), map_location="cpu")
@@ -148,13 +175,18 @@ class Program:
 
     def onnx(self) -> Path:
         """An uploaded ONNX file, checked against the declared inputs."""
-        import onnxruntime
-
         archive.check_onnx(self.path)
         with Boundary(ModelError, "ONNX Runtime does not load the model", "Check it with onnx.checker."):
-            session = onnxruntime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
+            session = self.session(self.path)
         self._check_signature([(node.name, node.shape, _ONNX_TYPES.get(node.type)) for node in session.get_inputs()])
         return self.path
+
+    def session(self, path: Path) -> Any:
+        """An ``onnxruntime.InferenceSession`` on the CPU, with the model's custom operators."""
+        import onnxruntime
+
+        options = operators.session_options(self.spec, self.path.parent)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def _check_signature(self, found: Sequence[tuple[str, Sequence[Any], str | None]]) -> None:
         """``found``: name, shape (only ints are fixed) and type of each input that the program itself declares."""

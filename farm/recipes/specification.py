@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from farm.errors import RecipeSpecError
 from farm.recipes import transforms
@@ -42,9 +44,10 @@ def complete(recipe: Recipe) -> Recipe:
             remedy=f"Use one of {', '.join(runtimes)}.",
         )
     _check_options(recipe)
-    divided(recipe)
     defaults = {name: values[0] for name, values in BUILDERS[recipe.runtime].OPTIONS.items()}
-    return recipe.model_copy(update={"options": defaults | recipe.options})
+    completed = recipe.model_copy(update={"options": defaults | recipe.options})
+    divided(completed)
+    return completed
 
 
 def _check_options(recipe: Recipe) -> None:
@@ -70,11 +73,9 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     native: list[Transform] = []
     for transform in recipe.transforms:
         is_native = transform.label in builder.NATIVE or transform.kind in builder.NATIVE
-        why = builder.REFUSES.get(transform.label) or builder.REFUSES.get(transform.kind)
-        able, reason = _ONLY_FOR.get(transform.kind, ((recipe.runtime,), ""))
-        if why or not (is_native or recipe.runtime in able):
+        if why := _refusal(recipe, transform, is_native=is_native):
             raise RecipeSpecError(
-                f"Recipe {recipe.name!r}: {recipe.runtime} cannot be built with {transform.label}: {why or reason}.",
+                f"Recipe {recipe.name!r}: {recipe.runtime} cannot be built with {transform.label}: {why}.",
                 remedy="Leave the transform out, or take another runtime.",
             )
         if is_native:
@@ -101,6 +102,17 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     return tuple(on_program), tuple(native)
 
 
+def _refusal(recipe: Recipe, transform: Transform, *, is_native: bool) -> str | None:
+    """Why its runtime does not take the transform, at all or with one of the recipe's options."""
+    options = ["", *(f" {name}={value}" for name, value in recipe.options.items())]
+    keys = (f"{word}{option}" for word in (transform.label, transform.kind) for option in options)
+    refuses = BUILDERS[recipe.runtime].REFUSES
+    if why := next((refuses[key] for key in keys if key in refuses), None):
+        return why
+    able, reason = _ONLY_FOR.get(transform.kind, ((recipe.runtime,), ""))
+    return None if is_native or recipe.runtime in able else reason
+
+
 def tools(recipe: Recipe) -> tuple[str, ...]:
     """Distributions that building it takes."""
     builder = BUILDERS[recipe.runtime]
@@ -121,7 +133,8 @@ def check_accepts(recipe: Recipe, model_format: ModelFormat) -> None:
     """Raises RecipeSpecError where a program of this format cannot be built by the recipe."""
     if model_format in accepts(recipe):
         return
-    able = [name for name, builder in BUILDERS.items() if model_format in builder.ACCEPTS and name != REFERENCE_RUNTIME]
+    uploaded = ModelFormat.ONNX if model_format == ModelFormat.CAFFE2 else model_format
+    able = [name for name, builder in BUILDERS.items() if uploaded in builder.ACCEPTS and name != REFERENCE_RUNTIME]
     raise RecipeSpecError(
         f"Recipe {recipe.name!r} cannot be built from a model in {model_format.value} format.",
         remedy=f"From {model_format.value} there are recipes for {', '.join(able)}, without transforms of the "
@@ -130,22 +143,40 @@ def check_accepts(recipe: Recipe, model_format: ModelFormat) -> None:
 
 
 def accepts(recipe: Recipe) -> tuple[ModelFormat, ...]:
-    """Formats that it can be built from: transforms of the program need one of PyTorch."""
-    taken = BUILDERS[recipe.runtime].ACCEPTS
+    """Formats that it can be built from: transforms of the program need one of PyTorch. Caffe2 becomes ONNX first."""
+    taken = tuple(BUILDERS[recipe.runtime].ACCEPTS)
+    if ModelFormat.ONNX in taken:
+        taken = (*taken, ModelFormat.CAFFE2)
     if divided(recipe)[0]:
         return tuple(format for format in taken if format in (ModelFormat.PT2, ModelFormat.TORCHSCRIPT))
     return taken
 
 
+def needs_gpu(runtime: str) -> bool:
+    """Whether its artifacts are built on machines with an NVIDIA GPU alone."""
+    return bool(getattr(BUILDERS.get(runtime), "NEEDS_GPU", False))
+
+
 def installed(wanted: Iterable[str]) -> dict[str, str]:
-    """Versions of those distributions that are installed."""
+    """Versions of those distributions and SDKs that are installed. An SDK's version is the name of its folder."""
     found = {}
     for tool in wanted:
+        if tool.startswith("$"):
+            if (path := sdks([tool]).get(tool[1:])) is not None:
+                found[tool] = path.name
+            continue
         try:
             found[tool] = importlib.metadata.version(tool)
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def sdks(wanted: Iterable[str]) -> dict[str, Path]:
+    """The folders of those tools that are written ``$VARIABLE``, by variable; what is set wrongly is left out."""
+    names = (tool[1:] for tool in wanted if tool.startswith("$"))
+    paths = {name: Path(os.environ[name]).resolve() for name in names if os.environ.get(name)}
+    return {name: path for name, path in paths.items() if path.is_dir()}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from farm.errors import RecipeSpecError, TooLargeError, UserError
 from farm.selectors import Selector, parse, values_of
 from farm.server.selection import Selection, choose, matching, out_of_service
 from farm.store.transaction import NewJob
-from farm.types import Device, Model, ModelFormat, Recipe, RecipeInfo, RunSpec, Scenario
+from farm.types import Device, JobOutcome, Model, ModelFormat, Recipe, RecipeInfo, RunSpec, Scenario
 
 MAX_JOBS = 10_000
 
@@ -43,6 +43,7 @@ def expand(
     for recipe in spec.recipes:
         _check_recipe(recipe, model.spec.format, infos)
         _check_batch(recipe, model, spec.scenarios)
+        _check_operators(recipe, model)
     selection = _select(spec, devices, rng)
     picks = selection.picks
     count = len(picks) * len(spec.scenarios) * len(spec.recipes)
@@ -75,6 +76,26 @@ def expand(
         for recipe in spec.recipes
     )
     return Expansion(jobs, builds, selection.pools)
+
+
+def find_known(jobs: Sequence[NewJob], measured: Sequence[JobOutcome]) -> list[JobOutcome]:
+    """The first of ``measured`` that answers each job, in their order; empty where one has no answer, or where a job
+    may still choose its device."""
+    found = []
+    for job in jobs:
+        answers = (
+            outcome
+            for outcome in measured
+            if outcome.job.build_key == job.build_key
+            and outcome.job.device_id == job.device_id
+            and outcome.job.scenario == job.scenario
+            and outcome.job.recipe.parity == job.recipe.parity
+        )
+        answer = next(answers, None)
+        if answer is None or job.pool is not None:
+            return []
+        found.append(answer)
+    return found
 
 
 def _waits_for(device: Device) -> str:
@@ -131,6 +152,17 @@ def _check_batch(recipe: Recipe, model: Model, scenarios: Iterable[Scenario]) ->
             )
 
 
+def _check_operators(recipe: Recipe, model: Model) -> None:
+    if not model.spec.runs_on(recipe.runtime):
+        given = [operators.runtime for operators in model.spec.custom_operators]
+        raise RecipeSpecError(
+            f"Recipe {recipe.name!r}: {model.spec.name} has custom operators for {_listed(given)}, and none for "
+            f"{recipe.runtime}.",
+            remedy="Leave the recipe out, or upload the model again with operators for this runtime where it takes "
+            "them (docs/custom-operators.md).",
+        )
+
+
 def _likeness(preset: Recipe, recipe: Recipe) -> bool:
     """Presets of one runtime differ in what their transforms need to be installed."""
     return {step.kind for step in preset.transforms} == {step.kind for step in recipe.transforms}
@@ -141,7 +173,7 @@ def _select(spec: RunSpec, devices: Sequence[Device], rng: random.Random) -> Sel
     selector = parse(spec.devices)
     matched = matching(selector, devices)
     threads = max(scenario.threads for scenario in spec.scenarios)
-    runtimes = {recipe.runtime for recipe in spec.recipes}
+    runtimes = set() if spec.keep_unable else {recipe.runtime for recipe in spec.recipes}
     able = [d for d in matched if runtimes.issubset(d.facts.runtimes) and d.facts.cpu_count >= threads]
     if lacking := _lacking(selector, matched, able):
         raise _unable(spec, selector, matched, threads, lacking)

@@ -48,7 +48,7 @@ def check_inputs(spec: ModelSpec, artifacts: ArtifactStore) -> None:
     for blob in (spec.example_inputs, spec.parity_inputs, spec.calibration_inputs):
         if blob is not None:
             with artifacts.open(blob.sha256) as file:
-                _check_samples(blob, _arrays(blob, file), spec.inputs)
+                _check_samples(blob, arrays_of(blob, file), spec.inputs)
 
 
 def _check_samples(blob: Blob, arrays: dict[tuple[int, int], _Array], inputs: tuple[TensorSpec, ...]) -> None:
@@ -64,8 +64,8 @@ def _check_samples(blob: Blob, arrays: dict[tuple[int, int], _Array], inputs: tu
             raise _unfit(blob, f"input {index} of sample {sample} is {found}; the model takes {wanted}")
 
 
-def _arrays(blob: Blob, file: BinaryIO) -> dict[tuple[int, int], _Array]:
-    """By sample and input index."""
+def arrays_of(blob: Blob, file: BinaryIO) -> dict[tuple[int, int], _Array]:
+    """Shape and type of each, by sample and index. Raises ModelError for what is no sound .npz file."""
     from numpy.lib import format as npy
 
     headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

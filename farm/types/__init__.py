@@ -20,10 +20,12 @@ from farm.types.devices import (
     Reservation,
 )
 from farm.types.failure import Failure
-from farm.types.models import Model, ModelFormat, ModelSpec
+from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
+from farm.types.models import CustomOperators, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
+    BuildLogPart,
     BuildReport,
     BuildRequest,
     BuildState,
@@ -69,6 +71,7 @@ __all__ = [
     "Batch",
     "Blob",
     "Build",
+    "BuildLogPart",
     "BuildReport",
     "BuildRequest",
     "BuildState",
@@ -76,6 +79,7 @@ __all__ = [
     "ChannelsLast",
     "CheckStep",
     "ClusterJoin",
+    "CustomOperators",
     "DType",
     "Delegation",
     "Device",
@@ -93,6 +97,9 @@ __all__ = [
     "FileName",
     "Frozen",
     "Fuse",
+    "Fusion",
+    "FusionKind",
+    "FusionRequest",
     "HeadStarted",
     "Hook",
     "Job",
@@ -101,11 +108,15 @@ __all__ = [
     "JobWait",
     "Lease",
     "LineageStep",
+    "LoadCost",
     "Measurement",
+    "MemoryCourse",
+    "MemorySeries",
     "Model",
     "ModelFormat",
     "ModelSpec",
     "Name",
+    "OperatorTime",
     "OrderKind",
     "Palettize",
     "Parity",
@@ -113,6 +124,7 @@ __all__ = [
     "Plugin",
     "Priority",
     "Problem",
+    "Profile",
     "Protocol",
     "Prune",
     "Quantize",

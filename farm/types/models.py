@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from farm.types.base import Blob, Frozen, Name, Sha256, TensorSpec, digest_of
 
@@ -12,6 +15,34 @@ class ModelFormat(StrEnum):
     PT2 = "pt2"
     TORCHSCRIPT = "torchscript"
     ONNX = "onnx"
+    CAFFE2 = "caffe2"  # init_net.pb and predict_net.pb in one ZIP
+
+
+FusionKind = Literal["sequence", "parallel", "parallel-shared"]
+
+
+# What runs on the operators that another runtime's library or registration brings.
+_SHARES_OPERATORS = {"torchscript": "pytorch", "pytorch-mobile": "pytorch", "aotinductor": "pytorch"}
+
+
+class CustomOperators(Frozen):
+    """A user's own operators for one runtime.
+
+    ``library``: a shared library, for PyTorch one that registers with its dispatcher, for ONNX Runtime one that exports
+    ``RegisterCustomOps``. ``python``: a file that registers with ``torch.library``. Builds load it in their sandbox;
+    the harness loads it on the device, where it may do whatever the agent may: farms take it only where their
+    administrator allows it (``allow_custom_operators``).
+    """
+
+    runtime: Literal["pytorch", "onnxruntime"]
+    kind: Literal["library", "python"]
+    file: Blob
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.kind == "python" and self.runtime != "pytorch":
+            raise ValueError(f"{self.runtime} takes custom operators as a shared library only")
+        return self
 
 
 class ModelSpec(Frozen):
@@ -33,12 +64,56 @@ class ModelSpec(Frozen):
     reference_outputs: Blob | None = None
     calibration_inputs: Blob | None = None
     dynamic_batch: bool = False
+    fusion: Fusion | None = None
+    custom_operators: tuple[CustomOperators, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_per_runtime(self) -> Self:
+        runtimes = [operators.runtime for operators in self.custom_operators]
+        if len(set(runtimes)) < len(runtimes):
+            raise ValueError("custom_operators has more than one file for a runtime")
+        return self
 
     @property
     def id(self) -> str:
         """Content address: two uploads of the same files under the same name are one model."""
-        # Left out where it is not set: models that were uploaded before there was such a thing keep their address.
-        return digest_of(self.model_dump(mode="json", exclude=None if self.dynamic_batch else {"dynamic_batch"}))
+        return digest_of(self)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """All its files."""
+        own = (getattr(self, name) for name in type(self).model_fields)
+        parts = self.fusion.parts if self.fusion else ()
+        return (
+            *(value for value in own if isinstance(value, Blob)),
+            *(operators.file for operators in self.custom_operators),
+            *(blob for part in parts for blob in part.blobs),
+        )
+
+    def operators_for(self, runtime: str) -> CustomOperators | None:
+        """The custom operators that this runtime loads."""
+        owner = _SHARES_OPERATORS.get(runtime, runtime)
+        return next((operators for operators in self.custom_operators if operators.runtime == owner), None)
+
+    def runs_on(self, runtime: str) -> bool:
+        """Whether it has what this runtime needs: a program of custom operators runs only where they are given."""
+        return not self.custom_operators or self.operators_for(runtime) is not None
+
+
+class Fusion(Frozen):
+    """Models that are one: ``how`` as in ``farm.recipes.transforms.combine.fused``. Of the model that they are,
+    ``format`` is pt2 and ``program`` that of the first part; builds join them."""
+
+    how: FusionKind
+    parts: tuple[ModelSpec, ...] = Field(min_length=2, max_length=16)
+
+
+class FusionRequest(Frozen):
+    """Fuse these uploaded models, named by id, prefix of an id, or name."""
+
+    models: tuple[str, ...] = Field(min_length=2, max_length=16)
+    how: FusionKind = "sequence"
+    name: Name | None = None
 
 
 class Model(Frozen):

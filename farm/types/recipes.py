@@ -175,6 +175,15 @@ class Build(Frozen):
         return self.artifact
 
 
+class BuildLogPart(Frozen):
+    """Some of a build's log. ``complete``: the build has ended and nothing comes after this; else ask again from
+    ``next_offset`` (bytes) on. Of a long log the middle is left out, which it says itself."""
+
+    text: str
+    next_offset: int
+    complete: bool
+
+
 class BuildRequest(Frozen):
     """What a build task gets: everything by content hash, nothing from the submitter's machine."""
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from farm.types.base import Frozen, Name
 from farm.types.devices import Device
+from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
 
@@ -64,6 +65,10 @@ class Measurement(Frozen):
     absent: dict[str, str] = {}
     simulated: bool = False
     batch: int = 1  # samples per inference
+    memory_course: MemoryCourse | None = None
+    memory_series: MemorySeries | None = None
+    load_cost: LoadCost | None = None
+    profile: Profile | None = None
 
 
 class Estimate(Frozen):
@@ -99,7 +104,10 @@ class Verdict(Frozen):
 
 class Result(Frozen):
     """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``; they are those of one call,
-    which takes ``batch`` samples."""
+    which takes ``batch`` samples.
+
+    ``memory_growth_bytes`` is per 1,000 inferences.
+    """
 
     job_id: int
     epoch: int
@@ -120,6 +128,10 @@ class Result(Frozen):
     runtime_versions: dict[str, str] = {}
     absent: dict[str, str] = {}
     measured_at: datetime
+    memory_course: MemoryCourse | None = None
+    memory_growth_bytes: Estimate | None = None
+    load_cost: LoadCost | None = None
+    profile: Profile | None = None
     batch: int = 1
 
     @property

@@ -9,9 +9,23 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 from agents.harness.failure import Failure
+from agents.harness.job import Operators
+from agents.harness.profile import Profiled
 from agents.harness.tensors import Array, Input
 
-NAMES = ("pytorch", "aotinductor", "torchscript", "pytorch-mobile", "executorch", "onnxruntime", "litert")
+NAMES = (
+    "pytorch",
+    "aotinductor",
+    "torchscript",
+    "pytorch-mobile",
+    "executorch",
+    "onnxruntime",
+    "litert",
+    "openvino",
+    "ncnn",
+    "mnn",
+    "tensorrt",
+)
 
 ENTRY_POINTS = "torchfarm.harness_runtimes"
 
@@ -34,6 +48,14 @@ class Program(Protocol):
         """Copies of what an inference returned, flattened in PyTorch's pytree order. Not timed."""
 
 
+class ProfiledProgram(Program, Protocol):
+    """A program that can also tell what its operators cost. One without ``profile`` cannot."""
+
+    def profile(self, sample: Sequence[Array], runs: int) -> Profiled | str:
+        """Over ``runs`` inferences after at least one that does not count, or why it cannot be told. It may load the
+        program a second time: nothing is measured any more. What it raises becomes the reason, too."""
+
+
 class Runtime(Protocol):
     """One inference engine. Creating it imports the engine's package: the ``import`` phase."""
 
@@ -48,6 +70,13 @@ class Runtime(Protocol):
         """The ``load`` phase. ``files`` has those of the artifact under their names; where they lie, they are named by
         their content. ``options`` are the recipe's; those that matter only to its build are passed over.
         Raises what the runtime raises; the harness turns it into Failure ``load-failed``."""
+
+
+class ExtendableRuntime(Runtime, Protocol):
+    """A runtime that takes a user's own operators. One without ``extend`` takes none."""
+
+    def extend(self, operators: Operators) -> None:
+        """Before ``load``, in no phase. What it raises is said to be the operators' fault."""
 
 
 def find(name: str) -> type[Runtime]:

@@ -17,6 +17,8 @@ import os
 from typing import Any
 
 from agents.harness.failure import Failure
+from agents.harness.job import Operators
+from agents.harness.operators import load_torch
 from agents.harness.runtimes import Files, Options
 from agents.harness.runtimes.torch_program import TorchProgram, restrict_threads
 from agents.harness.tensors import Input
@@ -34,6 +36,9 @@ class Runtime:
 
         self._torch = torch
         restrict_threads(threads)
+
+    def extend(self, operators: Operators) -> None:
+        load_torch(operators)
 
     def load(self, files: Files, options: Options) -> TorchProgram:
         compiled = options.get("mode", "eager") == "compile"

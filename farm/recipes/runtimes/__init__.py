@@ -9,10 +9,14 @@ from farm.recipes.runtimes import (
     aotinductor,
     executorch,
     litert,
+    mnn,
+    ncnn,
     onnxruntime,
+    openvino,
     pytorch,
     pytorch_mobile,
     reference,
+    tensorrt,
     torchscript,
 )
 from farm.recipes.runtimes.built import Builder, Built
@@ -27,6 +31,10 @@ BUILDERS: dict[str, Builder] = {
     "executorch": executorch,
     "onnxruntime": onnxruntime,
     "litert": litert,
+    "openvino": openvino,
+    "ncnn": ncnn,
+    "mnn": mnn,
+    "tensorrt": tensorrt,
     "reference": reference,
     **{point.name: cast(Builder, point.load()) for point in entry_points(group=ENTRY_POINTS)},
 }

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from farm.errors import RecipeError
+from farm.recipes import operators
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
 from farm.recipes.runtimes.built import Built, Values
@@ -29,19 +30,24 @@ PRESETS = (
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     path = folder / FILES[0]
     if not recipe.transforms:
-        _export(program, path)
+        export(program, path)
         return Built()
 
+    if program.spec.operators_for("onnxruntime"):
+        raise RecipeError(
+            "ONNX Runtime's quantization tools run the model by themselves, and take no custom operators for that.",
+            remedy="Measure it without int8, or quantize it before the upload.",
+        )
     from farm.recipes.transforms import qdq
 
     floating = folder / "float.onnx"
-    _export(program, floating)
+    export(program, floating)
     calibration, note = program.calibration_samples()
     notes = qdq.quantize(floating, path, calibration)
     return Built((note, *notes))
 
 
-def _export(program: Program, path: Path) -> None:
+def export(program: Program, path: Path) -> None:
     if program.spec.format == ModelFormat.ONNX:
         shutil.copyfile(program.onnx(), path)
         return
@@ -50,4 +56,11 @@ def _export(program: Program, path: Path) -> None:
     exported = program.exported()
     remedy = "Look at the end of the build's log; the operator it names may have no ONNX translation."
     with Boundary(RecipeError, "torch.onnx.export failed", remedy):
-        torch.onnx.export(exported, program.tensors(), str(path), dynamo=True, external_data=False)
+        torch.onnx.export(
+            exported,
+            program.tensors(),
+            str(path),
+            dynamo=True,
+            external_data=False,
+            custom_translation_table=operators.onnx_translations(program.operators),
+        )

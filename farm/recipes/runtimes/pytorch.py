@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from farm.errors import RecipeError, RecipeSpecError
+from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
 from farm.recipes.runtimes.built import Built, Values
@@ -17,7 +17,10 @@ EXTRA = "torch"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
 TOOLS_FOR: dict[str, tuple[str, ...]] = {"int8-static": ("torchao",)}
 NATIVE: tuple[str, ...] = ("int8-static",)
-REFUSES: dict[str, str] = {}
+REFUSES: dict[str, str] = {
+    "int8-static mode=eager": "TorchInductor makes the int8 kernels; eagerly it would only be imitated in floating "
+    "point, slower than fp32; take mode=compile or aotinductor"
+}
 OPTIONS: dict[str, Values] = {"mode": ("eager", "compile")}
 _COMPILE: dict[str, str | int | float | bool] = {"mode": "compile"}
 _WEIGHT_ONLY = Quantize(mode="weight-only")
@@ -42,12 +45,6 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     notes: tuple[str, ...] = ()
     exported = program.exported()
     if recipe.transforms:
-        if recipe.options["mode"] == "eager":
-            raise RecipeSpecError(
-                "Static int8 is computed by kernels that TorchInductor makes; eagerly it would only be imitated, in "
-                "floating point, slower than fp32.",
-                remedy="Say options={'mode': 'compile'}, or take the runtime aotinductor.",
-            )
         from farm.recipes.transforms import eager_int
 
         quantized = eager_int.static(program)

@@ -31,7 +31,7 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     path = folder / FILES[0]
     if program.spec.format == ModelFormat.ONNX:
         samples.write(path, _onnx_outputs(program))
-        return Built(("The reference is the uploaded ONNX model in ONNX Runtime.",))
+        return Built(("The reference is the ONNX model in ONNX Runtime.",))
     import torch
 
     module = program.script() if program.spec.format == ModelFormat.TORCHSCRIPT else program.module()
@@ -57,10 +57,8 @@ def flatten(outputs: Any) -> Sample:
 
 
 def _onnx_outputs(program: Program) -> list[Sample]:
-    import onnxruntime
-
     path = program.onnx()
     with Boundary(ModelError, "The ONNX model does not run on the parity inputs", _REMEDY):
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = program.session(path)
         names = [node.name for node in session.get_inputs()]
         return [tuple(session.run(None, dict(zip(names, sample, strict=True)))) for sample in program.parity]

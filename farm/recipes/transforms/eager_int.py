@@ -70,7 +70,7 @@ def static(program: Program) -> pt2e.Quantized:
         quantizer = x86.X86InductorQuantizer()
         quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
     samples = [program.tensors(sample) for sample in calibration]
-    quantized = pt2e.quantize(program.exported(), samples, quantizer, program.export)
+    quantized = pt2e.quantize(program.exported(), samples, program.export, quantizer)
     return pt2e.Quantized(quantized.program, (note, *quantized.notes))
 
 

@@ -26,8 +26,10 @@ def apply(program: Program, transform: ChannelsLast) -> Applied:
                 "channels-last would change nothing: the model has no 2-d convolutions.", remedy="Leave it out."
             )
         for node in convolutions:
-            weight = module.get_parameter(node.args[1].target)
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            owner, _, name = node.args[1].target.rpartition(".")
+            weight = getattr(module.get_submodule(owner), name).detach()
+            turned = weight.contiguous(memory_format=torch.channels_last)
+            module.get_submodule(owner)._parameters[name] = torch.nn.Parameter(turned, requires_grad=False)
         for node in module.graph.find_nodes(op="placeholder"):
             value = node.meta.get("val")
             if isinstance(value, torch.Tensor) and value.ndim == 4:

@@ -69,7 +69,7 @@ class Workshop:
         recipe = presets.REFERENCE if recipe == "reference" else presets.parse(recipe)
         versions = keys.tool_versions(recipe)
         return BuildRequest(
-            key=keys.build_key(spec.id, recipe, versions),
+            key=keys.build_key(spec.id, recipe, versions, spec.format),
             model=spec,
             recipe=recipe,
             tool_versions=versions,

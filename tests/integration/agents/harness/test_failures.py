@@ -78,11 +78,12 @@ def test_a_wrong_parity_input_is_found_before_anything_is_measured(
     assert "warmup" not in {record["kind"] for record in outcome.records}
 
 
-def test_an_integer_that_litert_cannot_hold(tagger: Model, measure: Measure, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["litert", "mnn"])
+def test_an_integer_that_the_runtime_cannot_hold(tagger: Model, measure: Measure, tmp_path: Path, runtime: str) -> None:
     with np.load(tagger.folder / "example.npz") as example:
         sample = [example[f"0.{index}"] for index in range(len(example.files))]
     sample[0] = np.full_like(sample[0], 2**40)
-    error = measure(tagger, "litert", example_inputs=inputs(tmp_path, sample)).error
+    error = measure(tagger, runtime, example_inputs=inputs(tmp_path, sample)).error
     assert error.code == "wrong-input-range"
     assert str(2**40) in error.message
 
@@ -127,7 +128,8 @@ def test_an_artifact_of_another_runtime(classifier: Model, measure: Measure) -> 
 def test_an_artifact_that_is_damaged(classifier: Model, measure: Measure, tmp_path: Path, runtime: str) -> None:
     damaged = tmp_path / FILES[runtime]
     damaged.write_bytes(b"no model" * 100)
-    error = measure(classifier, runtime, files={damaged.name: str(damaged)}).error
+    files = classifier.files(runtime) | {damaged.name: damaged}
+    error = measure(classifier, runtime, files={name: str(path) for name, path in files.items()}).error
     assert (error.code, error.fault) == ("load-failed", "recipe")
     assert damaged.name in error.message
     assert "Traceback" in error.traceback
@@ -148,6 +150,9 @@ def test_an_unknown_runtime(classifier: Model, measure: Measure) -> None:
         ("executorch", "executorch"),
         ("onnxruntime", "onnxruntime"),
         ("litert", "ai_edge_litert"),
+        ("openvino", "openvino"),
+        ("ncnn", "ncnn"),
+        ("mnn", "MNN"),
     ],
 )
 def test_a_runtime_that_is_not_installed(
@@ -172,6 +177,20 @@ def shadowed(folder: Path, package: str, program: str) -> dict[str, str]:
     (folder / "first").mkdir()
     (folder / "first" / f"{package}.py").write_text(program)
     return {"PYTHONPATH": f"{folder / 'first'}:{Path(__file__).parents[4]}"}
+
+
+def test_tensorrt_where_it_is_not_installed(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    files = {name: classifier.file("onnxruntime") for name in find("tensorrt").files}
+    environment = shadowed(tmp_path, "tensorrt", "raise ModuleNotFoundError(\"No module named 'tensorrt'\")")
+    error = measure(classifier, "tensorrt", environment=environment, files={n: str(p) for n, p in files.items()}).error
+    assert (error.code, error.fault) == ("runtime-missing", "device")
+    assert "torchfarm[tensorrt]" in error.remedy
+
+
+def test_an_openvino_device_that_is_not_here(classifier: Model, measure: Measure) -> None:
+    error = measure(classifier, "openvino", options={"device": "npu"}).error
+    assert (error.code, error.fault) == ("backend-missing", "recipe")
+    assert "has no device NPU here; it has CPU" in error.message
 
 
 def test_a_backend_that_this_build_does_not_have(classifier: Model, measure: Measure) -> None:
