@@ -79,7 +79,7 @@ class Comparison:
         real = [outcome for outcome in everything if not outcome.device.facts.virtual]
         shown = everything if include_virtual or not real else real
         self.left_out = len(everything) - len(shown)
-        baselines = {_place(outcome): outcome for outcome in shown if is_baseline(outcome.job.recipe)}
+        baselines = {_place(outcome): outcome for outcome in shown if is_baseline(outcome.job)}
         among_runs = len({outcome.job.run_id for outcome in shown}) > 1
         rows = []
         for outcome in shown:
@@ -259,8 +259,10 @@ def _names(row: Row) -> tuple[str, ...]:
     return row.setting.scenario, str(scenario), scenario.name
 
 
-def _place(outcome: JobOutcome) -> tuple[int, str, Scenario, int]:
-    return outcome.job.run_id, outcome.device.id, outcome.job.scenario, outcome.job.batch
+def _place(outcome: JobOutcome) -> tuple[int, str, Scenario]:
+    """Also of an artifact that brought its batch with it: what was asked for a batch of that size stands beside it."""
+    scenario = outcome.job.scenario.model_copy(update={"batch": outcome.job.batch})
+    return outcome.job.run_id, outcome.device.id, scenario
 
 
 def _speedup(outcome: JobOutcome, baseline: JobOutcome | None) -> tuple[Estimate | None, str]:

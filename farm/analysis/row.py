@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.analysis import insight
-from farm.types import Estimate, JobOutcome, JobState, Reason, Recipe, Run, VerdictLevel
+from farm.types import Estimate, Job, JobOutcome, JobState, Reason, Run, VerdictLevel
 
 BASELINE = "pytorch"
 
@@ -28,11 +28,13 @@ FIGURES = (
 )
 
 
-def is_baseline(recipe: Recipe) -> bool:
-    """Eager PyTorch, of any batch."""
-    batches = all(step.kind in ("batch", "dynamic-batch") for step in recipe.transforms)
+def is_baseline(job: Job) -> bool:
+    """Eager PyTorch; of batches what was made for them and nothing else."""
+    recipe = job.recipe
+    if job.batch == 1:
+        return recipe.name == BASELINE
     eager = recipe.runtime == "pytorch" and recipe.options.get("mode", "eager") == "eager"
-    return recipe.name == BASELINE or (eager and batches)
+    return eager and all(step.kind in ("batch", "dynamic-batch") for step in recipe.transforms)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Row:
 
     @property
     def is_baseline(self) -> bool:
-        return is_baseline(self.outcome.job.recipe)
+        return is_baseline(self.outcome.job)
 
     @property
     def level(self) -> VerdictLevel | None:

@@ -72,6 +72,7 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "memory_peak_bytes": 2,
         "parity": PARITY,
         "non_finite_outputs": 0,
+        "batch": 1,
         "stopped_by": "interval",
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
