@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from farm.errors import ModelError
-from farm.recipes import samples
+from farm.recipes import samples, shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, CustomOperators, ModelFormat, ModelSpec, TensorSpec
+from farm.types import Blob, CustomOperators, ModelFormat, ModelSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -114,7 +114,7 @@ def package(
     samples.check(parity, inputs, "parity inputs")
     samples.check(calibration or [], inputs, "calibration inputs")
     if dynamic_batch:
-        _check_batch(inputs)
+        shapes.check_samples(inputs)
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
@@ -150,15 +150,6 @@ def package(
         )
         stack.pop_all()
     return made
-
-
-def _check_batch(inputs: Sequence[TensorSpec]) -> None:
-    for spec in inputs:
-        if spec.shape[:1] != (1,):
-            raise ModelError(
-                f"With dynamic_batch=True a sample has 1 as the first dimension of every input, but {spec}.",
-                remedy="Give inputs that hold one sample each, or leave dynamic_batch out.",
-            )
 
 
 def _is_path(model: Any) -> bool:
@@ -271,7 +262,7 @@ def _export(
     are not PyTorch's are taken here, and builds check that they are those which came with the model."""
     import torch
 
-    from farm.recipes import archive, shapes
+    from farm.recipes import archive
     from farm.recipes.runtimes.reference import flatten
 
     if not isinstance(model, torch.nn.Module) or isinstance(model, torch.jit.ScriptModule):
@@ -288,7 +279,7 @@ def _export(
             outputs = model(*inputs)
             answers = [flatten(model(*_tensors(sample))) for sample in parity]
         if dynamic_batch:
-            _check_outputs(flatten(outputs), _answer_to_three(model, example))
+            shapes.check_outputs(flatten(outputs), _answer_to_three(model, example))
         exportable = model if _is_plain(outputs) else _with_flat_outputs(model)
         remedy = "Change that code so that torch.export can follow it, or upload TorchScript or ONNX instead."
         with Boundary(ModelError, "torch.export cannot export the model", remedy):
@@ -315,16 +306,6 @@ def _answer_to_three(model: Any, example: Sample) -> Sample:
     remedy = "Take the first dimension's size from the inputs, never as a number; or leave dynamic_batch out."
     with Boundary(ModelError, "The model does not run on a batch of three samples", remedy), torch.inference_mode():
         return flatten(model(*_tensors(samples.stacked([example], 3)[0])))
-
-
-def _check_outputs(of_one: Sample, of_three: Sample) -> None:
-    for position, (one, three) in enumerate(zip(of_one, of_three, strict=True)):
-        if one.shape[:1] != (1,) or three.shape != (3, *one.shape[1:]):
-            raise ModelError(
-                f"Output {position} has the shape {list(one.shape)} for one sample and {list(three.shape)} for three: "
-                "its first dimension is no batch.",
-                remedy="Return the batch as the first dimension of every output, or leave dynamic_batch out.",
-            )
 
 
 def _used_operators(exported: Any) -> frozenset[str]:

@@ -5,7 +5,12 @@ torch.export takes a size of 1 for a constant, so such a program is traced with 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from farm.errors import ModelError
+from farm.recipes.samples import Sample
+from farm.types import TensorSpec
 
 MAX_BATCH = 1024  # of an upload
 
@@ -63,3 +68,24 @@ def _input_shapes(exported: Any) -> list[tuple[Any, ...]]:
     users = set(exported.graph_signature.user_inputs)
     values = [node.meta["val"] for node in exported.graph.nodes if node.op == "placeholder" and node.name in users]
     return [tuple(value.shape) for value in values if hasattr(value, "shape")]
+
+
+def check_samples(inputs: Sequence[TensorSpec]) -> None:
+    """Raises ModelError where a sample of a model for any batch holds more than one."""
+    for spec in inputs:
+        if spec.shape[:1] != (1,):
+            raise ModelError(
+                f"With dynamic_batch=True a sample has 1 as the first dimension of every input, but {spec}.",
+                remedy="Give inputs that hold one sample each, or leave dynamic_batch out.",
+            )
+
+
+def check_outputs(of_one: Sample, of_three: Sample) -> None:
+    """Of a model for any batch. Raises ModelError where a batch of three does not come out as three."""
+    for position, (one, three) in enumerate(zip(of_one, of_three, strict=True)):
+        if one.shape[:1] != (1,) or three.shape != (3, *one.shape[1:]):
+            raise ModelError(
+                f"Output {position} has the shape {list(one.shape)} for one sample and {list(three.shape)} for three: "
+                "its first dimension is no batch.",
+                remedy="Return the batch as the first dimension of every output, or leave dynamic_batch out.",
+            )

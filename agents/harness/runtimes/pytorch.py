@@ -54,7 +54,7 @@ class Runtime:
         from torch._inductor import config
 
         # Folding would unpack int4 weights, which lie in bytes, for good.
-        config.freezing = all(tensor.dtype != self._torch.uint8 for tensor in module.buffers())
+        config.freezing = all(tensor.dtype != self._torch.uint8 for tensor in module.state_dict().values())
         config.compile_threads = 1  # or it leaves a pool of processes beside the measurement
         module.requires_grad_(False)
         for part in module.modules():

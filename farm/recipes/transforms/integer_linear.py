@@ -50,10 +50,10 @@ class WeightOnly4(torch.nn.Module):  # type: ignore[misc]
         low, high = groups.amin(dim=2, keepdim=True), groups.amax(dim=2, keepdim=True)
         scale = ((high - low) / 15).clamp(min=torch.finfo(weight.dtype).tiny)
         values = ((groups - low) / scale).round().clamp(0, 15).to(torch.uint8).flatten(1)
-        self.register_buffer("weight", values[:, ::2] | (values[:, 1::2] << 4))
+        self.weight = torch.nn.Parameter(values[:, ::2] | (values[:, 1::2] << 4), requires_grad=False)
         self.register_buffer("scale", scale)
         self.register_buffer("low", low)
-        self.register_buffer("bias", bias)
+        _keep_bias(self, bias)
 
     def forward(self, x: Any) -> Any:
         values = torch.stack((self.weight & 15, self.weight >> 4), dim=2).flatten(1).unflatten(1, (-1, GROUP))
@@ -65,9 +65,14 @@ def _keep_rows(module: Any, weight: Any, bias: Any) -> None:
     """``weight`` [outputs, inputs] in int8 with one scale per output, so that weight = scale * integers."""
     weight = weight.detach()
     scale = (weight.abs().amax(dim=1) / 127).clamp(min=torch.finfo(weight.dtype).tiny)
-    module.register_buffer("weight", (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+    integers = (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
+    module.weight = torch.nn.Parameter(integers, requires_grad=False)
     module.register_buffer("scale", scale)
-    module.register_buffer("bias", bias)
+    _keep_bias(module, bias)
+
+
+def _keep_bias(module: Any, bias: Any) -> None:
+    module.bias = None if bias is None else torch.nn.Parameter(bias, requires_grad=False)
 
 
 def _with_bias(y: Any, bias: Any) -> Any:
