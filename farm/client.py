@@ -153,6 +153,7 @@ class AsyncClient(Fleet):
         training_inputs: Any = None,
         evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
+        dynamic_batch: bool = False,
         custom_operators: Mapping[str, str | Path] | None = None,
     ) -> Model:
         """Upload a model: an ``nn.Module``, the path of a .pt2, .pt, .ts or .onnx file, or of the folder with a
@@ -160,7 +161,8 @@ class AsyncClient(Fleet):
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
         ``custom_operators``: the user's own, by runtime: ``{"pytorch": "ops.py", "onnxruntime": "libops.so"}``
-        (docs/custom-operators.md); raises ForbiddenError where the farm does not run them.
+        (docs/custom-operators.md); raises ForbiddenError where the farm does not run them. ``dynamic_batch``: the first
+        dimension of every input is a batch of any size, 1 in the inputs given; recipes may then make batches.
         ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
@@ -177,6 +179,7 @@ class AsyncClient(Fleet):
             training_inputs=training_inputs,
             evaluation=evaluation,
             input_names=input_names,
+            dynamic_batch=dynamic_batch,
             custom_operators=custom_operators,
         )
         with packed:
@@ -216,6 +219,7 @@ class AsyncClient(Fleet):
         evaluation: EvaluationSet | None = None,
         name: str | None = None,
         model_name: str | None = None,
+        dynamic_batch: bool = False,
     ) -> AsyncRunHandle:
         """Build ``model`` by each recipe and measure each artifact on each device in each scenario.
 
@@ -234,6 +238,7 @@ class AsyncClient(Fleet):
             "training_inputs": training_inputs,
             "evaluation": evaluation,
             "name": model_name,
+            "dynamic_batch": dynamic_batch or None,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
         named = () if recipes == "all" else parse_recipes(recipes)
@@ -261,7 +266,7 @@ class AsyncClient(Fleet):
 
     async def _target(self, model: Any, inputs: dict[str, Any]) -> Model:
         if not is_uploaded(model):
-            return await self.add_model(model, **inputs)
+            return await self.add_model(model, **inputs | {"dynamic_batch": bool(inputs["dynamic_batch"])})
         if any(value is not None for value in inputs.values()):
             given = ", ".join(key for key, value in inputs.items() if value is not None)
             raise UserError(

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from farm.errors import ModelError
 from farm.evaluation import EvaluationSet, unpacked
-from farm.recipes import samples
+from farm.recipes import samples, shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
@@ -87,6 +87,7 @@ def package(
     training_inputs: Any = None,
     evaluation: EvaluationSet | None = None,
     input_names: Sequence[str] | None = None,
+    dynamic_batch: bool = False,
     custom_operators: Mapping[str, str | Path] | None = None,
 ) -> Package:
     """Package an ``nn.Module``, the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file, or of the
@@ -97,6 +98,8 @@ def package(
     distillation) are lists of samples. Each may also be the path of an ``.npz`` with arrays named
     ``"{sample}.{input}"``.
 
+    ``dynamic_batch``: the first dimension of every input is a batch of any size, and 1 in all inputs given here; then
+    recipes may have ``farm.batch(8)`` or ``farm.dynamic_batch()``. A file must have been exported that way (``.pt2``).
     ``custom_operators``: for ``"pytorch"`` a shared library or a Python file, for ``"onnxruntime"`` a shared library.
 
     An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
@@ -118,13 +121,17 @@ def package(
     samples.check(calibration or [], inputs, "calibration inputs")
     samples.check(training or [], inputs, "training inputs")
     labelled, labels = _labelled(evaluation, inputs) if evaluation else ([], {})
+    if dynamic_batch:
+        shapes.check_samples(inputs)
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
         reference = answers = None
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
-            outputs = _export(model, example[0], [*parity, *labelled], program, "pytorch" in (custom_operators or {}))
+            inside = [*parity, *labelled]
+            customized = "pytorch" in (custom_operators or {})
+            outputs = _export(model, example[0], inside, program, customized, dynamic_batch)
             reference = made.add_samples("reference_outputs.npz", outputs[: len(parity)])
             answers = made.add_samples("evaluation_outputs.npz", outputs[len(parity) :]) if labelled else None
         elif nets is not None:
@@ -132,6 +139,11 @@ def package(
             pair.pack(*nets, program)
         else:
             program, model_format = Path(model), _format(Path(model))
+            if dynamic_batch and model_format != ModelFormat.PT2:
+                raise ModelError(
+                    f"{program.name} cannot be built for batches: it is no .pt2.",
+                    remedy="Hand over the nn.Module, or a .pt2 that was exported with a torch.export.Dim.",
+                )
         made.spec = ModelSpec(
             name=_name(name, type(model).__name__ if live else _stem(model)),
             format=model_format,
@@ -141,6 +153,7 @@ def package(
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
+            dynamic_batch=dynamic_batch,
             custom_operators=tuple(
                 _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
             ),
@@ -274,7 +287,9 @@ def _holds_code(path: Path) -> bool:
         return False
 
 
-def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, customized: bool) -> list[Sample]:
+def _export(
+    model: Any, example: Sample, parity: Sequence[Sample], path: Path, customized: bool, dynamic_batch: bool
+) -> list[Sample]:
     """Export to ``path`` and return what the model itself answers to the parity inputs. ``customized``: operators that
     are not PyTorch's are taken here, and builds check that they are those which came with the model."""
     import torch
@@ -295,10 +310,15 @@ def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, c
         with Boundary(ModelError, "The model does not run on its inputs", remedy), torch.inference_mode():
             outputs = model(*inputs)
             answers = [flatten(model(*_tensors(sample))) for sample in parity]
+        if dynamic_batch:
+            shapes.check_outputs(flatten(outputs), _answer_to_three(model, example))
         exportable = model if _is_plain(outputs) else _with_flat_outputs(model)
         remedy = "Change that code so that torch.export can follow it, or upload TorchScript or ONNX instead."
         with Boundary(ModelError, "torch.export cannot export the model", remedy):
-            exported = torch.export.export(exportable, inputs, strict=False)
+            if dynamic_batch:
+                exported = shapes.any_batch(exportable, inputs)
+            else:
+                exported = torch.export.export(exportable, inputs, strict=False)
             exported.example_inputs = None  # they would be saved with all the memory that backs them
             saved = path.with_name("exported.pt2")
             torch.export.save(exported, str(saved))
@@ -308,6 +328,16 @@ def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, c
     archive.clean_pt2(saved, path, _used_operators(exported) if customized else frozenset())
     saved.unlink()
     return answers
+
+
+def _answer_to_three(model: Any, example: Sample) -> Sample:
+    import torch
+
+    from farm.recipes.runtimes.reference import flatten
+
+    remedy = "Take the first dimension's size from the inputs, never as a number; or leave dynamic_batch out."
+    with Boundary(ModelError, "The model does not run on a batch of three samples", remedy), torch.inference_mode():
+        return flatten(model(*_tensors(samples.stacked([example], 3)[0])))
 
 
 def _used_operators(exported: Any) -> frozenset[str]:

@@ -44,7 +44,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned."""
+    """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned.
+    ``batch``: samples per inference."""
 
     runtime: str
     options: dict[str, str | int | float | bool]
@@ -56,6 +57,7 @@ class Job:
     cpus: tuple[int, ...]
     protocol: Protocol
     records: Path
+    batch: int = 1
     custom_operators: Operators | None = None
     evaluation: Evaluation | None = None
 
@@ -77,6 +79,7 @@ class Job:
                 cpus=tuple(fields["cpus"]),
                 protocol=Protocol(**protocol),
                 records=Path(fields["records"]),
+                batch=int(fields.get("batch", 1)),
                 custom_operators=Operators(operators["kind"], Path(operators["file"])) if operators else None,
                 evaluation=_evaluation(fields.get("evaluation")),
             )

@@ -83,11 +83,12 @@ def _quantized(program: Program, transform: Quantize, backend: str) -> tuple[Any
 
     exported = program.exported()
     if transform.mode == "dynamic":
-        made = pt2e.quantize_dynamic(exported, program.tensors(), transform.dtype)
+        made = pt2e.quantize_dynamic(exported, program.tensors(), transform.dtype, program.export)
         return made.program, made.notes
     calibration, note = program.calibration_samples()
     samples = [program.tensors(sample) for sample in calibration]
-    made = pt2e.quantize_for_openvino(exported, samples) if backend == "openvino" else pt2e.quantize(exported, samples)
+    quantize = pt2e.quantize_for_openvino if backend == "openvino" else pt2e.quantize
+    made = quantize(exported, samples, program.export)
     return made.program, (note, *made.notes)
 
 

@@ -47,7 +47,8 @@ def test_every_preset_builds_what_pytorch_computes(workshop, spec, name, tmp_pat
     assert report.seconds > 0
     assert report.peak_rss_bytes > 50 * 2**20
     assert report.tool_versions["torch"].startswith(torch.__version__.split("+")[0])
-    if name in ("executorch-xnnpack-int8", "onnxruntime-int8"):
+    corrected = ("executorch-xnnpack-int8", "onnxruntime-int8", "pytorch-compile-int8", "aotinductor-int8")
+    if recipe.name in corrected:
         notes = " ".join(report.notes)
         assert "16 calibration inputs" in notes
         assert "Bias corrected in 3 layers" in notes

@@ -84,6 +84,7 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "parity": PARITY,
         "non_finite_outputs": 0,
         "evaluation_seconds": None,
+        "batch": 1,
         "stopped_by": "interval",
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
