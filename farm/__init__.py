@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UserError,
     )
     from farm.evaluation import EvaluationSet
+    from farm.inputs import Input
     from farm.recipes.transforms.combine import fused
     from farm.runs import AsyncRunHandle, RunHandle
     from farm.types import ParityLimits, Protocol, Quantize, Recipe, Scenario
@@ -69,6 +70,7 @@ __all__ = [
     "FarmError",
     "ForbiddenError",
     "InfrastructureError",
+    "Input",
     "InternalError",
     "ModelError",
     "NotFoundError",
@@ -105,6 +107,7 @@ _HOMES = {
     "embedded_farm": "farm.embedded",
     "Comparison": "farm.analysis.comparison",
     "EvaluationSet": "farm.evaluation",
+    "Input": "farm.inputs",
     "ParityLimits": "farm.types",
     "Protocol": "farm.types",
     "Quantize": "farm.types",

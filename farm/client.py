@@ -42,6 +42,7 @@ from farm.types import (
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
     from farm.evaluation import EvaluationSet
+    from farm.inputs import Input
     from farm.tuning.outcome import Tuning
 
 # What a search tries in front of a runtime unless told otherwise.
@@ -152,11 +153,13 @@ class AsyncClient(Fleet):
         calibration_inputs: Any = None,
         evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
+        inputs: Sequence[Input] = (),
     ) -> Model:
         """Upload a model: an ``nn.Module``, the path of a .pt2, .pt, .ts or .onnx file, or of the folder with a
         Caffe2 model's ``init_net.pb`` and ``predict_net.pb`` (or a pair of both paths).
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
+        ``inputs`` declares ranges, and what stands for missing values (``farm.Input``).
         ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
@@ -172,6 +175,7 @@ class AsyncClient(Fleet):
             calibration_inputs=calibration_inputs,
             evaluation=evaluation,
             input_names=input_names,
+            inputs=inputs,
         )
         with packed:
             spec = packed.spec
@@ -207,6 +211,7 @@ class AsyncClient(Fleet):
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
         evaluation: EvaluationSet | None = None,
+        inputs: Sequence[Input] | None = None,
         name: str | None = None,
         model_name: str | None = None,
     ) -> AsyncRunHandle:
@@ -219,16 +224,17 @@ class AsyncClient(Fleet):
         ``priority``: at each device, jobs of a higher one go first: interactive, normal, nightly.
         """
         self.connection.check_token()
-        inputs = {
+        given = {
             "example_inputs": example_inputs,
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
             "evaluation": evaluation,
+            "inputs": inputs,
             "name": model_name,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
         named = () if recipes == "all" else parse_recipes(recipes)
-        target = await self._target(model, inputs)
+        target = await self._target(model, given)
         spec = run_spec(
             model=target.id,
             recipes=named or recipes_for(target, await self.recipes(), self.url),
@@ -252,7 +258,7 @@ class AsyncClient(Fleet):
 
     async def _target(self, model: Any, inputs: dict[str, Any]) -> Model:
         if not is_uploaded(model):
-            return await self.add_model(model, **inputs)
+            return await self.add_model(model, **{key: value for key, value in inputs.items() if value is not None})
         if any(value is not None for value in inputs.values()):
             given = ", ".join(key for key, value in inputs.items() if value is not None)
             raise UserError(

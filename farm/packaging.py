@@ -21,11 +21,12 @@ from pydantic import ValidationError
 
 from farm.errors import ModelError
 from farm.evaluation import EvaluationSet, unpacked
+from farm.inputs import Input, Intake, declared, rows
 from farm.recipes import samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, EvaluationSpec, ModelFormat, ModelSpec, TensorSpec
+from farm.types import Blob, EvaluationSpec, ModelFormat, ModelSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -86,13 +87,15 @@ def package(
     calibration_inputs: Any = None,
     evaluation: EvaluationSet | None = None,
     input_names: Sequence[str] | None = None,
+    inputs: Sequence[Input] = (),
 ) -> Package:
     """Package an ``nn.Module``, the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file, or of the
     folder with Caffe2's ``init_net.pb`` and ``predict_net.pb`` (or both their paths, in this order).
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
     artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
-    may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``.
+    may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``. Samples may be dicts by input name,
+    and lack values where ``inputs`` declares what stands for them.
 
     An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
     Raises ModelError: it does not run or export (with PyTorch's reason and the line in your code), inputs do not fit.
@@ -101,16 +104,18 @@ def package(
         raise ModelError("No example inputs were given.", remedy="Give example_inputs=(x, ...), one tensor per input.")
     nets = pair.find(model if isinstance(model, (tuple, list)) else Path(model)) if _is_path(model) else None
     live = not _is_path(model)
-    example = _samples([example_inputs] if not isinstance(example_inputs, (str, Path)) else example_inputs, "example")[
-        :1
-    ]
-    parity = example if parity_inputs is None else _samples(parity_inputs, "parity")
-    calibration = None if calibration_inputs is None else _samples(calibration_inputs, "calibration")
-    names = _input_names(model if live else None, len(example[0]), input_names)
-    inputs = samples.describe(example[0], names)
-    samples.check(parity, inputs, "parity inputs")
-    samples.check(calibration or [], inputs, "calibration inputs")
-    labelled, labels = _labelled(evaluation, inputs) if evaluation else ([], {})
+    example_rows = rows(example_inputs, "example") if isinstance(example_inputs, (str, Path)) else [example_inputs]
+    names = _input_names(model if live else None, example_rows[0], input_names, inputs)
+    intake = Intake(declared(example_rows[0], names, inputs))
+    example = intake.take(example_rows[:1], "example inputs")
+    parity = example if parity_inputs is None else intake.take(rows(parity_inputs, "parity"), "parity inputs")
+    calibration = (
+        None
+        if calibration_inputs is None
+        else intake.take(rows(calibration_inputs, "calibration"), "calibration inputs")
+    )
+    labelled_rows, labels = unpacked(evaluation, intake.specs) if evaluation else ([], {})
+    labelled = intake.take(labelled_rows, "evaluation inputs")
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
@@ -129,22 +134,16 @@ def package(
             name=_name(name, type(model).__name__ if live else _stem(model)),
             format=model_format,
             program=made.add(program),
-            inputs=inputs,
+            inputs=tuple(intake.specs),
             example_inputs=made.add_samples("example_inputs.npz", example),
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
             evaluation=_evaluation_spec(made, evaluation, labelled, labels, answers) if evaluation else None,
+            filled=tuple(intake.filled),
         )
         stack.pop_all()
     return made
-
-
-def _labelled(given: EvaluationSet, inputs: Sequence[TensorSpec]) -> tuple[list[Sample], dict[str, Array]]:
-    rows, labels = unpacked(given, inputs)
-    labelled = _samples(rows, "evaluation")
-    samples.check(labelled, inputs, "evaluation inputs")
-    return labelled, labels
 
 
 def _evaluation_spec(
@@ -186,29 +185,28 @@ def _stem(model: Any) -> str:
     return Path(model).resolve().name if Path(model).is_dir() else Path(model).stem
 
 
-def _samples(value: Any, what: str) -> list[Sample]:
-    """Samples as tuples of arrays. Raises ModelError for anything but tensors and arrays."""
-    if isinstance(value, (str, Path)):
-        return samples.read(Path(value), f"{what} inputs")
-    if not isinstance(value, (list, tuple)) or not value:
-        raise ModelError(
-            f"The {what} inputs are a {type(value).__name__}, not a list of samples.",
-            remedy="Give a list with one tensor or tuple of tensors per sample, or the path of an .npz file.",
-        )
-    return [tuple(map(samples.as_array, row if isinstance(row, (list, tuple)) else (row,))) for row in value]
-
-
-def _input_names(model: Any, count: int, given: Sequence[str] | None) -> Sequence[str]:
-    if given is None:
-        forward = getattr(model, "forward", None)
-        parameters = inspect.signature(forward).parameters.values() if forward else []
-        named = [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]
-        return named[:count] if len(named) >= count else [f"input_{position}" for position in range(count)]
-    if len(given) != count:
-        raise ModelError(
-            f"{len(given)} input names were given for {count} inputs.", remedy="Name every input, in positional order."
-        )
-    return given
+def _input_names(model: Any, example: Any, given: Sequence[str] | None, inputs: Sequence[Input]) -> list[str]:
+    """Those given or declared, else those of the module's ``forward`` or of a sample by name, else numbers."""
+    by_name = isinstance(example, Mapping)
+    count = len(example) if isinstance(example, (list, tuple, dict)) else 1
+    if given is not None:
+        if len(given) != count and not by_name:
+            raise ModelError(
+                f"{len(given)} input names were given for {count} inputs.",
+                remedy="Name every input, in positional order.",
+            )
+        return list(given)
+    said = [each.name for each in inputs]
+    forward = getattr(model, "forward", None)
+    parameters = inspect.signature(forward).parameters.values() if forward else []
+    named = [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]
+    if by_name:  # what it lacks is declared
+        wanted = {*example, *said}
+        ordered = [name for name in named if name in wanted]
+        return ordered if len(ordered) == len(wanted) else list(dict.fromkeys([*example, *said]))
+    if len(said) == count:
+        return said
+    return named[:count] if len(named) >= count else [f"input_{position}" for position in range(count)]
 
 
 def _name(given: str | None, fallback: str) -> str:

@@ -9,7 +9,7 @@ from farm.analysis.profile import compact
 from farm.analysis.statistics import summarize
 from farm.analysis.verdict import judge
 from farm.errors import DeviceError, InternalError
-from farm.types import Artifact, Evaluation, Job, Measurement, Protocol, Result
+from farm.types import Artifact, Evaluation, Filled, Job, Measurement, Protocol, Result
 
 
 def conclude(
@@ -18,9 +18,10 @@ def conclude(
     measurement: Measurement,
     protocol: Protocol,
     evaluation: Evaluation | str | None = None,
+    filled: tuple[Filled, ...] = (),
 ) -> Result:
     """Figures with intervals and a verdict. ``evaluation``: of the labelled set, or why there is none; None where the
-    model has no such set.
+    model has no such set. ``filled``: what was missing in the model's inputs.
 
     Raises DeviceError when the record holds no samples or samples that are no durations, InternalError when it
     belongs to another job.
@@ -70,7 +71,8 @@ def conclude(
         evaluation=evaluation if isinstance(evaluation, Evaluation) else None,
         evaluation_seconds=measurement.evaluation_seconds,
         telemetry=measurement.telemetry,
-        verdict=judge(measurement, summary, protocol, job.recipe.parity, job.scenario),
+        filled=filled,
+        verdict=judge(measurement, summary, protocol, job.recipe.parity, job.scenario, filled),
         runtime_versions=measurement.runtime_versions,
         absent=absent,
         measured_at=measurement.started_at,

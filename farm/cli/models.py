@@ -8,6 +8,16 @@ from typing import Annotated, cast, get_args
 import typer
 
 from farm.cli import output
+from farm.cli.labelled import (
+    ClassNamesFlag,
+    EvaluationFlag,
+    InputsFlag,
+    LabelsFlag,
+    TaskFlag,
+    ThresholdFlag,
+    declared_inputs,
+    evaluation_set,
+)
 from farm.cli.output import JsonFlag
 from farm.cli.session import connect
 from farm.errors import UserError
@@ -54,6 +64,12 @@ def add(
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs to compare on; default: --inputs.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs to quantize with.")] = None,
     input_names: Annotated[str | None, typer.Option(help="Names of the inputs, with commas between.")] = None,
+    evaluation: EvaluationFlag = None,
+    labels: LabelsFlag = None,
+    task: TaskFlag = None,
+    class_names: ClassNamesFlag = None,
+    threshold: ThresholdFlag = None,
+    declared: InputsFlag = None,
     name: Annotated[str | None, typer.Option(help="Default: after the file.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -65,6 +81,8 @@ def add(
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            evaluation=evaluation_set(evaluation, labels, task, class_names, threshold),
+            inputs=declared_inputs(declared),
             input_names=input_names.split(",") if input_names else None,
         )
     _emit(added, as_json)
@@ -122,10 +140,17 @@ def _emit(model: Model, as_json: bool) -> None:
             else []
         ),
         ("size", output.size(spec.program.size_bytes)),
-        ("inputs", "\n".join(map(str, spec.inputs))),
+        ("inputs", "\n".join(f"{given} {given.range}".rstrip() for given in spec.inputs)),
         ("reference", "from the upload" if spec.reference_outputs else "computed by the farm"),
         ("calibration", spec.calibration_inputs.name if spec.calibration_inputs else "none: example inputs are used"),
+        ("labelled set", _labelled(model)),
+        ("filled", "\n".join(map(str, spec.filled)) or "nothing was missing"),
         ("created_by", model.created_by),
         ("created_at", model.created_at),
     ]
     output.emit(model, as_json, output.facts(pairs))
+
+
+def _labelled(model: Model) -> str:
+    found = model.spec.evaluation
+    return f"{found.samples:,} samples, {found.task}" if found else "none"

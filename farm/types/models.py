@@ -22,6 +22,9 @@ class ModelFormat(StrEnum):
 FusionKind = Literal["sequence", "parallel", "parallel-shared"]
 
 
+_DECLARED = ("minimum", "maximum", "fill")
+
+
 class ModelSpec(Frozen):
     """An uploaded PyTorch program with its example inputs.
 
@@ -41,11 +44,14 @@ class ModelSpec(Frozen):
     calibration_inputs: Blob | None = None
     evaluation: EvaluationSpec | None = None
     fusion: Fusion | None = None
+    filled: tuple[Filled, ...] = ()
 
     @property
     def id(self) -> str:
         """Content address: two uploads of the same files under the same name are one model."""
-        return digest_of(self)
+        # What is not declared of inputs is left out: it does not change what was uploaded before one could say it.
+        plain = {name for name in _DECLARED if all(getattr(spec, name) is None for spec in self.inputs)}
+        return digest_of(self.model_dump(mode="json", exclude={"inputs": {"__all__": plain}}))
 
     @property
     def needs_reference(self) -> bool:
@@ -61,6 +67,20 @@ class ModelSpec(Frozen):
         of_evaluation = (labelled.inputs, labelled.labels, labelled.reference_outputs) if labelled else ()
         of_parts = tuple(blob for part in (self.fusion.parts if self.fusion else ()) for blob in part.blobs)
         return (*(value for value in (*own, *of_evaluation) if isinstance(value, Blob)), *of_parts)
+
+
+class Filled(Frozen):
+    """Missing values of one input that its declared policy filled before the upload, in some ``samples`` of a set."""
+
+    input: str
+    of: str  # "parity inputs", ...
+    policy: str  # "mean", "interpolate", or the number
+    values: int
+    samples: int
+
+    def __str__(self) -> str:
+        how = f"by {self.policy}" if self.policy == "interpolate" else f"with {self.policy}"
+        return f"{self.values:,} values of {self.input} in {self.samples:,} of the {self.of} ({how})"
 
 
 class Fusion(Frozen):

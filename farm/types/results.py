@@ -10,6 +10,7 @@ from farm.types.base import Blob, Estimate, Frozen, Name
 from farm.types.devices import Device
 from farm.types.evaluation import Evaluation
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
+from farm.types.models import Filled
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
 
@@ -116,6 +117,7 @@ class Result(Frozen):
     parity: Parity | None
     evaluation: Evaluation | None = None
     evaluation_seconds: float | None = None  # of all its inferences, with what it takes to hand them over
+    filled: tuple[Filled, ...] = ()  # what was missing in the model's inputs
     telemetry: Telemetry
     verdict: Verdict
     runtime_versions: dict[str, str] = {}

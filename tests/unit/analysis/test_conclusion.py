@@ -6,7 +6,7 @@ import pytest
 
 from farm.analysis.conclusion import conclude
 from farm.errors import DeviceError, InternalError
-from farm.types import Result, VerdictLevel
+from farm.types import Filled, Result, VerdictLevel
 from tests.unit.analysis.outcomes import MIB, PROTOCOL, artifact, job, measurement, series
 
 JOB = job("onnxruntime", id=7)
@@ -60,3 +60,18 @@ def test_a_single_sample_still_gives_a_result_that_is_not_trusted() -> None:
     result = conclude(JOB, ARTIFACT, measurement([0.1], 7), PROTOCOL)
     assert result.latency_seconds == {}
     assert {reason.code for reason in result.verdict.reasons} == {"too-few-samples", "interval-not-reached"}
+
+
+def test_filled_inputs_are_a_note_and_no_doubt() -> None:
+    gap = Filled(input="image", of="parity inputs", policy="mean", values=3, samples=2)
+    found = conclude(job("pytorch"), artifact("pytorch"), measurement(series(0.01, 500)), PROTOCOL, filled=(gap,))
+    assert found.filled == (gap,)
+    assert [reason.code for reason in found.verdict.reasons] == ["inputs-filled"]
+    assert "3 values of image in 2 of the parity inputs (with mean)" in found.verdict.reasons[0].text
+    assert found.verdict.level is VerdictLevel.TRUSTED
+
+
+def test_an_evaluation_that_there_is_not_has_its_reason() -> None:
+    found = conclude(job("pytorch"), artifact("pytorch"), measurement(series(0.01, 500)), PROTOCOL, "too large")
+    assert found.evaluation is None
+    assert found.absent["evaluation"] == "too large"
