@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from farm.inputs import Input
     from farm.recipes.transforms.combine import fused
     from farm.runs import AsyncRunHandle, RunHandle
+    from farm.steps import with_steps
     from farm.types import ParityLimits, Protocol, Quantize, Recipe, Scenario
     from farm.types.transforms import (
         batch,
@@ -98,6 +99,7 @@ __all__ = [
     "plugin",
     "prune",
     "quantize",
+    "with_steps",
 ]
 
 _HOMES = {
@@ -124,6 +126,7 @@ _HOMES = {
     "palettize": "farm.types.transforms",
     "plugin": "farm.types.transforms",
     "prune": "farm.types.transforms",
+    "with_steps": "farm.steps",
     "quantize": "farm.types.transforms",
 }  # what is not here is an error class
 

@@ -154,12 +154,15 @@ class AsyncClient(Fleet):
         evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
         inputs: Sequence[Input] = (),
+        preprocessing: Sequence[Any] = (),
+        postprocessing: Sequence[Any] = (),
     ) -> Model:
         """Upload a model: an ``nn.Module``, the path of a .pt2, .pt, .ts or .onnx file, or of the folder with a
         Caffe2 model's ``init_net.pb`` and ``predict_net.pb`` (or a pair of both paths).
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
         ``inputs`` declares ranges, and what stands for missing values (``farm.Input``).
+        ``preprocessing`` and ``postprocessing`` are steps (``farm.steps``) around the model, timed apart from it.
         ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
@@ -176,6 +179,8 @@ class AsyncClient(Fleet):
             evaluation=evaluation,
             input_names=input_names,
             inputs=inputs,
+            preprocessing=preprocessing,
+            postprocessing=postprocessing,
         )
         with packed:
             spec = packed.spec
@@ -212,6 +217,8 @@ class AsyncClient(Fleet):
         calibration_inputs: Any = None,
         evaluation: EvaluationSet | None = None,
         inputs: Sequence[Input] | None = None,
+        preprocessing: Sequence[Any] | None = None,
+        postprocessing: Sequence[Any] | None = None,
         name: str | None = None,
         model_name: str | None = None,
     ) -> AsyncRunHandle:
@@ -230,6 +237,8 @@ class AsyncClient(Fleet):
             "calibration_inputs": calibration_inputs,
             "evaluation": evaluation,
             "inputs": inputs,
+            "preprocessing": preprocessing,
+            "postprocessing": postprocessing,
             "name": model_name,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload

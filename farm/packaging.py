@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from farm import steps
 from farm.errors import ModelError
 from farm.evaluation import EvaluationSet, unpacked
 from farm.inputs import Input, Intake, declared, rows
+from farm.processing import Processing
 from farm.recipes import samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.caffe2 import pair
@@ -88,6 +90,8 @@ def package(
     evaluation: EvaluationSet | None = None,
     input_names: Sequence[str] | None = None,
     inputs: Sequence[Input] = (),
+    preprocessing: Sequence[Any] = (),
+    postprocessing: Sequence[Any] = (),
 ) -> Package:
     """Package an ``nn.Module``, the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file, or of the
     folder with Caffe2's ``init_net.pb`` and ``predict_net.pb`` (or both their paths, in this order).
@@ -107,15 +111,20 @@ def package(
     example_rows = rows(example_inputs, "example") if isinstance(example_inputs, (str, Path)) else [example_inputs]
     names = _input_names(model if live else None, example_rows[0], input_names, inputs)
     intake = Intake(declared(example_rows[0], names, inputs))
-    example = intake.take(example_rows[:1], "example inputs")
-    parity = example if parity_inputs is None else intake.take(rows(parity_inputs, "parity"), "parity inputs")
-    calibration = (
-        None
-        if calibration_inputs is None
-        else intake.take(rows(calibration_inputs, "calibration"), "calibration inputs")
-    )
+    work = Processing(steps.parsed(preprocessing, "preprocessing"), steps.parsed(postprocessing, "postprocessing"))
+    raw = intake.take(example_rows[:1], "example inputs")
+    example = work.before_model(raw, "example inputs")
+    specs = work.specs(intake.specs, example[0])
+
+    def take(given: Any, what: str) -> list[Sample]:
+        made = work.before_model(intake.take(given, f"{what} inputs"), f"{what} inputs")
+        samples.check(made, specs, f"{what} inputs")
+        return made
+
+    parity = example if parity_inputs is None else take(rows(parity_inputs, "parity"), "parity")
+    calibration = None if calibration_inputs is None else take(rows(calibration_inputs, "calibration"), "calibration")
     labelled_rows, labels = unpacked(evaluation, intake.specs) if evaluation else ([], {})
-    labelled = intake.take(labelled_rows, "evaluation inputs")
+    labelled = take(labelled_rows, "evaluation")
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
@@ -123,6 +132,7 @@ def package(
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
             outputs = _export(model, example[0], [*parity, *labelled], program)
+            work.after_model(outputs[:1])
             reference = made.add_samples("reference_outputs.npz", outputs[: len(parity)])
             answers = made.add_samples("evaluation_outputs.npz", outputs[len(parity) :]) if labelled else None
         elif nets is not None:
@@ -134,13 +144,18 @@ def package(
             name=_name(name, type(model).__name__ if live else _stem(model)),
             format=model_format,
             program=made.add(program),
-            inputs=tuple(intake.specs),
+            inputs=specs,
             example_inputs=made.add_samples("example_inputs.npz", example),
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
             evaluation=_evaluation_spec(made, evaluation, labelled, labels, answers) if evaluation else None,
             filled=tuple(intake.filled),
+            preprocessing=work.before,
+            postprocessing=work.after,
+            raw_inputs=tuple(intake.specs) if work.before else (),
+            raw_example=made.add_samples("raw_example.npz", work.device_example(raw[0])) if work.before else None,
+            host_preprocess_seconds=work.host_seconds,
         )
         stack.pop_all()
     return made

@@ -17,7 +17,7 @@ EvaluationFlag = Annotated[
 ]
 LabelsFlag = Annotated[
     str | None,
-    typer.Option(help="Array or column of --evaluation with the labels, or a file of them; default: labels."),
+    typer.Option(help="Array or column of --evaluation with labels, or a file of them (default: labels)."),
 ]
 TaskFlag = Annotated[
     str | None, typer.Option(help="What the labels are of: classification (default), regression, or a package's task.")
@@ -28,9 +28,7 @@ ThresholdFlag = Annotated[
 ]
 InputsFlag = Annotated[
     list[str] | None,
-    typer.Option(
-        "--input", help="Declares an input: NAME,minimum=0,maximum=1,fill=mean (interpolate, keep, a number)."
-    ),
+    typer.Option("--input", help="Declares an input: NAME,minimum=0,maximum=1,fill=mean (interpolate, keep, number)."),
 ]
 
 

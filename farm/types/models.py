@@ -10,6 +10,7 @@ from pydantic import Field
 
 from farm.types.base import Blob, Frozen, Name, Sha256, TensorSpec, digest_of
 from farm.types.evaluation import EvaluationSpec
+from farm.types.steps import Step
 
 
 class ModelFormat(StrEnum):
@@ -22,6 +23,7 @@ class ModelFormat(StrEnum):
 FusionKind = Literal["sequence", "parallel", "parallel-shared"]
 
 
+_UNHASHED = {"host_preprocess_seconds": True}  # it is another one every time
 _DECLARED = ("minimum", "maximum", "fill")
 
 
@@ -32,6 +34,10 @@ class ModelSpec(Frozen):
     named ``"{sample}.{input}"`` (``"0.0"``, ``"0.1"``, ``"1.0"``, ...). ``reference_outputs`` holds what
     PyTorch answers to the parity inputs, named ``"{sample}.{output}"``; where it is missing, the farm
     computes it from the program itself.
+
+    With ``preprocessing``, ``inputs`` and all samples are what its steps make: what the program takes. ``raw_inputs``
+    and ``raw_example`` are what the device's steps take; those of the host took ``host_preprocess_seconds`` per sample
+    where the model was uploaded from.
     """
 
     name: Name
@@ -45,13 +51,18 @@ class ModelSpec(Frozen):
     evaluation: EvaluationSpec | None = None
     fusion: Fusion | None = None
     filled: tuple[Filled, ...] = ()
+    preprocessing: tuple[Step, ...] = ()
+    postprocessing: tuple[Step, ...] = ()
+    raw_inputs: tuple[TensorSpec, ...] = ()
+    raw_example: Blob | None = None
+    host_preprocess_seconds: float | None = None
 
     @property
     def id(self) -> str:
         """Content address: two uploads of the same files under the same name are one model."""
         # What is not declared of inputs is left out: it does not change what was uploaded before one could say it.
         plain = {name for name in _DECLARED if all(getattr(spec, name) is None for spec in self.inputs)}
-        return digest_of(self.model_dump(mode="json", exclude={"inputs": {"__all__": plain}}))
+        return digest_of(self.model_dump(mode="json", exclude={"inputs": {"__all__": plain}, **_UNHASHED}))
 
     @property
     def needs_reference(self) -> bool:

@@ -68,6 +68,8 @@ class Measurement(Frozen):
     started_at: datetime
     evaluation_outputs: Blob | None = None
     evaluation_seconds: float | None = None
+    preprocess_samples_seconds: tuple[float, ...] = ()
+    postprocess_samples_seconds: tuple[float, ...] = ()
     absent: dict[str, str] = {}
     simulated: bool = False
     memory_course: MemoryCourse | None = None
@@ -117,6 +119,9 @@ class Result(Frozen):
     parity: Parity | None
     evaluation: Evaluation | None = None
     evaluation_seconds: float | None = None  # of all its inferences, with what it takes to hand them over
+    preprocess_seconds: Estimate | None = None  # median of the declared steps on the device, beside the latency
+    postprocess_seconds: Estimate | None = None
+    host_preprocess_seconds: float | None = None  # mean per sample where the model was uploaded from
     filled: tuple[Filled, ...] = ()  # what was missing in the model's inputs
     telemetry: Telemetry
     verdict: Verdict

@@ -75,3 +75,14 @@ def test_an_evaluation_that_there_is_not_has_its_reason() -> None:
     found = conclude(job("pytorch"), artifact("pytorch"), measurement(series(0.01, 500)), PROTOCOL, "too large")
     assert found.evaluation is None
     assert found.absent["evaluation"] == "too large"
+
+
+def test_steps_around_the_model_have_medians_of_their_own() -> None:
+    steps = {"preprocess_samples_seconds": [0.002] * 30, "postprocess_samples_seconds": [0.001] * 3}
+    given = measurement(series(0.01, 500), **steps)
+    found = conclude(job("pytorch"), artifact("pytorch"), given, PROTOCOL, host_preprocess_seconds=0.5)
+    assert found.preprocess_seconds is not None
+    assert (found.preprocess_seconds.value, found.host_preprocess_seconds) == (0.002, 0.5)
+    assert found.latency_seconds["p50"].value == pytest.approx(0.01, rel=0.01)
+    assert found.postprocess_seconds is None
+    assert "3 samples are too few" in found.absent["postprocess_seconds"]

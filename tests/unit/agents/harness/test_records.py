@@ -77,6 +77,8 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "memory_peak_bytes": 2,
         "parity": PARITY,
         "non_finite_outputs": 0,
+        "preprocess_samples_seconds": [],
+        "postprocess_samples_seconds": [],
         "evaluation_seconds": None,
         "stopped_by": "interval",
         "cpus_allowed": [0],
