@@ -30,8 +30,8 @@ from agents.health import HealthChecks, refused
 from agents.hooks import Hooks
 from agents.journal import Journal, JournalUnwritable
 from farm.config import Settings
-from farm.errors import AttemptInterrupted, DeviceBusyError, FarmError, InfrastructureError, InternalError
-from farm.types import AgentEvent, AgentInfo, CheckStep, DeviceCheck, Failure, Lease, Measurement
+from farm.errors import AttemptInterrupted, DeviceBusyError, DeviceError, FarmError, InfrastructureError, InternalError
+from farm.types import AgentEvent, AgentInfo, CheckStep, CustomOperators, DeviceCheck, Failure, Lease, Measurement
 
 log = logging.getLogger(__name__)
 
@@ -237,11 +237,22 @@ class Agent:
         self._finish(attempt.lease, measurement, failure, device_failure)
 
     async def _launch(self, lease: Lease, driver: Driver, folder: Path) -> str:
-        needed = (*lease.files, *lease.inputs) if driver.needs_files else ()
+        blobs = [*lease.files, *lease.inputs]
+        if lease.custom_operators:
+            self._check_operators(lease.custom_operators)
+            blobs.append(lease.custom_operators.file)
+        needed = blobs if driver.needs_files else ()
         files = {blob.sha256: await self._cache.obtain(blob) for blob in needed}
         handle = self._launch_now(lease, driver, files, folder)
         self._news.set()
         return handle
+
+    def _check_operators(self, operators: CustomOperators) -> None:
+        if not self._settings.allow_custom_operators:
+            raise DeviceError(
+                f"{operators.file.name} is code of a user, which this agent does not run.",
+                remedy="Whoever answers for the agent's machine sets allow_custom_operators there.",
+            )
 
     def _launch_now(self, lease: Lease, driver: Driver, files: dict[str, Path], folder: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)

@@ -151,8 +151,10 @@ class AsyncClient(Fleet):
         name: str | None = None,
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        training_inputs: Any = None,
         evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
+        custom_operators: Mapping[str, str | Path] | None = None,
         inputs: Sequence[Input] = (),
         preprocessing: Sequence[Any] = (),
         postprocessing: Sequence[Any] = (),
@@ -161,6 +163,8 @@ class AsyncClient(Fleet):
         Caffe2 model's ``init_net.pb`` and ``predict_net.pb`` (or a pair of both paths).
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
+        ``custom_operators``: the user's own, by runtime: ``{"pytorch": "ops.py", "onnxruntime": "libops.so"}``
+        (docs/custom-operators.md); raises ForbiddenError where the farm does not run them.
         ``inputs`` declares ranges, and what stands for missing values (``farm.Input``).
         ``preprocessing`` and ``postprocessing`` are steps (``farm.steps``) around the model, timed apart from it.
         ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
@@ -176,17 +180,18 @@ class AsyncClient(Fleet):
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
             evaluation=evaluation,
             input_names=input_names,
+            custom_operators=custom_operators,
             inputs=inputs,
             preprocessing=preprocessing,
             postprocessing=postprocessing,
         )
         with packed:
-            spec = packed.spec
-            for blob in {blob.sha256: blob for blob in spec.blobs}.values():
+            for blob in {blob.sha256: blob for blob in packed.spec.blobs}.values():
                 await self.connection.upload(blob, packed.files[blob.sha256])
-            return await self.connection.post("/models", Model, spec)
+            return await self.connection.post("/models", Model, packed.spec)
 
     async def fuse_models(
         self, models: Sequence[Model | str], *, how: FusionKind = "sequence", name: str | None = None
@@ -215,6 +220,8 @@ class AsyncClient(Fleet):
         priority: Priority = "normal",
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        custom_operators: Mapping[str, str | Path] | None = None,
+        training_inputs: Any = None,
         evaluation: EvaluationSet | None = None,
         inputs: Sequence[Input] | None = None,
         preprocessing: Sequence[Any] | None = None,
@@ -235,6 +242,8 @@ class AsyncClient(Fleet):
             "example_inputs": example_inputs,
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
+            "custom_operators": custom_operators,
+            "training_inputs": training_inputs,
             "evaluation": evaluation,
             "inputs": inputs,
             "preprocessing": preprocessing,

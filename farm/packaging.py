@@ -28,7 +28,7 @@ from farm.recipes import samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, EvaluationSpec, ModelFormat, ModelSpec
+from farm.types import Blob, CustomOperators, EvaluationSpec, ModelFormat, ModelSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -87,8 +87,10 @@ def package(
     name: str | None = None,
     parity_inputs: Any = None,
     calibration_inputs: Any = None,
+    training_inputs: Any = None,
     evaluation: EvaluationSet | None = None,
     input_names: Sequence[str] | None = None,
+    custom_operators: Mapping[str, str | Path] | None = None,
     inputs: Sequence[Input] = (),
     preprocessing: Sequence[Any] = (),
     postprocessing: Sequence[Any] = (),
@@ -97,9 +99,12 @@ def package(
     folder with Caffe2's ``init_net.pb`` and ``predict_net.pb`` (or both their paths, in this order).
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
-    artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
-    may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``. Samples may be dicts by input name,
-    and lack values where ``inputs`` declares what stands for them.
+    artifacts are compared on; default: the example), ``calibration_inputs`` (for int8) and ``training_inputs`` (for
+    distillation) are lists of samples. Each may also be the path of an ``.npz`` with arrays named
+    ``"{sample}.{input}"``. Samples may be dicts by input name, and lack values where ``inputs`` declares what stands
+    for them.
+
+    ``custom_operators``: for ``"pytorch"`` a shared library or a Python file, for ``"onnxruntime"`` a shared library.
 
     An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
     Raises ModelError: it does not run or export (with PyTorch's reason and the line in your code), inputs do not fit.
@@ -123,6 +128,7 @@ def package(
 
     parity = example if parity_inputs is None else take(rows(parity_inputs, "parity"), "parity")
     calibration = None if calibration_inputs is None else take(rows(calibration_inputs, "calibration"), "calibration")
+    training = None if training_inputs is None else take(rows(training_inputs, "training"), "training")
     labelled_rows, labels = unpacked(evaluation, intake.specs) if evaluation else ([], {})
     labelled = take(labelled_rows, "evaluation")
 
@@ -131,7 +137,7 @@ def package(
         reference = answers = None
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
-            outputs = _export(model, example[0], [*parity, *labelled], program)
+            outputs = _export(model, example[0], [*parity, *labelled], program, "pytorch" in (custom_operators or {}))
             work.after_model(outputs[:1])
             reference = made.add_samples("reference_outputs.npz", outputs[: len(parity)])
             answers = made.add_samples("evaluation_outputs.npz", outputs[len(parity) :]) if labelled else None
@@ -149,6 +155,10 @@ def package(
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
+            custom_operators=tuple(
+                _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
+            ),
+            training_inputs=made.add_samples("training_inputs.npz", training) if training else None,
             evaluation=_evaluation_spec(made, evaluation, labelled, labels, answers) if evaluation else None,
             filled=tuple(intake.filled),
             preprocessing=work.before,
@@ -234,6 +244,23 @@ def _name(given: str | None, fallback: str) -> str:
     return given
 
 
+def _operators(runtime: str, path: Path, made: Package) -> CustomOperators:
+    kinds = {"pytorch": {".so": "library", ".py": "python"}, "onnxruntime": {".so": "library"}}
+    if runtime not in kinds:
+        raise ModelError(
+            f"Custom operators for {runtime} are not taken.",
+            remedy=f"Give them for {' or '.join(kinds)}; other runtimes run programs of their own operators only.",
+        )
+    if path.suffix not in kinds[runtime] or not path.is_file():
+        raise ModelError(
+            f"{path} holds no custom operators for {runtime}" + (": there is no such file." if path.suffix else "."),
+            remedy=f"Give a file of type {' or '.join(kinds[runtime])}.",
+        )
+    return CustomOperators.model_validate(
+        {"runtime": runtime, "kind": kinds[runtime][path.suffix], "file": made.add(path)}
+    )
+
+
 def _format(path: Path) -> ModelFormat:
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", remedy="Give an nn.Module or the path of a model file.")
@@ -259,8 +286,9 @@ def _holds_code(path: Path) -> bool:
         return False
 
 
-def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -> list[Sample]:
-    """Export to ``path`` and return what the model itself answers to the parity inputs."""
+def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, customized: bool) -> list[Sample]:
+    """Export to ``path`` and return what the model itself answers to the parity inputs. ``customized``: operators that
+    are not PyTorch's are taken here, and builds check that they are those which came with the model."""
     import torch
 
     from farm.recipes import archive
@@ -289,9 +317,15 @@ def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -
     finally:
         for part in training:
             part.training = True
-    archive.clean_pt2(saved, path)
+    archive.clean_pt2(saved, path, _used_operators(exported) if customized else frozenset())
     saved.unlink()
     return answers
+
+
+def _used_operators(exported: Any) -> frozenset[str]:
+    graphs = [module.graph for module in exported.graph_module.modules() if hasattr(module, "graph")]
+    targets = (node.target for graph in graphs for node in graph.nodes if node.op == "call_function")
+    return frozenset(target.name().split(".")[0] for target in targets if hasattr(target, "_schema"))
 
 
 def _tensors(sample: Sample) -> tuple[Any, ...]:

@@ -62,6 +62,7 @@ class HostDriver:
             "runtime": lease.runtime,
             "options": lease.options,
             "files": {file.name: str(files[file.sha256]) for file in lease.files},
+            "custom_operators": _operators(lease, files),
             "example_inputs": str(files[lease.example_inputs.sha256]),
             "parity_inputs": str(files[lease.parity_inputs.sha256]),
             "reference_outputs": str(files[lease.reference_outputs.sha256]),
@@ -116,10 +117,7 @@ class HostDriver:
                 await self._sample_until_exit(pid, started_ticks, telemetry)
         except TimeoutError:
             self.kill(handle)
-            raise DeviceError(
-                f"The harness was killed after {lease.timeout_seconds:g} s.{_reached(folder)}",
-                remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
-            ) from None
+            raise _too_long(lease, folder) from None
         exit_code = self._reap(pid)
         readings = telemetry.summary()
         if adopted:
@@ -167,6 +165,12 @@ class HostDriver:
 
     async def recover(self, device_id: str, step: RecoveryStep) -> None:
         """The agent's power-cycle hook has done all there is to do."""
+
+
+def _operators(lease: Lease, files: Mapping[str, Path]) -> dict[str, str] | None:
+    if lease.custom_operators is None:
+        return None
+    return {"kind": lease.custom_operators.kind, "file": str(files[lease.custom_operators.file.sha256])}
 
 
 def _process(handle: str) -> tuple[int, int]:
@@ -226,13 +230,34 @@ def _crash(exit_code: int | None, folder: Path) -> FarmError:
     )
 
 
+def _too_long(lease: Lease, folder: Path) -> FarmError:
+    """A program that loads, and whose one inference outlasts what a whole measurement may take, is slow: that says
+    nothing of the device. All else that does not end is as likely the device's doing."""
+    limit_seconds = lease.timeout_seconds
+    phases = {record["name"]: record["seconds"] for record in _records(folder) if record["kind"] == "phase"}
+    if "load" in phases and (seconds := phases.get("first_inference", limit_seconds)) > lease.protocol.max_seconds:
+        took = f"took {seconds:.2g} s" if "first_inference" in phases else "had not ended"
+        return RecipeError(
+            f"The harness was killed after {limit_seconds:g} s; the first inference {took}.",
+            remedy="Choose a faster recipe or a smaller model here, or raise the protocol's timeout_seconds.",
+        )
+    return DeviceError(
+        f"The harness was killed after {limit_seconds:g} s.{_reached(folder)}",
+        remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
+    )
+
+
 def _reached(folder: Path) -> str:
     """How far it came, for messages."""
-    try:
-        kinds = [str(record.get("name", record["kind"])) for record in records.read(folder / "records.jsonl")]
-    except (OSError, records.RecordsCut):
-        kinds = []
+    kinds = [str(record.get("name", record["kind"])) for record in _records(folder)]
     return f" Last record: {kinds[-1]}." if kinds else " It had written no record."
+
+
+def _records(folder: Path) -> list[records.Record]:
+    try:
+        return records.read(folder / "records.jsonl")
+    except (OSError, records.RecordsCut):
+        return []
 
 
 def host_facts() -> DeviceFacts:

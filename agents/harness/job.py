@@ -25,6 +25,14 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Operators:
+    """A user's own operators: ``library`` or ``python``, and where the file lies."""
+
+    kind: str
+    file: Path
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A labelled set to run: where its inputs are, where the outputs go, and what they may take."""
 
@@ -57,6 +65,7 @@ class Job:
     cpus: tuple[int, ...]
     protocol: Protocol
     records: Path
+    custom_operators: Operators | None = None
     evaluation: Evaluation | None = None
     processing: Processing | None = None
 
@@ -64,6 +73,7 @@ class Job:
     def read(cls, path: Path) -> Job:
         """Raises OSError, or ValueError naming the field that is missing."""
         fields: dict[str, Any] = json.loads(path.read_text())
+        operators = fields.get("custom_operators")
         try:
             protocol = {name: fields["protocol"][name] for name in Protocol.__dataclass_fields__}
             return cls(
@@ -77,6 +87,7 @@ class Job:
                 cpus=tuple(fields["cpus"]),
                 protocol=Protocol(**protocol),
                 records=Path(fields["records"]),
+                custom_operators=Operators(operators["kind"], Path(operators["file"])) if operators else None,
                 evaluation=_evaluation(fields.get("evaluation")),
                 processing=_processing(fields.get("processing")),
             )

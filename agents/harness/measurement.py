@@ -13,7 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from agents.harness import affinity, evaluation, growth, loading, loop, memory, parity, processing, profile, tensors
+from agents.harness import (
+    affinity,
+    evaluation,
+    growth,
+    loading,
+    loop,
+    memory,
+    operators,
+    parity,
+    processing,
+    profile,
+    tensors,
+)
 from agents.harness.failure import Failure
 from agents.harness.job import Job
 from agents.harness.loop import Samples
@@ -40,6 +52,8 @@ def measure(job: Job, writer: Writer) -> None:
         runtime = _imported(kind, job)
     after_import_bytes = memory.resident("VmRSS")
     writer.write("runtime_versions", versions=_versions(kind))
+    if job.custom_operators:
+        operators.load(runtime, job.runtime, job.custom_operators)
     program = _loaded(runtime, files, job, writer)
     after_load_bytes = memory.resident("VmRSS")
     tensors.check(program.inputs, example, "Example input")

@@ -20,7 +20,8 @@ Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`
     postprocess       samples_seconds (a chunk): of those after it
     progress          name (evaluation), done (samples so far): any number of them, for who watches
     evaluation        samples, seconds, file (of the outputs); or absent (the reason); only with a labelled set
-    profile           tool, runs, inference_seconds, operators; or absent (the reason); only if asked for
+    profile           tool, runs, inference_seconds, unprofiled_seconds, operators; or absent (the reason);
+                      only if asked for
     error             code, message, remedy, fault (user, recipe, device), traceback
     end
 

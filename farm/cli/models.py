@@ -63,7 +63,11 @@ def add(
     inputs: Annotated[Path, typer.Option(help="Example inputs: .npz with arrays named SAMPLE.INPUT, e.g. 0.0.")],
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs to compare on; default: --inputs.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs to quantize with.")] = None,
+    training_inputs: Annotated[Path | None, typer.Option(help="Inputs that distillation learns from.")] = None,
     input_names: Annotated[str | None, typer.Option(help="Names of the inputs, with commas between.")] = None,
+    custom_operators: Annotated[
+        list[str] | None, typer.Option(help="RUNTIME=FILE, e.g. onnxruntime=libops.so; may be given for several.")
+    ] = None,
     evaluation: EvaluationFlag = None,
     labels: LabelsFlag = None,
     task: TaskFlag = None,
@@ -81,9 +85,11 @@ def add(
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
             evaluation=evaluation_set(evaluation, labels, task, class_names, threshold),
             inputs=declared_inputs(declared),
             input_names=input_names.split(",") if input_names else None,
+            custom_operators=_operators(custom_operators or []),
         )
     _emit(added, as_json)
 
@@ -128,26 +134,31 @@ def _list(context: typer.Context, as_json: bool) -> None:
     )
 
 
+def _operators(given: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    if wrong := [text for text, (_, _, path) in zip(given, pairs, strict=True) if not path]:
+        raise UserError(f"--custom-operators {wrong[0]} names no file.", remedy="Write RUNTIME=FILE.")
+    return {runtime: path for runtime, _, path in pairs}
+
+
 def _emit(model: Model, as_json: bool) -> None:
     spec = model.spec
     pairs: list[tuple[str, object]] = [
         ("name", spec.name),
         ("id", model.id),
         ("format", spec.format),
-        *(
-            [("fused", f"{spec.fusion.how}: {', '.join(part.name for part in spec.fusion.parts)}")]
-            if spec.fusion
-            else []
-        ),
         ("size", output.size(spec.program.size_bytes)),
         ("inputs", "\n".join(f"{given} {given.range}".rstrip() for given in spec.inputs)),
         ("reference", "from the upload" if spec.reference_outputs else "computed by the farm"),
         ("calibration", spec.calibration_inputs.name if spec.calibration_inputs else "none: example inputs are used"),
+        ("operators", "\n".join(f"{own.file.name} for {own.runtime}" for own in spec.custom_operators) or None),
         ("labelled set", _labelled(model)),
         ("filled", "\n".join(map(str, spec.filled)) or "nothing was missing"),
         ("created_by", model.created_by),
         ("created_at", model.created_at),
     ]
+    if spec.fusion:
+        pairs.insert(3, ("fused", f"{spec.fusion.how}: {', '.join(part.name for part in spec.fusion.parts)}"))
     output.emit(model, as_json, output.facts(pairs))
 
 

@@ -47,7 +47,7 @@ def check_inputs(spec: ModelSpec, artifacts: ArtifactStore) -> None:
         raise ModelError(f"Model {spec.name} has no inputs.", remedy="Describe them in `inputs`.")
     labelled = spec.evaluation
     of_labelled = labelled.inputs if labelled else None
-    given = (spec.example_inputs, spec.parity_inputs, spec.calibration_inputs, of_labelled)
+    given = (spec.example_inputs, spec.parity_inputs, spec.calibration_inputs, spec.training_inputs, of_labelled)
     for blob in given:
         if blob is not None:
             with artifacts.open(blob.sha256) as file:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from farm.types.base import Blob, Frozen, Name, Sha256
 from farm.types.failure import Failure
+from farm.types.models import CustomOperators
 from farm.types.recipes import Recipe
 from farm.types.steps import Step
 
@@ -158,6 +159,7 @@ class Lease(Frozen):
     runtime: Name
     options: dict[str, str | int | float | bool] = {}
     files: tuple[Blob, ...]
+    custom_operators: CustomOperators | None = None
     example_inputs: Blob
     parity_inputs: Blob
     reference_outputs: Blob

@@ -80,10 +80,8 @@ def flatten(outputs: Any) -> Sample:
 
 
 def _onnx(program: Program) -> Callable[[Sample], Sample]:
-    import onnxruntime
-
     path = program.onnx()
     with Boundary(ModelError, "ONNX Runtime does not load the model", _REMEDY):
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = program.session(path)
     names = [node.name for node in session.get_inputs()]
     return lambda sample: tuple(session.run(None, dict(zip(names, sample, strict=True))))
