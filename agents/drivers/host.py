@@ -79,6 +79,13 @@ class HostDriver:
             }
             if lease.evaluation_inputs
             else None,
+            "processing": {
+                "inputs": str(files[lease.raw_example.sha256]) if lease.raw_example else None,
+                "before": [step.model_dump() for step in lease.preprocessing],
+                "after": [step.model_dump() for step in lease.postprocessing],
+            }
+            if lease.preprocessing or lease.postprocessing
+            else None,
         }
         (folder / "job.json").write_text(json.dumps(job))
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}

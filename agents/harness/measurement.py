@@ -13,7 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from agents.harness import affinity, evaluation, growth, loading, loop, memory, operators, parity, profile, tensors
+from agents.harness import (
+    affinity,
+    evaluation,
+    growth,
+    loading,
+    loop,
+    memory,
+    operators,
+    parity,
+    processing,
+    profile,
+    tensors,
+)
 from agents.harness.failure import Failure
 from agents.harness.job import Job
 from agents.harness.loop import Samples
@@ -75,6 +87,10 @@ def measure(job: Job, writer: Writer) -> None:
     else:
         writer.write("parity", **asdict(distance))
     writer.write("outputs", non_finite=non_finite)
+    if job.processing:
+        with Step("processing", "running the declared steps"):
+            answer = [np.asarray(output) for output in program.outputs(program.bind(example)())]
+            processing.measure(job.processing, job.protocol, example, answer, writer)
     if job.evaluation:
         with Step("evaluation", "running the evaluation set"):
             evaluation.run(program, job.evaluation, writer)
