@@ -7,6 +7,7 @@ from pathlib import Path
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
+from farm.recipes.runtimes import compressed
 from farm.recipes.runtimes.built import Built, Values
 from farm.types import ModelFormat, Recipe
 
@@ -19,7 +20,10 @@ TOOLS_FOR: dict[str, tuple[str, ...]] = {}
 NATIVE: tuple[str, ...] = ()
 REFUSES: dict[str, str] = {}
 OPTIONS: dict[str, Values] = {}
-PRESETS = ((Recipe("litert"), "LiteRT (TensorFlow Lite), fp32."),)
+PRESETS = (
+    (Recipe("litert"), "LiteRT (TensorFlow Lite), fp32."),
+    *compressed.presets("litert", "LiteRT", "pruned50-structured", "distilled"),
+)
 
 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:

@@ -8,6 +8,7 @@ from pathlib import Path
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
+from farm.recipes.runtimes import compressed
 from farm.recipes.runtimes.built import Built, Values
 from farm.types import ModelFormat, Quantize, Recipe
 
@@ -23,6 +24,8 @@ OPTIONS: dict[str, Values] = {}
 PRESETS = (
     (Recipe("onnxruntime"), "ONNX Runtime, fp32."),
     (Recipe("onnxruntime", name="onnxruntime-int8", transforms=(Quantize(),)), "ONNX Runtime, static int8 (QDQ)."),
+    *compressed.presets("onnxruntime", "ONNX Runtime", "pruned50", "pruned50-structured", "palettized4", "distilled"),
+    *compressed.presets("onnxruntime", "ONNX Runtime", "distilled-int8"),
 )
 
 

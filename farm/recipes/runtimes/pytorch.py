@@ -7,6 +7,7 @@ from pathlib import Path
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
+from farm.recipes.runtimes import compressed
 from farm.recipes.runtimes.built import Built, Values
 from farm.types import ModelFormat, Recipe
 
@@ -19,7 +20,10 @@ TOOLS_FOR: dict[str, tuple[str, ...]] = {}
 NATIVE: tuple[str, ...] = ()
 REFUSES: dict[str, str] = {}
 OPTIONS: dict[str, Values] = {}
-PRESETS = ((Recipe("pytorch"), "Eager PyTorch: the baseline."),)
+PRESETS = (
+    (Recipe("pytorch"), "Eager PyTorch: the baseline."),
+    *compressed.presets("pytorch", "Eager PyTorch", "pruned50", "pruned50-structured", "palettized4", "distilled"),
+)
 
 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
