@@ -118,8 +118,27 @@ class Shuffled(nn.Module):
         self.first, self.mixed, self.out = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
 
     def forward(self, x):
-        left, right = torch.channel_shuffle(self.mixed(self.first(x)), 2).chunk(2, dim=1)
-        return self.out(torch.cat([left, torch.relu(right)], 1))
+        return self.out(torch.relu(torch.channel_shuffle(self.mixed(self.first(x)), 2)))
+
+
+class Branched(nn.Module):
+    """As detectors of the YOLO family are: split, one half goes on, all parts are joined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.branch, self.out = nn.Conv2d(3, 16, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(24, 4, 1)
+
+    def forward(self, x):
+        left, right = self.first(x).chunk(2, dim=1)
+        return self.out(torch.cat([left, right, torch.relu(self.branch(right))], 1))
+
+
+def test_a_branch_loses_channels_where_split_and_joined_tensors_keep_theirs():
+    module = taken(Branched(), IMAGE)
+    prune._structured(module, (IMAGE,), 0.5)
+    assert module.get_parameter("branch.weight").shape == (4, 8, 3, 3)
+    assert module.get_parameter("out.weight").shape == (4, 20, 1, 1)
+    assert module(IMAGE).shape == (1, 4, *SHAPE[2:])
 
 
 def test_operators_that_mix_channels_protect_what_they_take():
