@@ -9,12 +9,15 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import farm
 from examples import digits
 from farm.errors import RecipeError, RecipeSpecError
 from farm.packaging import package
-from farm.recipes import presets
+from farm.recipes import presets, transforms
+from farm.recipes.build import _stage_model
+from farm.recipes.program import Program
 from farm.types import Recipe
 from tests.integration.recipes import engines
 from tests.integration.recipes.test_ends import SCRIPT
@@ -55,8 +58,9 @@ def accuracy(found):
     return np.mean([row.argmax() == label for row, label in zip(found, DATA.labels, strict=True)])
 
 
-def test_the_example_knows_the_digits(workshop, known, tmp_path):
-    assert accuracy(answers(workshop, workshop.build(known, "pytorch"), "pytorch", tmp_path)) > 0.97
+def test_the_example_knows_the_digits(trained):
+    with torch.inference_mode():
+        assert accuracy(trained(torch.from_numpy(DATA.evaluation)).numpy()) > 0.97
 
 
 def test_a_distilled_program_is_smaller_and_right_again(workshop, known, tmp_path):
@@ -91,12 +95,35 @@ def test_shared_weights_stay_shared_on_the_way_into_onnx(workshop, known, tmp_pa
     assert max(counts) <= 4
 
 
-def test_pruning_and_folding_of_a_program_without_anything_to_lose(workshop, spec, tmp_path):
-    recipe = Recipe("pytorch", transforms=[farm.fuse(), farm.prune(0.25)])
-    report = workshop.build(spec, recipe).report
-    assert "2 of 2 batch norms folded into the layer before them." in report.notes
-    assert any(note.startswith("184 of 736 weights of 3 layers are zero (25.0%)") for note in report.notes)
-    assert report.lineage[0].parameters < 810  # norms had some
+def transformed(workshop, spec, folder, *steps):
+    """The program after these transforms, and their notes; in this process."""
+    _stage_model(spec, workshop.store, folder)
+    program, notes = Program(spec, folder), []
+    for step in steps:
+        applied = transforms.find(step).apply(program, step)
+        program = applied.program
+        notes += applied.notes
+    return program, notes
+
+
+def test_folding_and_pruning_one_after_the_other(workshop, spec, tmp_path):
+    program, notes = transformed(workshop, spec, tmp_path, farm.fuse(), farm.prune(0.25))
+    assert "2 of 2 batch norms folded into the layer before them." in notes
+    assert any(note.startswith("184 of 736 weights of 3 layers are zero (25.0%)") for note in notes)
+    (image,) = program.tensors()
+    whole = small_net()
+    with torch.no_grad():
+        torch.testing.assert_close(program.original.module()(image), whole(image))  # no transform changes the teacher
+        assert not torch.allclose(program.module()(image), whole(image))
+
+
+def test_a_program_with_nothing_to_fold_stays_as_it_is(workshop, tmp_path):
+    plain = workshop.put(
+        package(torch.nn.Sequential(torch.nn.Linear(4, 2)), (np.zeros((1, 4), np.float32),), name="plain")
+    )
+    program, notes = transformed(workshop, plain, tmp_path, farm.fuse())
+    assert program is program.original
+    assert "Nothing to fuse" in notes[0]
 
 
 @pytest.mark.parametrize("name", ["executorch-xnnpack-pruned50-structured", "litert-pruned50-structured"])
@@ -108,10 +135,6 @@ def test_other_runtimes_take_the_smaller_program(workshop, known, name, tmp_path
 
 
 # --- distillation: users' own, errors ------------------------------------------------------------------------
-
-
-def distilled(**settings):
-    return Recipe("pytorch", transforms=[farm.prune(0.5), farm.distill(steps=3, **settings)])
 
 
 OWN_LOSS = """
@@ -137,10 +160,13 @@ def train(student, teacher, data, session):
     ("source", "says"),
     [(OWN_LOSS, "The loss is the recipe's own."), (OWN_TRAINING, "Trained by the recipe's own function.")],
 )
-def test_own_losses_and_trainings_run_in_the_child(workshop, spec, source, says, tmp_path):
-    artifact = workshop.build(spec, distilled(source=source))
-    assert says in " ".join(artifact.report.notes)
-    assert any(note.startswith("3 steps on cpu") for note in artifact.report.notes)
+def test_own_losses_and_trainings(workshop, spec, source, says, tmp_path):
+    steps = farm.prune(0.5), farm.distill(steps=3, source=source)
+    program, notes = transformed(workshop, spec, tmp_path, *steps)
+    assert says in " ".join(notes)
+    assert any(note.startswith("3 steps on cpu") for note in notes)
+    weights = torch.cat([tensor.flatten() for tensor in program.exported().parameters() if tensor.ndim > 1])
+    assert int((weights == 0).sum()) == len(weights) // 2
 
 
 @pytest.mark.parametrize(
@@ -151,17 +177,17 @@ def test_own_losses_and_trainings_run_in_the_child(workshop, spec, source, says,
         ("def loss(a, b):\n    return a[5]\n", RecipeError, "distillation.py:2, in loss"),
     ],
 )
-def test_what_is_wrong_with_own_sources_is_said_with_its_line(workshop, spec, source, kind, says):
+def test_what_is_wrong_with_own_sources_is_said_with_its_line(workshop, spec, source, kind, says, tmp_path):
     with pytest.raises(kind, match=says):
-        workshop.build(spec, distilled(source=source))
+        transformed(workshop, spec, tmp_path, farm.prune(0.5), farm.distill(steps=3, source=source))
 
 
-def test_a_model_without_data_and_a_student_that_is_the_teacher_are_refused(workshop, spec):
+def test_a_model_without_data_and_a_student_that_is_the_teacher_are_refused(workshop, spec, tmp_path):
     bare = workshop.put(package(small_net(), (images(1)[0],), name="bare"))
     with pytest.raises(RecipeSpecError, match="nothing to learn from"):
-        workshop.build(bare, distilled())
+        transformed(workshop, bare, tmp_path, farm.prune(0.5), farm.distill())
     with pytest.raises(RecipeSpecError, match="nothing to repair"):
-        workshop.build(spec, Recipe("pytorch", transforms=[farm.distill(steps=3)]))
+        transformed(workshop, spec, tmp_path, farm.distill())
 
 
 # --- distillation: what survives -----------------------------------------------------------------------------
