@@ -129,11 +129,6 @@ def _emit(model: Model, as_json: bool) -> None:
         ("name", spec.name),
         ("id", model.id),
         ("format", spec.format),
-        *(
-            [("fused", f"{spec.fusion.how}: {', '.join(part.name for part in spec.fusion.parts)}")]
-            if spec.fusion
-            else []
-        ),
         ("size", output.size(spec.program.size_bytes)),
         ("inputs", "\n".join(map(str, spec.inputs))),
         ("reference", "from the upload" if spec.reference_outputs else "computed by the farm"),
@@ -142,4 +137,6 @@ def _emit(model: Model, as_json: bool) -> None:
         ("created_by", model.created_by),
         ("created_at", model.created_at),
     ]
+    if spec.fusion:
+        pairs.insert(3, ("fused", f"{spec.fusion.how}: {', '.join(part.name for part in spec.fusion.parts)}"))
     output.emit(model, as_json, output.facts(pairs))

@@ -14,7 +14,7 @@ from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
 from farm.recipes.runtimes import mlpackage
 from farm.recipes.runtimes.built import Built, Values
-from farm.types import Cast, ModelFormat, Palettize, Quantize, Recipe, Transform
+from farm.types import Cast, ModelFormat, Palettize, Prune, Quantize, Recipe, Transform
 
 FILES = ("model.mlpackage.zip",)
 VERSION = 1
@@ -44,6 +44,10 @@ PRESETS = (
     (Recipe("coreml", transforms=(Quantize(mode="weight-only"),)), "Core ML, weights in int8, computed with in fp32."),
     (Recipe("coreml", transforms=(Palettize(bits=4),)), "Core ML, 16 values per weight tensor."),
     (Recipe("coreml", transforms=(Palettize(bits=6),)), "Core ML, 64 values per weight tensor."),
+    (
+        Recipe("coreml", name="coreml-pruned50", transforms=(Prune(amount=0.5),)),
+        "Core ML, half of the weights zero and stored sparsely.",
+    ),
 )
 
 _REMEDY = "Look at the end of the build's log; the operator it names may not be supported by Core ML."

@@ -68,7 +68,7 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
         exported, more = _quantized(program, quantize, backend)
         notes += more
     with Boundary(RecipeError, f"ExecuTorch does not convert the program for {backend}", _REMEDY):
-        edge = backends.lower(exported, backend)
+        edge = backends.lower(exported, backend, program.tensors())
         lowered = edge.to_executorch()
         delegation = backends.delegation(edge, lowered)
     if backend != "portable":
