@@ -24,7 +24,7 @@ from farm.errors import ModelError
 from farm.evaluation import EvaluationSet, unpacked
 from farm.inputs import Input, Intake, declared, rows
 from farm.processing import Processing
-from farm.recipes import samples, shapes
+from farm.recipes import operators, samples, shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
@@ -169,7 +169,8 @@ def package(
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
             dynamic_batch=dynamic_batch,
             custom_operators=tuple(
-                _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
+                CustomOperators(runtime=runtime, kind=kind, file=made.add(path))
+                for runtime, kind, path in operators.declared(custom_operators or {})
             ),
             training_inputs=made.add_samples("training_inputs.npz", training) if training else None,
             evaluation=_evaluation_spec(made, evaluation, labelled, labels, answers) if evaluation else None,
@@ -257,23 +258,6 @@ def _name(given: str | None, fallback: str) -> str:
     return given
 
 
-def _operators(runtime: str, path: Path, made: Package) -> CustomOperators:
-    kinds = {"pytorch": {".so": "library", ".py": "python"}, "onnxruntime": {".so": "library"}}
-    if runtime not in kinds:
-        raise ModelError(
-            f"Custom operators for {runtime} are not taken.",
-            remedy=f"Give them for {' or '.join(kinds)}; other runtimes run programs of their own operators only.",
-        )
-    if path.suffix not in kinds[runtime] or not path.is_file():
-        raise ModelError(
-            f"{path} holds no custom operators for {runtime}" + (": there is no such file." if path.suffix else "."),
-            remedy=f"Give a file of type {' or '.join(kinds[runtime])}.",
-        )
-    return CustomOperators.model_validate(
-        {"runtime": runtime, "kind": kinds[runtime][path.suffix], "file": made.add(path)}
-    )
-
-
 def _format(path: Path) -> ModelFormat:
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", remedy="Give an nn.Module or the path of a model file.")
@@ -337,7 +321,7 @@ def _export(
     finally:
         for part in training:
             part.training = True
-    archive.clean_pt2(saved, path, _used_operators(exported) if customized else frozenset())
+    archive.clean_pt2(saved, path, operators.used(exported) if customized else frozenset())
     saved.unlink()
     return answers
 
@@ -350,12 +334,6 @@ def _answer_to_three(model: Any, example: Sample) -> Sample:
     remedy = "Take the first dimension's size from the inputs, never as a number; or leave dynamic_batch out."
     with Boundary(ModelError, "The model does not run on a batch of three samples", remedy), torch.inference_mode():
         return flatten(model(*_tensors(samples.stacked([example], 3)[0])))
-
-
-def _used_operators(exported: Any) -> frozenset[str]:
-    graphs = [module.graph for module in exported.graph_module.modules() if hasattr(module, "graph")]
-    targets = (node.target for graph in graphs for node in graph.nodes if node.op == "call_function")
-    return frozenset(target.name().split(".")[0] for target in targets if hasattr(target, "_schema"))
 
 
 def _tensors(sample: Sample) -> tuple[Any, ...]:
