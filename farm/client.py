@@ -22,6 +22,7 @@ from farm.submission import Recipes, is_uploaded, parse_recipes, recipes_for, ru
 from farm.types import (
     Attempt,
     Build,
+    BuildLogPart,
     ClusterJoin,
     FusionKind,
     FusionRequest,
@@ -40,6 +41,7 @@ from farm.types import (
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.evaluation import EvaluationSet
     from farm.tuning.outcome import Tuning
 
 # What a search tries in front of a runtime unless told otherwise.
@@ -119,7 +121,16 @@ class AsyncClient(Fleet):
         return await self.connection.get(f"/jobs/{job_id}/wait", JobWait)
 
     async def build(self, key: str) -> Build:
-        return await self.connection.get(f"/builds/{key}", Build)
+        """By key, or the unique beginning of one."""
+        return await self.connection.get(f"/builds/{quote(key, safe='')}", Build)
+
+    async def builds(self, run: int | None = None, limit: int | None = None) -> list[Build]:
+        """Those that the newest jobs need first, or all that the jobs of one run need."""
+        return await self.connection.get("/builds", list[Build], run=run, limit=limit)
+
+    async def build_log(self, key: str, offset: int = 0) -> BuildLogPart:
+        """What the build says from byte ``offset`` on, also while it runs; see ``BuildLogPart`` for how to go on."""
+        return await self.connection.get(f"/builds/{quote(key, safe='')}/log", BuildLogPart, offset=offset)
 
     async def compare(self, *run_ids: int) -> Comparison:
         """The jobs of one or more runs, side by side."""
@@ -139,11 +150,18 @@ class AsyncClient(Fleet):
         name: str | None = None,
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        training_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
+        custom_operators: Mapping[str, str | Path] | None = None,
     ) -> Model:
-        """Upload a model: an ``nn.Module``, or the path of a .pt2, .pt, .ts or .onnx file.
+        """Upload a model: an ``nn.Module``, the path of a .pt2, .pt, .ts or .onnx file, or of the folder with a
+        Caffe2 model's ``init_net.pb`` and ``predict_net.pb`` (or a pair of both paths).
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
+        ``custom_operators``: the user's own, by runtime: ``{"pytorch": "ops.py", "onnxruntime": "libops.so"}``
+        (docs/custom-operators.md); raises ForbiddenError where the farm does not run them.
+        ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
         from farm.packaging import package
@@ -156,13 +174,15 @@ class AsyncClient(Fleet):
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
+            evaluation=evaluation,
             input_names=input_names,
+            custom_operators=custom_operators,
         )
         with packed:
-            spec = packed.spec
-            for blob in {blob.sha256: blob for blob in spec.blobs}.values():
+            for blob in {blob.sha256: blob for blob in packed.spec.blobs}.values():
                 await self.connection.upload(blob, packed.files[blob.sha256])
-            return await self.connection.post("/models", Model, spec)
+            return await self.connection.post("/models", Model, packed.spec)
 
     async def fuse_models(
         self, models: Sequence[Model | str], *, how: FusionKind = "sequence", name: str | None = None
@@ -191,6 +211,9 @@ class AsyncClient(Fleet):
         priority: Priority = "normal",
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        custom_operators: Mapping[str, str | Path] | None = None,
+        training_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
         name: str | None = None,
         model_name: str | None = None,
     ) -> AsyncRunHandle:
@@ -207,6 +230,9 @@ class AsyncClient(Fleet):
             "example_inputs": example_inputs,
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
+            "custom_operators": custom_operators,
+            "training_inputs": training_inputs,
+            "evaluation": evaluation,
             "name": model_name,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
@@ -325,6 +351,8 @@ class Client:
     attempts = _blocking(AsyncClient.attempts)
     job_wait = _blocking(AsyncClient.job_wait)
     build = _blocking(AsyncClient.build)
+    builds = _blocking(AsyncClient.builds)
+    build_log = _blocking(AsyncClient.build_log)
     cluster = _blocking(AsyncClient.cluster)
     add_model = _blocking(AsyncClient.add_model)
     fuse_models = _blocking(AsyncClient.fuse_models)

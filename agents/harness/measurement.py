@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.harness import affinity, growth, loading, loop, memory, parity, profile, tensors
+from agents.harness import affinity, evaluation, growth, loading, loop, memory, operators, parity, profile, tensors
 from agents.harness.failure import Failure
 from agents.harness.job import Job
 from agents.harness.loop import Samples
@@ -40,6 +40,8 @@ def measure(job: Job, writer: Writer) -> None:
         runtime = _imported(kind, job)
     after_import_bytes = memory.resident("VmRSS")
     writer.write("runtime_versions", versions=_versions(kind))
+    if job.custom_operators:
+        operators.load(runtime, job.runtime, job.custom_operators)
     program = _loaded(runtime, files, job, writer)
     after_load_bytes = memory.resident("VmRSS")
     tensors.check(program.inputs, example, "Example input")
@@ -72,6 +74,9 @@ def measure(job: Job, writer: Writer) -> None:
     else:
         writer.write("parity", **asdict(distance))
     writer.write("outputs", non_finite=non_finite)
+    if job.evaluation:
+        with Step("evaluation", "running the evaluation set"):
+            evaluation.run(program, job.evaluation, writer)
     if job.protocol.profile:
         writer.write("profile", **profile.record(program, example, job.runtime, median_seconds))
 

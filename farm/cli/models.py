@@ -47,17 +47,31 @@ def show(
 def add(
     context: typer.Context,
     *,
-    file: Annotated[Path, typer.Argument(help="Program: .pt2 (torch.export), .pt or .ts (TorchScript), or .onnx.")],
+    file: Annotated[
+        Path, typer.Argument(help="Program: .pt2 (torch.export), .pt or .ts (TorchScript), .onnx, or a Caffe2 folder.")
+    ],
     inputs: Annotated[Path, typer.Option(help="Example inputs: .npz with arrays named SAMPLE.INPUT, e.g. 0.0.")],
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs to compare on; default: --inputs.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs to quantize with.")] = None,
+    training_inputs: Annotated[Path | None, typer.Option(help="Inputs that distillation learns from.")] = None,
+    input_names: Annotated[str | None, typer.Option(help="Names of the inputs, with commas between.")] = None,
+    custom_operators: Annotated[
+        list[str] | None, typer.Option(help="RUNTIME=FILE, e.g. onnxruntime=libops.so; may be given for several.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Default: after the file.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Upload a model; files that the farm has already are not sent again."""
     with connect(context) as client:
         added = client.add_model(
-            file, inputs, name=name, parity_inputs=parity_inputs, calibration_inputs=calibration_inputs
+            file,
+            inputs,
+            name=name,
+            parity_inputs=parity_inputs,
+            calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
+            input_names=input_names.split(",") if input_names else None,
+            custom_operators=_operators(custom_operators or []),
         )
     _emit(added, as_json)
 
@@ -102,6 +116,13 @@ def _list(context: typer.Context, as_json: bool) -> None:
     )
 
 
+def _operators(given: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    if wrong := [text for text, (_, _, path) in zip(given, pairs, strict=True) if not path]:
+        raise UserError(f"--custom-operators {wrong[0]} names no file.", remedy="Write RUNTIME=FILE.")
+    return {runtime: path for runtime, _, path in pairs}
+
+
 def _emit(model: Model, as_json: bool) -> None:
     spec = model.spec
     pairs: list[tuple[str, object]] = [
@@ -112,6 +133,7 @@ def _emit(model: Model, as_json: bool) -> None:
         ("inputs", "\n".join(map(str, spec.inputs))),
         ("reference", "from the upload" if spec.reference_outputs else "computed by the farm"),
         ("calibration", spec.calibration_inputs.name if spec.calibration_inputs else "none: example inputs are used"),
+        ("operators", "\n".join(f"{own.file.name} for {own.runtime}" for own in spec.custom_operators) or None),
         ("created_by", model.created_by),
         ("created_at", model.created_at),
     ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from farm.errors import ModelError, RecipeError, RecipeSpecError
-from farm.recipes import archive, samples
+from farm.recipes import archive, operators, samples
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Sample
 from farm.types import Fusion, ModelFormat, ModelSpec, TensorSpec
@@ -17,6 +17,9 @@ PROGRAM = "program"
 EXAMPLES = "example_inputs.npz"
 PARITY = "parity_inputs.npz"
 CALIBRATION = "calibration_inputs.npz"
+TRAINING = "training_inputs.npz"
+CHECKPOINT = "checkpoint.safetensors"  # of a transform that trains: what it goes on from, replaced as it does
+EVALUATION = "evaluation_inputs.npz"
 _EXPORT_AGAIN = "Run it where it was saved; then export again with this PyTorch version and submit that."
 
 
@@ -31,6 +34,8 @@ class Program:
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
         self.path = folder / PROGRAM
+        self.operators = operators.load(spec, folder)  # custom ones that the program may use, by name
+        self.original = self  # what transforms began with
         self._transformed: Any = None
         self._loaded: Any = None
         self.example = self._read(folder / EXAMPLES, "example inputs")[0]
@@ -38,6 +43,9 @@ class Program:
         self.calibration: list[Sample] | None = None
         if spec.calibration_inputs is not None:
             self.calibration = self._read(folder / CALIBRATION, "calibration inputs")
+        self.training: list[Sample] = []
+        if spec.training_inputs is not None:
+            self.training = self._read(folder / TRAINING, "training inputs")
 
     def _read(self, path: Path, what: str) -> list[Sample]:
         found = samples.read(path, what)
@@ -53,11 +61,33 @@ class Program:
         other._transformed = exported
         return other
 
+    def translated(self, onnx: Path) -> Program:
+        """The same model, uploaded in a format that only a translation to ONNX takes further."""
+        other = copy.copy(self)
+        other.spec = self.spec.model_copy(update={"format": ModelFormat.ONNX})
+        other.path = onnx
+        return other
+
     def calibration_samples(self) -> tuple[list[Sample], str]:
         """What to calibrate with, and a note that says so."""
         if self.calibration is not None:
             return self.calibration, f"Calibrated with {len(self.calibration)} calibration inputs."
         return [self.example], "No calibration inputs were given: calibrated with the example inputs alone."
+
+    def training_samples(self) -> tuple[list[Sample], str]:
+        """What to train with, and a note that says so. Raises RecipeSpecError where the model came without."""
+        calibration = self.calibration or []
+        found = [*self.training, *calibration]
+        if not found:
+            raise RecipeSpecError(
+                "Distillation has nothing to learn from: the model has neither training nor calibration inputs.",
+                remedy="Submit it with training_inputs (no labels are needed).",
+            )
+        return found, f"Trained on {len(self.training)} training and {len(calibration)} calibration inputs."
+
+    def evaluation_samples(self) -> list[Sample]:
+        """Inputs of the labelled set: there for the reference build only, which answers them."""
+        return self._read(self.path.with_name(EVALUATION), "evaluation inputs")
 
     def tensors(self, sample: Sample | None = None) -> tuple[Any, ...]:
         """A sample (default: the example) as torch tensors."""
@@ -83,7 +113,7 @@ class Program:
         if self.spec.format != ModelFormat.PT2:
             raise RecipeSpecError("An ONNX model has no PyTorch program.", remedy="Upload a .pt2 for this recipe.")
         clean = self.path.with_suffix(".pt2")
-        archive.clean_pt2(self.path, clean)
+        archive.clean_pt2(self.path, clean, self.operators)
         with Boundary(ModelError, "The .pt2 program does not load", _EXPORT_AGAIN):
             # torch.export.load does no more, but hides the reason when this fails
             program = load_pt2(str(clean)).exported_programs["model"]
@@ -116,7 +146,7 @@ class Program:
         """An uploaded TorchScript program in eval mode, checked to run on the example inputs."""
         import torch
 
-        archive.check_torchscript(self.path)
+        archive.check_torchscript(self.path, self.operators)
         remedy = "Check that it loads with torch.jit.load and runs on the example inputs."
         with Boundary(ModelError, "The TorchScript program does not load", remedy):
             script = torch.jit.load(str(self.path), map_location="cpu")
@@ -129,13 +159,20 @@ class Program:
 
     def onnx(self) -> Path:
         """An uploaded ONNX file, checked against the declared inputs."""
-        import onnxruntime
-
         archive.check_onnx(self.path)
         with Boundary(ModelError, "ONNX Runtime does not load the model", "Check it with onnx.checker."):
-            session = onnxruntime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
+            session = self.session(self.path)
         self._check_signature([(node.name, node.shape, _ONNX_TYPES.get(node.type)) for node in session.get_inputs()])
         return self.path
+
+    def session(self, path: Path, config: Mapping[str, str] | None = None) -> Any:
+        """An ``onnxruntime.InferenceSession`` on the CPU, with the model's custom operators."""
+        import onnxruntime
+
+        options = operators.session_options(self.spec, self.path.parent)
+        for key, value in (config or {}).items():
+            options.add_session_config_entry(key, value)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def _check_signature(self, found: Sequence[tuple[str, Sequence[Any], str | None]]) -> None:
         """``found``: name, shape (only ints are fixed) and type of each input that the program itself declares."""

@@ -42,6 +42,7 @@ def expand(
     _check_unique("scenario", [str(scenario) for scenario in spec.scenarios])
     for recipe in spec.recipes:
         _check_recipe(recipe, model.spec.format, infos)
+        _check_operators(recipe, model)
     selection = _select(spec, devices, rng)
     picks = selection.picks
     count = len(picks) * len(spec.scenarios) * len(spec.recipes)
@@ -54,7 +55,7 @@ def expand(
     keys = {recipe.name: key_of(recipe) for recipe in spec.recipes}
     builds = {keys[recipe.name]: recipe for recipe in spec.recipes}
     reference_key = None
-    if model.spec.reference_outputs is None:
+    if model.spec.needs_reference:
         reference_key = key_of(reference)
         builds[reference_key] = reference
     away = all(out_of_service(pick.device) for pick in picks)
@@ -131,6 +132,17 @@ def _check_recipe(recipe: Recipe, format: ModelFormat, infos: Sequence[RecipeInf
         raise RecipeSpecError(
             f"Recipe {recipe.name!r} takes {_listed(info.accepts)} models; this one is {format}.",
             remedy=f"Recipes that take {format}: {_listed(others)}." if others else "Upload it in another format.",
+        )
+
+
+def _check_operators(recipe: Recipe, model: Model) -> None:
+    if not model.spec.runs_on(recipe.runtime):
+        given = [operators.runtime for operators in model.spec.custom_operators]
+        raise RecipeSpecError(
+            f"Recipe {recipe.name!r}: {model.spec.name} has custom operators for {_listed(given)}, and none for "
+            f"{recipe.runtime}.",
+            remedy="Leave the recipe out, or upload the model again with operators for this runtime where it takes "
+            "them (docs/custom-operators.md).",
         )
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from farm.recipes.runtimes import (
+    coreml,
     executorch,
     litert,
     mnn,
@@ -29,6 +30,7 @@ BUILDERS: dict[str, Builder] = {
     "executorch": executorch,
     "onnxruntime": onnxruntime,
     "litert": litert,
+    "coreml": coreml,
     "openvino": openvino,
     "ncnn": ncnn,
     "mnn": mnn,
