@@ -17,21 +17,8 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OURS = Path(__file__).resolve().parent.parent
 _STDLIB = sysconfig.get_path("stdlib")
 _TOOLS = {
-    "farm",
-    "torch",
-    "torchao",
-    "executorch",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "litert_torch",
-    "numpy",
-    "openvino",
-    "nncf",
-    "ncnn",
-    "pnnx",
-    "MNN",
-    "tensorrt",
+    *("farm", "torch", "torchao", "executorch", "onnx", "onnxscript", "onnxruntime", "litert_torch", "numpy"),
+    *("openvino", "nncf", "ncnn", "pnnx", "MNN", "tensorrt"),
 }
 
 
