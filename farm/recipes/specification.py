@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from farm.errors import RecipeSpecError
@@ -72,7 +72,7 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     on_program: list[Transform] = []
     native: list[Transform] = []
     for transform in recipe.transforms:
-        is_native = transform.label in builder.NATIVE or transform.kind in builder.NATIVE
+        is_native = any(key in builder.NATIVE for key in _keys(recipe, transform))
         if why := _refusal(recipe, transform, is_native=is_native):
             raise RecipeSpecError(
                 f"Recipe {recipe.name!r}: {recipe.runtime} cannot be built with {transform.label}: {why}.",
@@ -104,13 +104,17 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
 
 def _refusal(recipe: Recipe, transform: Transform, *, is_native: bool) -> str | None:
     """Why its runtime does not take the transform, at all or with one of the recipe's options."""
-    options = ["", *(f" {name}={value}" for name, value in recipe.options.items())]
-    keys = (f"{word}{option}" for word in (transform.label, transform.kind) for option in options)
     refuses = BUILDERS[recipe.runtime].REFUSES
-    if why := next((refuses[key] for key in keys if key in refuses), None):
+    if why := next((refuses[key] for key in _keys(recipe, transform) if key in refuses), None):
         return why
     able, reason = _ONLY_FOR.get(transform.kind, ((recipe.runtime,), ""))
     return None if is_native or recipe.runtime in able else reason
+
+
+def _keys(recipe: Recipe, transform: Transform) -> Iterator[str]:
+    """What a builder may call it: its label or kind, alone or with an option (``fp16 backend=coreml``)."""
+    options = ["", *(f" {name}={value}" for name, value in recipe.options.items())]
+    return (f"{word}{option}" for word in (transform.label, transform.kind) for option in options)
 
 
 def tools(recipe: Recipe) -> tuple[str, ...]:
