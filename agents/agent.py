@@ -22,6 +22,7 @@ from typing import Any
 
 from agents.attached import Attached
 from agents.cache import ArtifactCache
+from agents.delivery import Delivery
 from agents.drivers import catalogue
 from agents.drivers.base import Driver
 from agents.fence import Fence
@@ -57,6 +58,7 @@ class Agent:
         self._folder = settings.state_dir / "agents" / settings.agent_name
         self._journal = Journal(self._folder / "journal.db")
         self._cache = ArtifactCache(settings, self._folder / "cache")
+        self._delivery = Delivery(settings)
         self._drivers = catalogue.drivers(settings)
         self._hooks = Hooks(settings)
         self._attached = Attached(self._drivers, self._hooks.configured)
@@ -184,6 +186,7 @@ class Agent:
                 await self._hooks.run("pre-lease", lease.device_id, lease.attempt_id)
                 attempt.handle = await self._launch(lease, driver, folder)
             measurement = await driver.collect(lease, attempt.handle, folder, adopted=adopted)
+            measurement = await self._delivered(lease, measurement, folder)
         except FarmError as error:
             failure = Failure.of(error, log_tail=_tail(folder / "log.txt"))
         except (OSError, JournalUnwritable) as error:
@@ -194,6 +197,19 @@ class Agent:
             failure = Failure.of(InternalError(f"The agent failed: {error!r}.", remedy="Report this bug."))
         attempt.ending = True
         await self._wind_up(attempt, measurement, failure)
+
+    async def _delivered(self, lease: Lease, measurement: Measurement, folder: Path) -> Measurement:
+        """With its outputs at the head, or without them and the reason. The journal hears of them only afterwards."""
+        outputs = measurement.evaluation_outputs
+        if outputs is None:
+            return measurement
+        try:
+            await self._delivery.send(folder / outputs.name, outputs, lease.reference_outputs)
+        except InfrastructureError as error:
+            log.warning("attempt %d: %s", lease.attempt_id, error)
+            absent = {**measurement.absent, "evaluation": error.message.rstrip(".")}
+            return measurement.model_copy(update={"evaluation_outputs": None, "absent": absent})
+        return measurement
 
     async def _take_turn(self, attempt: _Attempt) -> None:
         """Once the attempt before is through with its post-lease hook."""
@@ -221,7 +237,7 @@ class Agent:
         self._finish(attempt.lease, measurement, failure, device_failure)
 
     async def _launch(self, lease: Lease, driver: Driver, folder: Path) -> str:
-        blobs = [*lease.files, lease.example_inputs, lease.parity_inputs, lease.reference_outputs]
+        blobs = [*lease.files, *lease.inputs]
         if lease.custom_operators:
             self._check_operators(lease.custom_operators)
             blobs.append(lease.custom_operators.file)

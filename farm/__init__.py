@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TooLargeError,
         UserError,
     )
+    from farm.evaluation import EvaluationSet
     from farm.recipes.transforms.combine import fused
     from farm.runs import AsyncRunHandle, RunHandle
     from farm.types import ParityLimits, Protocol, Quantize, Recipe, Scenario
@@ -64,6 +65,7 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "DeviceError",
+    "EvaluationSet",
     "FarmError",
     "ForbiddenError",
     "InfrastructureError",
@@ -102,6 +104,7 @@ _HOMES = {
     "Client": "farm.client",
     "embedded_farm": "farm.embedded",
     "Comparison": "farm.analysis.comparison",
+    "EvaluationSet": "farm.evaluation",
     "ParityLimits": "farm.types",
     "Protocol": "farm.types",
     "Quantize": "farm.types",

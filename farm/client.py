@@ -41,6 +41,7 @@ from farm.types import (
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.evaluation import EvaluationSet
     from farm.tuning.outcome import Tuning
 
 # What a search tries in front of a runtime unless told otherwise.
@@ -149,6 +150,8 @@ class AsyncClient(Fleet):
         name: str | None = None,
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        training_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
         dynamic_batch: bool = False,
         custom_operators: Mapping[str, str | Path] | None = None,
@@ -160,6 +163,7 @@ class AsyncClient(Fleet):
         ``custom_operators``: the user's own, by runtime: ``{"pytorch": "ops.py", "onnxruntime": "libops.so"}``
         (docs/custom-operators.md); raises ForbiddenError where the farm does not run them. ``dynamic_batch``: the first
         dimension of every input is a batch of any size, 1 in the inputs given; recipes may then make batches.
+        ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
         from farm.packaging import package
@@ -172,6 +176,8 @@ class AsyncClient(Fleet):
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
+            evaluation=evaluation,
             input_names=input_names,
             dynamic_batch=dynamic_batch,
             custom_operators=custom_operators,
@@ -209,6 +215,8 @@ class AsyncClient(Fleet):
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
         custom_operators: Mapping[str, str | Path] | None = None,
+        training_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
         name: str | None = None,
         model_name: str | None = None,
         dynamic_batch: bool = False,
@@ -227,6 +235,8 @@ class AsyncClient(Fleet):
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
             "custom_operators": custom_operators,
+            "training_inputs": training_inputs,
+            "evaluation": evaluation,
             "name": model_name,
             "dynamic_batch": dynamic_batch or None,
         }

@@ -17,13 +17,15 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from farm.errors import ModelError
+from farm.evaluation import EvaluationSet, unpacked
 from farm.recipes import samples, shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, CustomOperators, ModelFormat, ModelSpec
+from farm.types import Blob, CustomOperators, EvaluationSpec, ModelFormat, ModelSpec, TensorSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -82,6 +84,8 @@ def package(
     name: str | None = None,
     parity_inputs: Any = None,
     calibration_inputs: Any = None,
+    training_inputs: Any = None,
+    evaluation: EvaluationSet | None = None,
     input_names: Sequence[str] | None = None,
     dynamic_batch: bool = False,
     custom_operators: Mapping[str, str | Path] | None = None,
@@ -90,8 +94,9 @@ def package(
     folder with Caffe2's ``init_net.pb`` and ``predict_net.pb`` (or both their paths, in this order).
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
-    artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
-    may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``.
+    artifacts are compared on; default: the example), ``calibration_inputs`` (for int8) and ``training_inputs`` (for
+    distillation) are lists of samples. Each may also be the path of an ``.npz`` with arrays named
+    ``"{sample}.{input}"``.
 
     ``dynamic_batch``: the first dimension of every input is a batch of any size, and 1 in all inputs given here; then
     recipes may have ``farm.batch(8)`` or ``farm.dynamic_batch()``. A file must have been exported that way (``.pt2``).
@@ -109,21 +114,26 @@ def package(
     ]
     parity = example if parity_inputs is None else _samples(parity_inputs, "parity")
     calibration = None if calibration_inputs is None else _samples(calibration_inputs, "calibration")
+    training = None if training_inputs is None else _samples(training_inputs, "training")
     names = _input_names(model if live else None, len(example[0]), input_names)
     inputs = samples.describe(example[0], names)
     samples.check(parity, inputs, "parity inputs")
     samples.check(calibration or [], inputs, "calibration inputs")
+    samples.check(training or [], inputs, "training inputs")
+    labelled, labels = _labelled(evaluation, inputs) if evaluation else ([], {})
     if dynamic_batch:
         shapes.check_samples(inputs)
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
-        reference = None
+        reference = answers = None
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
+            inside = [*parity, *labelled]
             customized = "pytorch" in (custom_operators or {})
-            outputs = _export(model, example[0], parity, program, customized, dynamic_batch)
-            reference = made.add_samples("reference_outputs.npz", outputs)
+            outputs = _export(model, example[0], inside, program, customized, dynamic_batch)
+            reference = made.add_samples("reference_outputs.npz", outputs[: len(parity)])
+            answers = made.add_samples("evaluation_outputs.npz", outputs[len(parity) :]) if labelled else None
         elif nets is not None:
             program, model_format = made.folder / "program.caffe2", ModelFormat.CAFFE2
             pair.pack(*nets, program)
@@ -147,9 +157,44 @@ def package(
             custom_operators=tuple(
                 _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
             ),
+            training_inputs=made.add_samples("training_inputs.npz", training) if training else None,
+            evaluation=_evaluation_spec(made, evaluation, labelled, labels, answers) if evaluation else None,
         )
         stack.pop_all()
     return made
+
+
+def _labelled(given: EvaluationSet, inputs: Sequence[TensorSpec]) -> tuple[list[Sample], dict[str, Array]]:
+    rows, labels = unpacked(given, inputs)
+    labelled = _samples(rows, "evaluation")
+    samples.check(labelled, inputs, "evaluation inputs")
+    return labelled, labels
+
+
+def _evaluation_spec(
+    made: Package,
+    given: EvaluationSet,
+    labelled: Sequence[Sample],
+    labels: Mapping[str, Array],
+    reference: Blob | None,
+) -> EvaluationSpec:
+    path = made.folder / "evaluation_labels.npz"
+    np.savez(path, **labels)  # type: ignore[arg-type]
+    try:
+        return EvaluationSpec(
+            task=given.task,
+            inputs=made.add_samples("evaluation_inputs.npz", labelled),
+            labels=made.add(path),
+            samples=len(labelled),
+            class_names=tuple(given.class_names),
+            threshold=given.threshold,
+            reference_outputs=reference,
+            options=dict(given.options),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(f"The evaluation set's {where}: {first['msg']}.", remedy="Correct it.") from error
 
 
 def _is_path(model: Any) -> bool:
@@ -174,20 +219,7 @@ def _samples(value: Any, what: str) -> list[Sample]:
             f"The {what} inputs are a {type(value).__name__}, not a list of samples.",
             remedy="Give a list with one tensor or tuple of tensors per sample, or the path of an .npz file.",
         )
-    return [tuple(map(_array, row if isinstance(row, (list, tuple)) else (row,))) for row in value]
-
-
-def _array(value: Any) -> Array:
-    if not isinstance(value, (np.ndarray, np.generic)):
-        if not all(hasattr(value, method) for method in ("detach", "cpu", "numpy")):
-            raise ModelError(
-                f"An input is a {type(value).__name__}, not a tensor or array.",
-                remedy="Measure the model with tensor inputs only: wrap it if it takes dicts, lists or numbers.",
-            )
-        remedy = "Use a dense tensor of a type that numpy knows, e.g. x.float()."
-        with Boundary(ModelError, "An input tensor cannot be turned into an array", remedy):
-            value = value.detach().cpu().numpy()
-    return np.array(value, order="C")
+    return [tuple(map(samples.as_array, row if isinstance(row, (list, tuple)) else (row,))) for row in value]
 
 
 def _input_names(model: Any, count: int, given: Sequence[str] | None) -> Sequence[str]:

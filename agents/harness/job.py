@@ -33,6 +33,16 @@ class Operators:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """A labelled set to run: where its inputs are, where the outputs go, and what they may take."""
+
+    inputs: Path
+    outputs: Path
+    max_bytes: int
+    max_seconds: float
+
+
+@dataclass(frozen=True)
 class Job:
     """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned.
     ``batch``: samples per inference."""
@@ -49,6 +59,7 @@ class Job:
     records: Path
     batch: int = 1
     custom_operators: Operators | None = None
+    evaluation: Evaluation | None = None
 
     @classmethod
     def read(cls, path: Path) -> Job:
@@ -70,6 +81,18 @@ class Job:
                 records=Path(fields["records"]),
                 batch=int(fields.get("batch", 1)),
                 custom_operators=Operators(operators["kind"], Path(operators["file"])) if operators else None,
+                evaluation=_evaluation(fields.get("evaluation")),
             )
         except KeyError as missing:
             raise ValueError(f"{path} has no field {missing}") from missing
+
+
+def _evaluation(fields: dict[str, Any] | None) -> Evaluation | None:
+    if fields is None:
+        return None
+    return Evaluation(
+        inputs=Path(fields["inputs"]),
+        outputs=Path(fields["outputs"]),
+        max_bytes=int(fields["max_bytes"]),
+        max_seconds=float(fields["max_seconds"]),
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.harness import affinity, growth, loading, loop, memory, operators, parity, profile, tensors
+from agents.harness import affinity, evaluation, growth, loading, loop, memory, operators, parity, profile, tensors
 from agents.harness.failure import Failure
 from agents.harness.job import Job
 from agents.harness.loop import Samples
@@ -75,6 +75,9 @@ def measure(job: Job, writer: Writer) -> None:
     else:
         writer.write("parity", **asdict(distance))
     writer.write("outputs", non_finite=non_finite)
+    if job.evaluation:
+        with Step("evaluation", "running the evaluation set"):
+            evaluation.run(program, job.evaluation, writer)
     if job.protocol.profile:
         writer.write("profile", **profile.record(program, example, job.runtime, median_seconds))
 

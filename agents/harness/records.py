@@ -16,7 +16,10 @@ Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`
     memory_series     source, inferences, memory_bytes; or absent (the reason)
     parity            the fields of farm.types.Parity; or absent (the reason)
     outputs           non_finite
-    profile           tool, runs, inference_seconds, operators; or absent (the reason); only if asked for
+    progress          name (evaluation), done (samples so far): any number of them, for who watches
+    evaluation        samples, seconds, file (of the outputs); or absent (the reason); only with a labelled set
+    profile           tool, runs, inference_seconds, unprofiled_seconds, operators; or absent (the reason);
+                      only if asked for
     error             code, message, remedy, fault (user, recipe, device), traceback
     end
 
@@ -128,6 +131,9 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
             absent[name] = memory["absent"]
     if "absent" in parity:
         absent["parity"] = parity["absent"]
+    evaluation = by_kind.get("evaluation", {})
+    if "absent" in evaluation:
+        absent["evaluation"] = evaluation["absent"]
     return {
         "latency_samples_seconds": _samples(records, "samples"),
         "warmup_samples_seconds": _samples(records, "warmup"),
@@ -141,6 +147,7 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         "stopped_by": by_kind["stop"]["by"],
         "cpus_allowed": by_kind["cpus_allowed"]["cpus"],
         "runtime_versions": by_kind["runtime_versions"]["versions"],
+        "evaluation_seconds": evaluation.get("seconds"),
         "batch": by_kind["start"].get("batch", 1),
         **_insight(by_kind, absent),
         "absent": absent,

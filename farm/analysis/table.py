@@ -80,6 +80,12 @@ def _columns(comparison: Comparison) -> list[Column]:
         Column(("cosine", "max err"), 4, _parity),
         Column(("verdict", ""), 0, _verdict, left=True),
     ]
+    if names := {row.evaluation.score for row in comparison.rows if row.evaluation}:
+        score = names.pop() if len(names) == 1 else "score"
+        columns[-2:-2] = [
+            Column((score, "PyTorch's"), 1, _score),
+            Column(("drop", interval), 1, _drop),
+        ]
     optional = (
         Column(("FLOPs", "params"), 7, _program),
         Column(("delegated", ""), 8, _delegated),
@@ -132,6 +138,18 @@ def _size(row: Row) -> Cell:
 def _parity(row: Row) -> Cell:
     parity = row.outcome.result.parity if row.outcome.result else None
     return (figures.cosine(parity.cosine), f"{parity.max_abs_error:.1e}") if parity else (MISSING, "")
+
+
+def _score(row: Row) -> Cell:
+    found = row.evaluation
+    if found is None:
+        return MISSING, ""
+    return figures.score(found.metrics[found.score]), figures.score(found.reference_metrics[found.score])
+
+
+def _drop(row: Row) -> Cell:
+    drop = row.evaluation.drop if row.evaluation else None
+    return (figures.change(drop.value), figures.change_interval(drop)) if drop else (MISSING, "")
 
 
 def _program(row: Row) -> Cell:

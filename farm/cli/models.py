@@ -53,6 +53,7 @@ def add(
     inputs: Annotated[Path, typer.Option(help="Example inputs: .npz with arrays named SAMPLE.INPUT, e.g. 0.0.")],
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs to compare on; default: --inputs.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs to quantize with.")] = None,
+    training_inputs: Annotated[Path | None, typer.Option(help="Inputs that distillation learns from.")] = None,
     input_names: Annotated[str | None, typer.Option(help="Names of the inputs, with commas between.")] = None,
     custom_operators: Annotated[
         list[str] | None, typer.Option(help="RUNTIME=FILE, e.g. onnxruntime=libops.so; may be given for several.")
@@ -68,6 +69,7 @@ def add(
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
             input_names=input_names.split(",") if input_names else None,
             custom_operators=_operators(custom_operators or []),
         )
@@ -127,11 +129,6 @@ def _emit(model: Model, as_json: bool) -> None:
         ("name", spec.name),
         ("id", model.id),
         ("format", spec.format),
-        *(
-            [("fused", f"{spec.fusion.how}: {', '.join(part.name for part in spec.fusion.parts)}")]
-            if spec.fusion
-            else []
-        ),
         ("size", output.size(spec.program.size_bytes)),
         ("inputs", "\n".join(map(str, spec.inputs))),
         ("reference", "from the upload" if spec.reference_outputs else "computed by the farm"),
@@ -140,4 +137,6 @@ def _emit(model: Model, as_json: bool) -> None:
         ("created_by", model.created_by),
         ("created_at", model.created_at),
     ]
+    if spec.fusion:
+        pairs.insert(3, ("fused", f"{spec.fusion.how}: {', '.join(part.name for part in spec.fusion.parts)}"))
     output.emit(model, as_json, output.facts(pairs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ PROGRAM = "program"
 EXAMPLES = "example_inputs.npz"
 PARITY = "parity_inputs.npz"
 CALIBRATION = "calibration_inputs.npz"
+TRAINING = "training_inputs.npz"
+CHECKPOINT = "checkpoint.safetensors"  # of a transform that trains: what it goes on from, replaced as it does
+EVALUATION = "evaluation_inputs.npz"
 _EXPORT_AGAIN = "Run it where it was saved; then export again with this PyTorch version and submit that."
 
 
@@ -32,6 +35,7 @@ class Program:
         self.spec = spec
         self.path = folder / PROGRAM
         self.operators = operators.load(spec, folder)  # custom ones that the program may use, by name
+        self.original = self  # what transforms began with
         self._transformed: Any = None
         self._loaded: Any = None
         self.example = self._read(folder / EXAMPLES, "example inputs")[0]
@@ -39,6 +43,9 @@ class Program:
         self.calibration: list[Sample] | None = None
         if spec.calibration_inputs is not None:
             self.calibration = self._read(folder / CALIBRATION, "calibration inputs")
+        self.training: list[Sample] = []
+        if spec.training_inputs is not None:
+            self.training = self._read(folder / TRAINING, "training inputs")
 
     def _read(self, path: Path, what: str) -> list[Sample]:
         found = samples.read(path, what)
@@ -66,6 +73,21 @@ class Program:
         if self.calibration is not None:
             return self.calibration, f"Calibrated with {len(self.calibration)} calibration inputs."
         return [self.example], "No calibration inputs were given: calibrated with the example inputs alone."
+
+    def training_samples(self) -> tuple[list[Sample], str]:
+        """What to train with, and a note that says so. Raises RecipeSpecError where the model came without."""
+        calibration = self.calibration or []
+        found = [*self.training, *calibration]
+        if not found:
+            raise RecipeSpecError(
+                "Distillation has nothing to learn from: the model has neither training nor calibration inputs.",
+                remedy="Submit it with training_inputs (no labels are needed).",
+            )
+        return found, f"Trained on {len(self.training)} training and {len(calibration)} calibration inputs."
+
+    def evaluation_samples(self) -> list[Sample]:
+        """Inputs of the labelled set: there for the reference build only, which answers them."""
+        return self._read(self.path.with_name(EVALUATION), "evaluation inputs")
 
     def stacked(self, size: int) -> Program:
         """The same model with samples of which each is a batch of ``size``; what is left over is filled up by
@@ -181,11 +203,13 @@ class Program:
         self._check_signature([(node.name, node.shape, _ONNX_TYPES.get(node.type)) for node in session.get_inputs()])
         return self.path
 
-    def session(self, path: Path) -> Any:
+    def session(self, path: Path, config: Mapping[str, str] | None = None) -> Any:
         """An ``onnxruntime.InferenceSession`` on the CPU, with the model's custom operators."""
         import onnxruntime
 
         options = operators.session_options(self.spec, self.path.parent)
+        for key, value in (config or {}).items():
+            options.add_session_config_entry(key, value)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def _check_signature(self, found: Sequence[tuple[str, Sequence[Any], str | None]]) -> None:

@@ -157,6 +157,15 @@ def needs_gpu(runtime: str) -> bool:
     return bool(getattr(BUILDERS.get(runtime), "NEEDS_GPU", False))
 
 
+def may_use_gpu(recipe: Recipe) -> bool:
+    """Whether its build gets a GPU where there is one: what needs it, and what trains."""
+    return needs_gpu(recipe.runtime) or trains(recipe)
+
+
+def trains(recipe: Recipe) -> bool:
+    return any(transform.kind == "distill" for transform in recipe.transforms)
+
+
 def installed(wanted: Iterable[str]) -> dict[str, str]:
     """Versions of those distributions and SDKs that are installed. An SDK's version is the name of its folder."""
     found = {}

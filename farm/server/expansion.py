@@ -56,7 +56,7 @@ def expand(
     keys = {recipe.name: key_of(recipe) for recipe in spec.recipes}
     builds = {keys[recipe.name]: recipe for recipe in spec.recipes}
     reference_key = None
-    if model.spec.reference_outputs is None:
+    if model.spec.needs_reference:
         reference_key = key_of(reference)
         builds[reference_key] = reference
     away = all(out_of_service(pick.device) for pick in picks)

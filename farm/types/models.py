@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from farm.types.base import Blob, Frozen, Name, Sha256, TensorSpec, digest_of
+from farm.types.evaluation import EvaluationSpec
 
 
 class ModelFormat(StrEnum):
@@ -48,7 +49,8 @@ class CustomOperators(Frozen):
 class ModelSpec(Frozen):
     """An uploaded PyTorch program with its example inputs.
 
-    ``example_inputs``, ``parity_inputs`` and ``calibration_inputs`` are ``.npz`` files whose arrays are
+    ``example_inputs``, ``parity_inputs``, ``calibration_inputs`` and ``training_inputs`` (which distillation learns
+    from, without labels) are ``.npz`` files whose arrays are
     named ``"{sample}.{input}"`` (``"0.0"``, ``"0.1"``, ``"1.0"``, ...). ``reference_outputs`` holds what
     PyTorch answers to the parity inputs, named ``"{sample}.{output}"``; where it is missing, the farm
     computes it from the program itself. ``dynamic_batch``: the first dimension of every input is a batch, which may
@@ -63,6 +65,8 @@ class ModelSpec(Frozen):
     parity_inputs: Blob
     reference_outputs: Blob | None = None
     calibration_inputs: Blob | None = None
+    training_inputs: Blob | None = None
+    evaluation: EvaluationSpec | None = None
     dynamic_batch: bool = False
     fusion: Fusion | None = None
     custom_operators: tuple[CustomOperators, ...] = ()
@@ -80,12 +84,20 @@ class ModelSpec(Frozen):
         return digest_of(self)
 
     @property
+    def needs_reference(self) -> bool:
+        """Whether the farm has to compute what PyTorch answers: the upload did not say all of it."""
+        unsaid = self.evaluation is not None and self.evaluation.reference_outputs is None
+        return self.reference_outputs is None or unsaid
+
+    @property
     def blobs(self) -> tuple[Blob, ...]:
         """All its files."""
-        own = (getattr(self, name) for name in type(self).model_fields)
+        labelled = self.evaluation
+        own = tuple(getattr(self, name) for name in type(self).model_fields)
+        of_evaluation = (labelled.inputs, labelled.labels, labelled.reference_outputs) if labelled else ()
         parts = self.fusion.parts if self.fusion else ()
         return (
-            *(value for value in own if isinstance(value, Blob)),
+            *(value for value in (*own, *of_evaluation) if isinstance(value, Blob)),
             *(operators.file for operators in self.custom_operators),
             *(blob for part in parts for blob in part.blobs),
         )

@@ -17,10 +17,18 @@ from farm.types.transforms import Batch, DynamicBatch, Transform
 
 
 class ParityLimits(Frozen):
-    """How far a variant may be from PyTorch. ``max_abs_error_ratio`` is relative to the largest |reference|."""
+    """How far a variant may be from PyTorch. ``max_abs_error_ratio`` is relative to the largest |reference|.
+
+    What is None is not asked for. An agreement that is asked for and cannot be told, because the outputs are no class
+    scores, fails.
+    """
 
     min_cosine: float = Field(ge=-1, le=1)
     max_abs_error_ratio: float | None = Field(default=None, gt=0)
+    max_rel_error: float | None = Field(default=None, gt=0)
+    min_snr_db: float | None = Field(default=None, ge=-313, le=313)
+    min_top1_agreement: float | None = Field(default=None, gt=0, le=1)
+    min_top5_agreement: float | None = Field(default=None, gt=0, le=1)
 
 
 FP32 = ParityLimits(min_cosine=0.9999, max_abs_error_ratio=0.001)

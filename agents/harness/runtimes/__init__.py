@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -21,6 +22,7 @@ NAMES = (
     "executorch",
     "onnxruntime",
     "litert",
+    "coreml",
     "openvino",
     "ncnn",
     "mnn",
@@ -110,3 +112,12 @@ def check_threads(granted: int, asked: int) -> None:
             remedy="Ask for another number of threads; this build of the runtime does not support that one.",
             fault="device",
         )
+
+
+def needs_apple(what: str) -> Failure:
+    return Failure(
+        "needs-apple",
+        f"{what} runs on Apple's systems only; this is {platform.system()} on {platform.machine()}.",
+        remedy="Run it on a Mac, an iPhone or an iPad; for this device choose another recipe.",
+        fault="recipe",
+    )

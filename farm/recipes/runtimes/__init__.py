@@ -7,6 +7,7 @@ from typing import cast
 
 from farm.recipes.runtimes import (
     aotinductor,
+    coreml,
     executorch,
     litert,
     mnn,
@@ -31,6 +32,7 @@ BUILDERS: dict[str, Builder] = {
     "executorch": executorch,
     "onnxruntime": onnxruntime,
     "litert": litert,
+    "coreml": coreml,
     "openvino": openvino,
     "ncnn": ncnn,
     "mnn": mnn,

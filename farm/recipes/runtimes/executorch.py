@@ -64,12 +64,11 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     notes: list[str] = []
     backend = str(recipe.options["backend"])
     exported = program.exported()
-    for transform in recipe.transforms:
-        assert isinstance(transform, Quantize)
-        exported, more = _quantized(program, transform, backend)
+    for quantize in (transform for transform in recipe.transforms if isinstance(transform, Quantize)):
+        exported, more = _quantized(program, quantize, backend)
         notes += more
     with Boundary(RecipeError, f"ExecuTorch does not convert the program for {backend}", _REMEDY):
-        edge = backends.lower(exported, backend)
+        edge = backends.lower(exported, backend, program.tensors())
         lowered = edge.to_executorch()
         delegation = backends.delegation(edge, lowered)
     if backend != "portable":

@@ -125,7 +125,7 @@ def _quantized(model: Any, transform: Transform, program: Program) -> tuple[Any,
             # Per channel: groups would have to divide the channels of every layer.
             mode, more = nncf.CompressWeightsMode.INT4_SYM, {"group_size": -1, "all_layers": True}
         else:
-            mode, more = nncf.CompressWeightsMode.INT8_SYM, {}
+            mode, more = nncf.CompressWeightsMode.INT8_ASYM, {}
         return nncf.compress_weights(model, mode=mode, **more), []
 
 
@@ -134,7 +134,13 @@ def _calibrated(model: Any, calibration: Sequence[Sample], note: str) -> tuple[A
 
     attends = any(node.get_type_name() == "ScaledDotProductAttention" for node in model.get_ops())
     kind = nncf.ModelType.TRANSFORMER if attends else None
-    quantized = nncf.quantize(model, nncf.Dataset(calibration, list), subset_size=len(calibration), model_type=kind)
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(calibration, list),
+        subset_size=len(calibration),
+        model_type=kind,
+        fast_bias_correction=False,  # twice as long, and efficientnet-lite0 has a cosine of 0.990 instead of 0.986
+    )
     return quantized, [note, *(["Quantized as a transformer (activations smoothed)."] if attends else [])]
 
 

@@ -13,13 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_ELEMENTWISE = """relu relu_ relu6 relu6_ hardtanh hardtanh_ silu silu_ gelu elu elu_ leaky_relu leaky_relu_ hardswish
-    hardswish_ hardsigmoid hardsigmoid_ mish mish_ softplus sigmoid sigmoid_ tanh tanh_ clamp clamp_ clamp_min exp abs
-    neg sqrt rsqrt pow dropout dropout_ feature_dropout alias clone contiguous detach to _to_copy
-    add add_ sub mul mul_ div maximum minimum""".split()
-_SPATIAL = """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
-    adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d upsample_nearest1d upsample_nearest2d upsample_linear1d
-    upsample_bilinear2d upsample_bicubic2d""".split()
+_ELEMENTWISE = {
+    "relu", "relu_", "relu6", "relu6_", "hardtanh", "hardtanh_", "silu", "silu_", "gelu", "elu", "elu_", "leaky_relu",
+    "leaky_relu_", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "mish", "mish_", "softplus", "sigmoid",
+    "sigmoid_", "tanh", "tanh_", "clamp", "clamp_", "clamp_min", "exp", "abs", "neg", "sqrt", "rsqrt", "pow",
+    "dropout", "dropout_", "feature_dropout", "alias", "clone", "contiguous", "detach", "to", "_to_copy", "add",
+    "add_", "sub", "mul", "mul_", "div", "maximum", "minimum",
+}  # fmt: skip
+_SPATIAL = {
+    "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "upsample_nearest1d",
+    "upsample_nearest2d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d",
+}  # fmt: skip
 _RESHAPING = ("view", "reshape", "_unsafe_view", "flatten")
 
 
@@ -121,30 +126,37 @@ def _axis_after(node: Any, flows: dict[Any, _Flow]) -> int | None:
     flow, before = tensors[0]
     axis = int(flow.axis or 0)
     if name in _ELEMENTWISE or name == "cat":
-        same_rank = all(len(sizes) == len(shape) for _, sizes in tensors)
+        kept = all(len(sizes) == len(shape) for _, sizes in tensors)
         if name == "cat":
-            along = node.args[1] if len(node.args) > 1 else 0
-            return axis if same_rank and along % len(shape) == axis else None
-        return axis if same_rank and all(sizes[axis] == shape[axis] for _, sizes in tensors) else None
-    if name in _SPATIAL:
-        return axis if axis == 1 and len(shape) == len(before) >= 3 else None
-    if name == "mean" and len(node.args) > 1:
-        gone = {dimension % len(before) for dimension in node.args[1]}
-        kept = len(shape) == len(before)
-        return None if axis in gone else axis - (0 if kept else sum(dimension < axis for dimension in gone))
-    if name in ("permute", "transpose"):
-        order = list(range(len(before)))
-        if name == "permute":
-            order = [dimension % len(before) for dimension in node.args[1]]
+            kept = kept and (node.args[1] if len(node.args) > 1 else 0) % len(shape) == axis
         else:
-            first, second = (dimension % len(before) for dimension in node.args[1:3])
-            order[first], order[second] = order[second], order[first]
-        return order.index(axis)
-    if name in ("pad", "constant_pad_nd"):
-        return axis if axis < len(before) - len(node.args[1]) // 2 else None
+            kept = kept and all(sizes[axis] == shape[axis] for _, sizes in tensors)
+    elif name in _SPATIAL:
+        kept = axis == 1 and len(shape) == len(before) >= 3
+    elif name in ("pad", "constant_pad_nd"):
+        kept = axis < len(before) - len(node.args[1]) // 2
+    else:
+        return _moved(name, node.args, before, shape, axis)
+    return axis if kept else None
+
+
+def _moved(name: str, arguments: Any, before: tuple[int, ...], after: tuple[int, ...], axis: int) -> int | None:
+    """Of operators that change where axes lie."""
     if name in _RESHAPING:
-        return _axis_in(before, shape, axis)
-    return None
+        return _axis_in(before, after, axis)
+    if name == "mean" and len(arguments) > 1:
+        gone = {dimension % len(before) for dimension in arguments[1]}
+        kept = len(after) == len(before)
+        return None if axis in gone else axis - (0 if kept else sum(dimension < axis for dimension in gone))
+    order = list(range(len(before)))
+    if name == "permute":
+        order = [dimension % len(before) for dimension in arguments[1]]
+    elif name == "transpose":
+        first, second = (dimension % len(before) for dimension in arguments[1:3])
+        order[first], order[second] = order[second], order[first]
+    else:
+        return None
+    return order.index(axis)
 
 
 def shape_of(node: Any) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Fusing what PyTorch has a fold for: a batch norm goes into the convolution or linear layer before it
-(``torch.nn.utils.fusion``), dropout goes away. Activations are not fused here: runtimes do that in their own kernels."""
+(``torch.nn.utils.fusion``), dropout goes away. Activations stay: runtimes fuse them in their own
+kernels."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _REMEDY = "Look at the end of the build's log; leave the transform out if the mo
 
 def of(exported: Any) -> Any:
     """The ``ExportedProgram`` as an ``fx.GraphModule`` with layers, in eval mode; inputs, outputs and results are the
-    same.
+    same. Its tensors are its own: what is done to them does not reach the program.
 
     Convolutions (also transposed), linear layers, norms (batch, layer, group), embeddings and PReLU become modules, at
     the place where their weight was. One that is called several times is one module; where a tensor has other uses as
@@ -28,6 +28,7 @@ def of(exported: Any) -> Any:
         import torch
 
         graph_module = exported.module(check_guards=False)
+        _own_tensors(graph_module)
         held = _Tensors(graph_module)
         found = {node: layer for node in graph_module.graph.nodes if (layer := layer_of(node, held)) is not None}
         made: dict[tuple[Any, ...], str] = {}
@@ -63,6 +64,20 @@ def export(module: Any, like: Any, example: tuple[Any, ...]) -> Any:
         made = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
         made.example_inputs = None
     return made
+
+
+def _own_tensors(graph_module: Any) -> None:
+    import torch
+
+    own: dict[int, Any] = {}
+    for place in graph_module.modules():
+        for state in (place._parameters, place._buffers):
+            for name, tensor in state.items():
+                if tensor is not None and id(tensor) not in own:
+                    copied = tensor.detach().clone()
+                    parameter = isinstance(tensor, torch.nn.Parameter)
+                    own[id(tensor)] = torch.nn.Parameter(copied, tensor.requires_grad) if parameter else copied
+                state[name] = own.get(id(tensor))
 
 
 class _Tensors(Mapping[Any, Any]):

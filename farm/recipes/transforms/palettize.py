@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
-from farm.recipes.transforms import Applied
+from farm.recipes.transforms import Applied, layers
 from farm.types import Palettize
 
 VERSION = 1
@@ -25,7 +25,8 @@ def apply(program: Program, transform: Palettize) -> Applied:
     import torch
 
     exported = program.exported()
-    shared = palettizable(exported.named_parameters(), transform.bits)
+    module = layers.of(exported)
+    shared = palettizable(module, transform.bits)
     if not shared:
         raise RecipeError(
             f"There is nothing to share: no weight tensor has more than {2**transform.bits} values.",
@@ -39,7 +40,7 @@ def apply(program: Program, transform: Palettize) -> Applied:
     stored = sum(parameter.numel() * parameter.element_size() for parameter in shared)
     packed = weights * transform.bits // 8 + len(shared) * 2**transform.bits * 4
     return Applied(
-        program.replaced(exported),
+        program.replaced(layers.export(module, exported, program.tensors())),
         (
             f"{weights:,} weights of {len(shared)} tensors take at most {most} values in each.",
             f"They are still written as {stored:,} bytes of numbers: only a compressed file, or a runtime that stores "
@@ -48,10 +49,10 @@ def apply(program: Program, transform: Palettize) -> Applied:
     )
 
 
-def palettizable(parameters: Any, bits: int) -> list[Any]:
+def palettizable(module: Any, bits: int) -> list[Any]:
     """Weights proper, each tensor once: biases and what norms have stay as they are."""
-    weights = {id(tensor): tensor for _, tensor in parameters if tensor.ndim > 1 and tensor.is_floating_point()}
-    return [tensor for tensor in weights.values() if tensor.numel() > 2**bits]
+    weights = (tensor for tensor in module.parameters() if tensor.ndim > 1 and tensor.is_floating_point())
+    return [tensor for tensor in weights if tensor.numel() > 2**bits]
 
 
 def share(parameter: Any, bits: int) -> None:

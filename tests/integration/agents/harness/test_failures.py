@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -193,10 +194,36 @@ def test_an_openvino_device_that_is_not_here(classifier: Model, measure: Measure
     assert "has no device NPU here; it has CPU" in error.message
 
 
-def test_a_backend_that_this_build_does_not_have(classifier: Model, measure: Measure) -> None:
-    error = measure(classifier, "executorch", options={"backend": "vulkan"}).error
-    assert (error.code, error.fault) == ("backend-missing", "device")
-    assert "XnnpackBackend" in error.message
+@pytest.mark.parametrize(
+    ("backend", "code", "says"),
+    [
+        ("vulkan", "backend-missing", "XnnpackBackend"),  # what it has instead
+        ("coreml", "needs-apple", "Core ML backend"),
+        ("qnn", "backend-missing", "libQnnHtp.so"),
+    ],
+)
+def test_a_backend_that_executorch_does_not_have_here(
+    classifier: Model, measure: Measure, backend: str, code: str, says: str
+) -> None:
+    error = measure(classifier, "executorch", options={"backend": backend}).error
+    assert (error.code, error.fault) == (code, "recipe")
+    assert says in error.message
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_openvino_in_executorch_is_not_let_loose_on_more_cpus_than_threads(classifier: Model, measure: Measure) -> None:
+    cpus = sorted(os.sched_getaffinity(0))[-2:]
+    error = measure(classifier, "executorch", options={"backend": "openvino"}, cpus=cpus).error
+    assert error.code == "threads-not-pinned"
+    assert "1 threads and uses 2" in error.message
+
+
+def test_core_ml_needs_apple(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    package = tmp_path / "model.mlpackage.zip"
+    package.write_bytes(b"is not looked at")
+    error = measure(classifier, "coreml", files={package.name: str(package)}).error
+    assert (error.code, error.fault) == ("needs-apple", "recipe")
+    assert "Linux" in error.message
 
 
 def test_a_cpu_that_does_not_exist(classifier: Model, measure: Measure) -> None:
