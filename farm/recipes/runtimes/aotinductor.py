@@ -18,7 +18,7 @@ from farm.recipes import shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
 from farm.recipes.runtimes.built import Built, Values
-from farm.types import Cast, ModelFormat, Quantize, Recipe
+from farm.types import ModelFormat, Quantize, Recipe
 
 FILES = ("model.aoti.pt2",)
 VERSION = 1
@@ -31,7 +31,6 @@ REFUSES: dict[str, str] = {"channels-last": "Inductor chooses the layout of ever
 OPTIONS: dict[str, Values] = {"cpu": ("native", "x86-64-v3")}
 PRESETS = (
     (Recipe("aotinductor"), "AOTInductor: compiled by TorchInductor when it is built, fp32."),
-    (Recipe("aotinductor", name="aotinductor-bf16", transforms=(Cast(dtype="bfloat16"),)), "AOTInductor, bf16."),
     (
         Recipe("aotinductor", name="aotinductor-int8", transforms=(Quantize(),)),
         "AOTInductor, static int8 (PT2E with Inductor's quantizer for x86).",

@@ -25,7 +25,7 @@ def answers(count: int) -> np.ndarray:
         return small_net()(torch.from_numpy(np.concatenate(images(count, seed=2)))).numpy()
 
 
-@pytest.mark.parametrize("runtime", ["pytorch", "torchscript", "onnxruntime", "executorch", "litert"])
+@pytest.mark.parametrize("runtime", ["pytorch", "torchscript"])
 def test_an_artifact_for_four_samples_takes_four(workshop, batchable, runtime, tmp_path):
     assert batchable.dynamic_batch
     artifact = workshop.build(batchable, Recipe(runtime, transforms=(Batch(size=4),)))
@@ -42,7 +42,7 @@ def test_static_int8_is_calibrated_with_batches(workshop, batchable, tmp_path):
     assert found.shape == (3, 10)
 
 
-@pytest.mark.parametrize("runtime", ["pytorch", "onnxruntime", "executorch"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "executorch"])
 def test_an_artifact_for_any_batch_takes_one_and_several(workshop, batchable, runtime, tmp_path):
     artifact = workshop.build(batchable, Recipe(runtime, transforms=(DynamicBatch(max_size=8),)))
     path = workshop.fetch(artifact, tmp_path)
