@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         TooLargeError,
         UserError,
     )
+    from farm.evaluation import EvaluationSet
+    from farm.recipes.transforms.combine import fused
     from farm.runs import AsyncRunHandle, RunHandle
     from farm.types import ParityLimits, Protocol, Quantize, Recipe, Scenario
     from farm.types.transforms import (
@@ -63,6 +65,7 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "DeviceError",
+    "EvaluationSet",
     "FarmError",
     "ForbiddenError",
     "InfrastructureError",
@@ -88,6 +91,7 @@ __all__ = [
     "dynamic_batch",
     "embedded_farm",
     "fuse",
+    "fused",
     "palettize",
     "plugin",
     "prune",
@@ -100,6 +104,7 @@ _HOMES = {
     "Client": "farm.client",
     "embedded_farm": "farm.embedded",
     "Comparison": "farm.analysis.comparison",
+    "EvaluationSet": "farm.evaluation",
     "ParityLimits": "farm.types",
     "Protocol": "farm.types",
     "Quantize": "farm.types",
@@ -112,6 +117,7 @@ _HOMES = {
     "distill": "farm.types.transforms",
     "dynamic_batch": "farm.types.transforms",
     "fuse": "farm.types.transforms",
+    "fused": "farm.recipes.transforms.combine",
     "palettize": "farm.types.transforms",
     "plugin": "farm.types.transforms",
     "prune": "farm.types.transforms",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import quote
@@ -22,18 +22,33 @@ from farm.submission import Recipes, is_uploaded, parse_recipes, recipes_for, ru
 from farm.types import (
     Attempt,
     Build,
+    BuildLogPart,
     ClusterJoin,
+    FusionKind,
+    FusionRequest,
+    JobOutcome,
     JobWait,
     Model,
     Priority,
     Protocol,
+    Prune,
     RecipeInfo,
     Run,
+    RunSpec,
     Scenario,
+    Transform,
 )
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.evaluation import EvaluationSet
+    from farm.tuning.outcome import Tuning
+
+# What a search tries in front of a runtime unless told otherwise.
+DEFAULT_BEFORE: tuple[tuple[Transform, ...], ...] = (
+    (Prune(amount=0.25, structured=True),),
+    (Prune(amount=0.5, structured=True),),
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,7 +121,16 @@ class AsyncClient(Fleet):
         return await self.connection.get(f"/jobs/{job_id}/wait", JobWait)
 
     async def build(self, key: str) -> Build:
-        return await self.connection.get(f"/builds/{key}", Build)
+        """By key, or the unique beginning of one."""
+        return await self.connection.get(f"/builds/{quote(key, safe='')}", Build)
+
+    async def builds(self, run: int | None = None, limit: int | None = None) -> list[Build]:
+        """Those that the newest jobs need first, or all that the jobs of one run need."""
+        return await self.connection.get("/builds", list[Build], run=run, limit=limit)
+
+    async def build_log(self, key: str, offset: int = 0) -> BuildLogPart:
+        """What the build says from byte ``offset`` on, also while it runs; see ``BuildLogPart`` for how to go on."""
+        return await self.connection.get(f"/builds/{quote(key, safe='')}/log", BuildLogPart, offset=offset)
 
     async def compare(self, *run_ids: int) -> Comparison:
         """The jobs of one or more runs, side by side."""
@@ -126,11 +150,18 @@ class AsyncClient(Fleet):
         name: str | None = None,
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        training_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
+        custom_operators: Mapping[str, str | Path] | None = None,
     ) -> Model:
-        """Upload a model: an ``nn.Module``, or the path of a .pt2, .pt, .ts or .onnx file.
+        """Upload a model: an ``nn.Module``, the path of a .pt2, .pt, .ts or .onnx file, or of the folder with a
+        Caffe2 model's ``init_net.pb`` and ``predict_net.pb`` (or a pair of both paths).
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
+        ``custom_operators``: the user's own, by runtime: ``{"pytorch": "ops.py", "onnxruntime": "libops.so"}``
+        (docs/custom-operators.md); raises ForbiddenError where the farm does not run them.
+        ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
         from farm.packaging import package
@@ -143,20 +174,30 @@ class AsyncClient(Fleet):
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
+            evaluation=evaluation,
             input_names=input_names,
+            custom_operators=custom_operators,
         )
         with packed:
-            spec = packed.spec
-            blobs = (
-                spec.program,
-                spec.example_inputs,
-                spec.parity_inputs,
-                spec.reference_outputs,
-                spec.calibration_inputs,
-            )
-            for blob in {blob.sha256: blob for blob in blobs if blob is not None}.values():
+            for blob in {blob.sha256: blob for blob in packed.spec.blobs}.values():
                 await self.connection.upload(blob, packed.files[blob.sha256])
-            return await self.connection.post("/models", Model, spec)
+            return await self.connection.post("/models", Model, packed.spec)
+
+    async def fuse_models(
+        self, models: Sequence[Model | str], *, how: FusionKind = "sequence", name: str | None = None
+    ) -> Model:
+        """One model of several uploaded ones (ids, names or models), whose artifacts are one call.
+
+        ``sequence``: the outputs of each are the inputs of the next. ``parallel``: each keeps its own inputs, which
+        come one after the other, as do the outputs; ``parallel-shared``: all take the same inputs. Raises ModelError
+        with the difference where they do not fit. For modules that are not uploaded: ``farm.fused``.
+        """
+        refs = tuple(model if isinstance(model, str) else model.id for model in models)
+        if len(refs) < 2:
+            raise UserError("One model alone cannot be fused.", remedy="Name two models or more.")
+        request = FusionRequest(models=refs, how=how, name=name)
+        return await self.connection.post("/models/fused", Model, request)
 
     async def submit(
         self,
@@ -170,13 +211,17 @@ class AsyncClient(Fleet):
         priority: Priority = "normal",
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        custom_operators: Mapping[str, str | Path] | None = None,
+        training_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
         name: str | None = None,
         model_name: str | None = None,
     ) -> AsyncRunHandle:
         """Build ``model`` by each recipe and measure each artifact on each device in each scenario.
 
         ``model``: an ``nn.Module``, a file (see ``add_model``), or the name or id of an uploaded model.
-        ``recipes``: names of presets, recipes, or ``"all"`` that are usable at the farm and take this model.
+        ``recipes``: names of presets, recipes, the ``Path`` of a YAML file with them, or ``"all"`` that are usable at
+        the farm and take this model; then a device that lacks a runtime has that as the reason in the comparison.
         ``devices``: a selector. ``name`` names the run, ``model_name`` a model that is uploaded with it.
         ``priority``: at each device, jobs of a higher one go first: interactive, normal, nightly.
         """
@@ -185,6 +230,9 @@ class AsyncClient(Fleet):
             "example_inputs": example_inputs,
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
+            "custom_operators": custom_operators,
+            "training_inputs": training_inputs,
+            "evaluation": evaluation,
             "name": model_name,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
@@ -198,8 +246,18 @@ class AsyncClient(Fleet):
             protocol=protocol or Protocol(),
             name=name or "",
             priority=priority,
+            keep_unable=recipes == "all",
         )
+        return await self.submit_spec(spec)
+
+    async def submit_spec(self, spec: RunSpec) -> AsyncRunHandle:
+        """Submit what is spelled out already; ``spec.model`` must be uploaded."""
         return AsyncRunHandle(self.connection, await self.connection.post("/runs", Run, spec))
+
+    async def known_outcomes(self, spec: RunSpec) -> list[JobOutcome]:
+        """What the submission would measure, where all of it was measured already with the same artifact, device,
+        scenario and protocol; empty where something is missing. Where it was measured more than once, the newest."""
+        return await self.connection.post("/runs/known", list[JobOutcome], spec)
 
     async def _target(self, model: Any, inputs: dict[str, Any]) -> Model:
         if not is_uploaded(model):
@@ -259,6 +317,10 @@ class Client:
     def url(self) -> str:
         return self._client.url
 
+    @property
+    def connection(self) -> Connection:
+        return self._client.connection
+
     def __enter__(self) -> Self:
         return self
 
@@ -289,6 +351,51 @@ class Client:
     attempts = _blocking(AsyncClient.attempts)
     job_wait = _blocking(AsyncClient.job_wait)
     build = _blocking(AsyncClient.build)
+    builds = _blocking(AsyncClient.builds)
+    build_log = _blocking(AsyncClient.build_log)
     cluster = _blocking(AsyncClient.cluster)
     add_model = _blocking(AsyncClient.add_model)
+    fuse_models = _blocking(AsyncClient.fuse_models)
     submit = _blocking_handle(AsyncClient.submit)
+    submit_spec = _blocking_handle(AsyncClient.submit_spec)
+    known_outcomes = _blocking(AsyncClient.known_outcomes)
+
+    def tune(
+        self,
+        model: Any,
+        *,
+        devices: str,
+        objective: str | Sequence[str] = "latency_p50",
+        constraints: Mapping[str, str] | None = None,
+        budget: int = 40,
+        threads: Sequence[int] = (1,),
+        before: Sequence[Sequence[Transform]] = DEFAULT_BEFORE,
+        protocol: Protocol | None = None,
+        parallel: int = 2,
+        seed: int = 0,
+        **inputs: Any,
+    ) -> Tuning:
+        """Search for the best recipe of ``model`` on real devices, by Optuna and Ray Tune (extra ``tune``).
+
+        ``objective``: a metric as ``best()`` and ``to_pandas()`` name them, or several; ``constraints``: limits such as
+        ``{"parity_cosine": ">=0.999", "artifact_bytes": "<=8e6"}``. ``before``: sequences of transforms of the program
+        to try in front of every runtime. ``budget`` candidates are tried, ``parallel`` at a time. ``inputs``: those of
+        ``add_model`` for a model that is not uploaded yet. What was built or measured before is not built or measured
+        again. Raises UserError, RecipeSpecError, ConfigError where the extra is not installed.
+        """
+        from farm.tuning.search import tune
+
+        return tune(
+            self,
+            model,
+            devices=devices,
+            objective=objective,
+            constraints=constraints or {},
+            budget=budget,
+            threads=threads,
+            before=before,
+            protocol=protocol or Protocol(),
+            parallel=parallel,
+            seed=seed,
+            inputs=inputs,
+        )

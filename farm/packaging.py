@@ -10,19 +10,22 @@ import inspect
 import re
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from farm.errors import ModelError
+from farm.evaluation import EvaluationSet, unpacked
 from farm.recipes import samples
 from farm.recipes.boundary import Boundary
+from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, ModelFormat, ModelSpec
+from farm.types import Blob, CustomOperators, EvaluationSpec, ModelFormat, ModelSpec, TensorSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -81,41 +84,56 @@ def package(
     name: str | None = None,
     parity_inputs: Any = None,
     calibration_inputs: Any = None,
+    training_inputs: Any = None,
+    evaluation: EvaluationSet | None = None,
     input_names: Sequence[str] | None = None,
+    custom_operators: Mapping[str, str | Path] | None = None,
 ) -> Package:
-    """Package an ``nn.Module``, or the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file.
+    """Package an ``nn.Module``, the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file, or of the
+    folder with Caffe2's ``init_net.pb`` and ``predict_net.pb`` (or both their paths, in this order).
 
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
-    artifacts are compared on; default: the example) and ``calibration_inputs`` (for int8) are lists of samples. Each
-    may also be the path of an ``.npz`` with arrays named ``"{sample}.{input}"``.
+    artifacts are compared on; default: the example), ``calibration_inputs`` (for int8) and ``training_inputs`` (for
+    distillation) are lists of samples. Each may also be the path of an ``.npz`` with arrays named
+    ``"{sample}.{input}"``.
+
+    ``custom_operators``: for ``"pytorch"`` a shared library or a Python file, for ``"onnxruntime"`` a shared library.
 
     An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
     Raises ModelError: it does not run or export (with PyTorch's reason and the line in your code), inputs do not fit.
     """
     if example_inputs is None:
         raise ModelError("No example inputs were given.", remedy="Give example_inputs=(x, ...), one tensor per input.")
-    live = not isinstance(model, (str, Path))
+    nets = pair.find(model if isinstance(model, (tuple, list)) else Path(model)) if _is_path(model) else None
+    live = not _is_path(model)
     example = _samples([example_inputs] if not isinstance(example_inputs, (str, Path)) else example_inputs, "example")[
         :1
     ]
     parity = example if parity_inputs is None else _samples(parity_inputs, "parity")
     calibration = None if calibration_inputs is None else _samples(calibration_inputs, "calibration")
+    training = None if training_inputs is None else _samples(training_inputs, "training")
     names = _input_names(model if live else None, len(example[0]), input_names)
     inputs = samples.describe(example[0], names)
     samples.check(parity, inputs, "parity inputs")
     samples.check(calibration or [], inputs, "calibration inputs")
+    samples.check(training or [], inputs, "training inputs")
+    labelled, labels = _labelled(evaluation, inputs) if evaluation else ([], {})
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
-        reference = None
+        reference = answers = None
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
-            outputs = _export(model, example[0], parity, program)
-            reference = made.add_samples("reference_outputs.npz", outputs)
+            outputs = _export(model, example[0], [*parity, *labelled], program, "pytorch" in (custom_operators or {}))
+            reference = made.add_samples("reference_outputs.npz", outputs[: len(parity)])
+            answers = made.add_samples("evaluation_outputs.npz", outputs[len(parity) :]) if labelled else None
+        elif nets is not None:
+            program, model_format = made.folder / "program.caffe2", ModelFormat.CAFFE2
+            pair.pack(*nets, program)
         else:
             program, model_format = Path(model), _format(Path(model))
         made.spec = ModelSpec(
-            name=_name(name, type(model).__name__ if live else Path(model).stem),
+            name=_name(name, type(model).__name__ if live else _stem(model)),
             format=model_format,
             program=made.add(program),
             inputs=inputs,
@@ -123,9 +141,60 @@ def package(
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
+            custom_operators=tuple(
+                _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
+            ),
+            training_inputs=made.add_samples("training_inputs.npz", training) if training else None,
+            evaluation=_evaluation_spec(made, evaluation, labelled, labels, answers) if evaluation else None,
         )
         stack.pop_all()
     return made
+
+
+def _labelled(given: EvaluationSet, inputs: Sequence[TensorSpec]) -> tuple[list[Sample], dict[str, Array]]:
+    rows, labels = unpacked(given, inputs)
+    labelled = _samples(rows, "evaluation")
+    samples.check(labelled, inputs, "evaluation inputs")
+    return labelled, labels
+
+
+def _evaluation_spec(
+    made: Package,
+    given: EvaluationSet,
+    labelled: Sequence[Sample],
+    labels: Mapping[str, Array],
+    reference: Blob | None,
+) -> EvaluationSpec:
+    path = made.folder / "evaluation_labels.npz"
+    np.savez(path, **labels)  # type: ignore[arg-type]
+    try:
+        return EvaluationSpec(
+            task=given.task,
+            inputs=made.add_samples("evaluation_inputs.npz", labelled),
+            labels=made.add(path),
+            samples=len(labelled),
+            class_names=tuple(given.class_names),
+            threshold=given.threshold,
+            reference_outputs=reference,
+            options=dict(given.options),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(f"The evaluation set's {where}: {first['msg']}.", remedy="Correct it.") from error
+
+
+def _is_path(model: Any) -> bool:
+    """Also of two paths: the nets of a Caffe2 model."""
+    if isinstance(model, (tuple, list)):
+        return len(model) == 2 and all(isinstance(part, (str, Path)) for part in model)
+    return isinstance(model, (str, Path))
+
+
+def _stem(model: Any) -> str:
+    if isinstance(model, (tuple, list)):
+        return Path(model[1]).resolve().parent.name
+    return Path(model).resolve().name if Path(model).is_dir() else Path(model).stem
 
 
 def _samples(value: Any, what: str) -> list[Sample]:
@@ -137,20 +206,7 @@ def _samples(value: Any, what: str) -> list[Sample]:
             f"The {what} inputs are a {type(value).__name__}, not a list of samples.",
             remedy="Give a list with one tensor or tuple of tensors per sample, or the path of an .npz file.",
         )
-    return [tuple(map(_array, row if isinstance(row, (list, tuple)) else (row,))) for row in value]
-
-
-def _array(value: Any) -> Array:
-    if not isinstance(value, (np.ndarray, np.generic)):
-        if not all(hasattr(value, method) for method in ("detach", "cpu", "numpy")):
-            raise ModelError(
-                f"An input is a {type(value).__name__}, not a tensor or array.",
-                remedy="Measure the model with tensor inputs only: wrap it if it takes dicts, lists or numbers.",
-            )
-        remedy = "Use a dense tensor of a type that numpy knows, e.g. x.float()."
-        with Boundary(ModelError, "An input tensor cannot be turned into an array", remedy):
-            value = value.detach().cpu().numpy()
-    return np.array(value, order="C")
+    return [tuple(map(samples.as_array, row if isinstance(row, (list, tuple)) else (row,))) for row in value]
 
 
 def _input_names(model: Any, count: int, given: Sequence[str] | None) -> Sequence[str]:
@@ -176,13 +232,30 @@ def _name(given: str | None, fallback: str) -> str:
     return given
 
 
+def _operators(runtime: str, path: Path, made: Package) -> CustomOperators:
+    kinds = {"pytorch": {".so": "library", ".py": "python"}, "onnxruntime": {".so": "library"}}
+    if runtime not in kinds:
+        raise ModelError(
+            f"Custom operators for {runtime} are not taken.",
+            remedy=f"Give them for {' or '.join(kinds)}; other runtimes run programs of their own operators only.",
+        )
+    if path.suffix not in kinds[runtime] or not path.is_file():
+        raise ModelError(
+            f"{path} holds no custom operators for {runtime}" + (": there is no such file." if path.suffix else "."),
+            remedy=f"Give a file of type {' or '.join(kinds[runtime])}.",
+        )
+    return CustomOperators.model_validate(
+        {"runtime": runtime, "kind": kinds[runtime][path.suffix], "file": made.add(path)}
+    )
+
+
 def _format(path: Path) -> ModelFormat:
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", remedy="Give an nn.Module or the path of a model file.")
     if path.suffix not in FORMATS:
         raise ModelError(
             f"{path.name} is in no format that the farm takes.",
-            remedy=f"Give an nn.Module, or a file of type {', '.join(FORMATS)}.",
+            remedy=f"Give an nn.Module, a file of type {', '.join(FORMATS)}, or the folder of a Caffe2 model.",
         )
     found = FORMATS[path.suffix]
     if found == ModelFormat.TORCHSCRIPT and not _holds_code(path):
@@ -201,8 +274,9 @@ def _holds_code(path: Path) -> bool:
         return False
 
 
-def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -> list[Sample]:
-    """Export to ``path`` and return what the model itself answers to the parity inputs."""
+def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, customized: bool) -> list[Sample]:
+    """Export to ``path`` and return what the model itself answers to the parity inputs. ``customized``: operators that
+    are not PyTorch's are taken here, and builds check that they are those which came with the model."""
     import torch
 
     from farm.recipes import archive
@@ -231,9 +305,15 @@ def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path) -
     finally:
         for part in training:
             part.training = True
-    archive.clean_pt2(saved, path)
+    archive.clean_pt2(saved, path, _used_operators(exported) if customized else frozenset())
     saved.unlink()
     return answers
+
+
+def _used_operators(exported: Any) -> frozenset[str]:
+    graphs = [module.graph for module in exported.graph_module.modules() if hasattr(module, "graph")]
+    targets = (node.target for graph in graphs for node in graph.nodes if node.op == "call_function")
+    return frozenset(target.name().split(".")[0] for target in targets if hasattr(target, "_schema"))
 
 
 def _tensors(sample: Sample) -> tuple[Any, ...]:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from farm.errors import RecipeSpecError, UserError
+from farm.recipes.caffe2.pair import PREDICT
 from farm.types import Model, Recipe, RecipeInfo, RunSpec
 
-Recipes = Sequence[str | dict[str, Any] | Recipe] | Literal["all"]
+Recipes = Sequence[str | dict[str, Any] | Recipe] | Path | Literal["all"]
 
 
 def run_spec(**fields: Any) -> RunSpec:
@@ -24,9 +25,13 @@ def run_spec(**fields: Any) -> RunSpec:
         raise UserError(f"{where}: {first['msg']}.", remedy="Correct it and submit again.") from error
 
 
-def parse_recipes(wanted: Sequence[str | dict[str, Any] | Recipe]) -> tuple[Recipe, ...]:
-    """Raises RecipeSpecError."""
+def parse_recipes(wanted: Sequence[str | dict[str, Any] | Recipe] | Path) -> tuple[Recipe, ...]:
+    """``wanted`` may be a YAML file (``farm.recipes.document``). Raises RecipeSpecError."""
+    from farm.recipes import document
     from farm.recipes.presets import parse
+
+    if isinstance(wanted, Path):
+        return document.read(wanted)
 
     if not wanted:
         raise RecipeSpecError("No recipe was given.", remedy='Name some, or say "all"; `farm recipes` lists them.')
@@ -35,7 +40,7 @@ def parse_recipes(wanted: Sequence[str | dict[str, Any] | Recipe]) -> tuple[Reci
 
 def recipes_for(model: Model, infos: Sequence[RecipeInfo], url: str) -> tuple[Recipe, ...]:
     """All that are usable at the farm and take the model. Raises RecipeSpecError if none does."""
-    found = tuple(info.recipe for info in infos if info.usable and model.spec.format in info.accepts)
+    found = tuple(info.recipe for info in infos if _suits(info, model))
     if not found:
         raise RecipeSpecError(
             f"No recipe is usable at {url} for a model in {model.spec.format} format.",
@@ -44,5 +49,12 @@ def recipes_for(model: Model, infos: Sequence[RecipeInfo], url: str) -> tuple[Re
     return found
 
 
+def _suits(info: RecipeInfo, model: Model) -> bool:
+    return info.usable and model.spec.format in info.accepts and model.spec.runs_on(info.recipe.runtime)
+
+
 def is_uploaded(model: object) -> bool:
-    return isinstance(model, Model) or (isinstance(model, str) and not Path(model).is_file())
+    """A model at the farm, or what can only be the name of one."""
+    if isinstance(model, str):
+        return not Path(model).is_file() and not (Path(model) / PREDICT).is_file()
+    return isinstance(model, Model)

@@ -20,6 +20,26 @@ class Protocol:
     max_seconds: float
     confidence: float
     target_half_width_ratio: float
+    growth_seconds: float
+    profile: bool
+
+
+@dataclass(frozen=True)
+class Operators:
+    """A user's own operators: ``library`` or ``python``, and where the file lies."""
+
+    kind: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A labelled set to run: where its inputs are, where the outputs go, and what they may take."""
+
+    inputs: Path
+    outputs: Path
+    max_bytes: int
+    max_seconds: float
 
 
 @dataclass(frozen=True)
@@ -36,11 +56,14 @@ class Job:
     cpus: tuple[int, ...]
     protocol: Protocol
     records: Path
+    custom_operators: Operators | None = None
+    evaluation: Evaluation | None = None
 
     @classmethod
     def read(cls, path: Path) -> Job:
         """Raises OSError, or ValueError naming the field that is missing."""
         fields: dict[str, Any] = json.loads(path.read_text())
+        operators = fields.get("custom_operators")
         try:
             protocol = {name: fields["protocol"][name] for name in Protocol.__dataclass_fields__}
             return cls(
@@ -54,6 +77,19 @@ class Job:
                 cpus=tuple(fields["cpus"]),
                 protocol=Protocol(**protocol),
                 records=Path(fields["records"]),
+                custom_operators=Operators(operators["kind"], Path(operators["file"])) if operators else None,
+                evaluation=_evaluation(fields.get("evaluation")),
             )
         except KeyError as missing:
             raise ValueError(f"{path} has no field {missing}") from missing
+
+
+def _evaluation(fields: dict[str, Any] | None) -> Evaluation | None:
+    if fields is None:
+        return None
+    return Evaluation(
+        inputs=Path(fields["inputs"]),
+        outputs=Path(fields["outputs"]),
+        max_bytes=int(fields["max_bytes"]),
+        max_seconds=float(fields["max_seconds"]),
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,28 +57,45 @@ def load(path: Path) -> list[Sample]:
 
     Raises Failure ``missing-file`` or ``bad-tensors``. Never unpickles.
     """
+    return list(stream(path))
+
+
+def stream(path: Path) -> Iterator[Sample]:
+    """As ``load``, one sample after the other, for sets that need not be in memory at once."""
     require([path])
     if not zipfile.is_zipfile(path):
         raise _bad(path, "is no .npz file, or is cut")
+    with _readable(path), np.load(path, allow_pickle=False) as archive:
+        names = _ordered(path, archive.files)
+        for number, sample_names in enumerate(names):
+            sample = [np.asarray(archive[name], order="C") for name in sample_names]
+            for index, array in enumerate(sample):
+                if array.dtype not in DTYPES:
+                    raise _bad(path, f"holds {array.dtype} in {number}.{index}; the farm knows {_known()}")
+            yield sample
+
+
+def _ordered(path: Path, names: Sequence[str]) -> list[list[str]]:
+    """The arrays' names, sample by sample."""
+    left, samples = set(names), list[list[str]]()
+    while f"{len(samples)}.0" in left:
+        number, sample = len(samples), list[str]()
+        while (name := f"{number}.{len(sample)}") in left:
+            left.remove(name)
+            sample.append(name)
+        samples.append(sample)
+    if left or not samples:
+        listed = ", ".join(sorted(left)[:5]) or "nothing"
+        raise _bad(path, f'should hold arrays named "0.0", "0.1", "1.0" and so on without gaps; it has {listed}')
+    return samples
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name], order="C") for name in archive.files}
+        yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _bad(path, f"cannot be read as plain arrays: {error}") from error
-    samples: list[Sample] = []
-    while f"{len(samples)}.0" in arrays:
-        number, sample = len(samples), Sample()
-        while (name := f"{number}.{len(sample)}") in arrays:
-            sample.append(arrays.pop(name))
-        samples.append(sample)
-    if arrays or not samples:
-        names = ", ".join(sorted(arrays)[:5]) or "nothing"
-        raise _bad(path, f'should hold arrays named "0.0", "0.1", "1.0" and so on without gaps; it has {names}')
-    for number, sample in enumerate(samples):
-        for index, array in enumerate(sample):
-            if array.dtype not in DTYPES:
-                raise _bad(path, f"holds {array.dtype} in {number}.{index}; the farm knows {_known()}")
-    return samples
 
 
 def check(inputs: Sequence[Input], sample: Sample, what: str, *, exactly: bool = False) -> None:

@@ -6,9 +6,36 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from farm.types import Estimate, JobOutcome, JobState, Reason, Run, VerdictLevel
+from farm.analysis import insight
+from farm.types import Estimate, Evaluation, JobOutcome, JobState, Reason, Run, VerdictLevel
 
 BASELINE = "pytorch"
+PARITY = (
+    "samples",
+    "cosine",
+    "max_abs_error",
+    "max_rel_error",
+    "reference_abs_max",
+    "snr_db",
+    "top1_agreement",
+    "top5_agreement",
+)
+
+# The keys of ``Row.to_dict`` that hold a figure of the variant: what a search can be for.
+FIGURES = (
+    *(f"latency_{quantile}_seconds" for quantile in ("p50", "p90", "p95", "p99")),
+    "latency_mean_seconds",
+    "import_seconds",
+    "load_seconds",
+    "first_inference_seconds",
+    "memory_peak_bytes",
+    "memory_over_baseline_bytes",
+    "artifact_bytes",
+    "speedup",
+    "parity_cosine",
+    "parity_max_abs_error",
+    "parity_top1_agreement",
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +114,10 @@ class Row:
         absent = {**result.absent, **result.telemetry.absent} if result else {}
         return absent | ({"speedup": self.speedup_absent} if self.speedup_absent else {})
 
+    @property
+    def evaluation(self) -> Evaluation | None:
+        return self.outcome.result.evaluation if self.outcome.result else None
+
     def latency(self, quantile: str) -> Estimate | None:
         """``quantile``: "p50", "p90", "p95" or "p99"; seconds."""
         return self.outcome.result.latency_seconds.get(quantile) if self.outcome.result else None
@@ -126,14 +157,31 @@ class Row:
         ):
             record[name] = getattr(result, name) if result else None
         parity = result.parity if result else None
+        for name in PARITY:
+            value = getattr(parity, name) if parity else None
+            record[f"parity_{name}"] = _finite(value) if isinstance(value, float) else value
+        record |= self._scores()
         return record | {
             "artifact_bytes": self.artifact_bytes,
-            "parity_cosine": _finite(parity.cosine) if parity else None,
-            "parity_max_abs_error": _finite(parity.max_abs_error) if parity else None,
-            "parity_top1_agreement": parity.top1_agreement if parity else None,
+            **insight.columns(self.outcome),
             "measured_at": result.measured_at.isoformat() if result else None,
             "absent": self.absent,
         }
+
+    def _scores(self) -> dict[str, Any]:
+        """Of the labelled set; with every metric where there is one, so that other rows lack these columns."""
+        found = self.evaluation
+        record: dict[str, Any] = {
+            "evaluation_task": found.task if found else None,
+            "evaluation_samples": found.samples if found else None,
+            "evaluation_score": found.score if found else None,
+            **_columns("evaluation_drop", "", found.drop if found else None),
+            "evaluation_changed_predictions": found.changed_predictions if found else None,
+        }
+        if found:
+            record |= {f"evaluation_{name}": _finite(value) for name, value in found.metrics.items()}
+            record |= {f"evaluation_pytorch_{name}": _finite(value) for name, value in found.reference_metrics.items()}
+        return record
 
 
 @dataclass(frozen=True)

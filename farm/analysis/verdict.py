@@ -19,6 +19,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from farm.analysis import figures
+from farm.analysis.growth import MAX_GROWTH_BYTES, grows, growth
 from farm.analysis.statistics import OUTLIER_RATIO, Summary
 from farm.types import Measurement, Parity, ParityLimits, Protocol, Reason, Scenario, Telemetry, Verdict, VerdictLevel
 
@@ -118,6 +120,13 @@ RULES: dict[str, Rule] = {
             "Use fewer threads, or free CPUs on the device.",
         ),
         Rule(
+            "memory-growth",
+            VerdictLevel.SUSPECT,
+            f"Memory grew by over {MAX_GROWTH_BYTES / 2**20:g} MiB per 1,000 inferences, and did not stop: a leak, "
+            "which ends a long-lived process and slows it down before.",
+            "Look for what the program or its custom operators keep from inference to inference; try another runtime.",
+        ),
+        Rule(
             "meter-unreadable",
             VerdictLevel.SUSPECT,
             "The load of other work could not be read, so nothing vouches for a quiet machine.",
@@ -143,6 +152,7 @@ def judge(
         *_series(summary),
         *_machine(measurement.telemetry),
         *_cpus(measurement.cpus_allowed, scenario.threads),
+        *_memory(measurement, protocol.confidence),
         *_origin(measurement),
     )
     reasons = tuple(Reason(code=code, level=RULES[code].level, text=text) for code, text in found)
@@ -168,22 +178,39 @@ def _outputs(measurement: Measurement, limits: ParityLimits) -> Found:
 
 
 def _parity(parity: Parity, limits: ParityLimits) -> Found:
+    missed = list(_missed(parity, limits))
+    for text in missed[:-1]:
+        yield "parity-failed", f"{text}."
+    if missed:
+        yield "parity-failed", f"{missed[-1]}. All figures: {figures.parity(parity)}."
+
+
+def _missed(parity: Parity, limits: ParityLimits) -> Iterator[str]:
     if parity.max_abs_error == 0:
         return  # identical; the cosine of outputs that are all zero is not defined
     # Written so that NaN fails.
     if not parity.cosine >= limits.min_cosine:
-        yield "parity-failed", f"Cosine with PyTorch's outputs is {parity.cosine:.6f}, below {limits.min_cosine:g}."
+        yield f"Cosine with PyTorch's outputs is {parity.cosine:.6f}, below {limits.min_cosine:g}"
     if limits.max_abs_error_ratio is None:
         if not math.isfinite(parity.max_abs_error):
-            yield "parity-failed", f"The largest error is {parity.max_abs_error}."
-        return
-    allowed = limits.max_abs_error_ratio * parity.reference_abs_max
-    if not parity.max_abs_error <= allowed:
+            yield f"The largest error is {parity.max_abs_error}"
+    elif not parity.max_abs_error <= (allowed := limits.max_abs_error_ratio * parity.reference_abs_max):
         yield (
-            "parity-failed",
             f"The largest error is {parity.max_abs_error:.3g}, over {allowed:.3g} "
-            f"({limits.max_abs_error_ratio:g} of the largest output, {parity.reference_abs_max:.3g}).",
+            f"({limits.max_abs_error_ratio:g} of the largest output, {parity.reference_abs_max:.3g})"
         )
+    if limits.max_rel_error is not None and not parity.max_rel_error <= limits.max_rel_error:
+        yield f"The largest relative error is {parity.max_rel_error:.3g}, over {limits.max_rel_error:g}"
+    if limits.min_snr_db is not None and not parity.snr_db >= limits.min_snr_db:
+        yield f"The signal-to-noise ratio is {parity.snr_db:.1f} dB, below {limits.min_snr_db:g} dB"
+    for name, share, least in (
+        ("top-1", parity.top1_agreement, limits.min_top1_agreement),
+        ("top-5", parity.top5_agreement, limits.min_top5_agreement),
+    ):
+        if least is not None and share is None:
+            yield f"A {name} agreement of {least:g} is asked for, and the outputs are no class scores that have one"
+        elif least is not None and share is not None and not share >= least:
+            yield f"The {name} agreement with PyTorch is {share:.4g}, below {least:g}"
 
 
 def _samples(summary: Summary, protocol: Protocol) -> Found:
@@ -231,6 +258,19 @@ def _machine(telemetry: Telemetry) -> Found:
 def _cpus(allowed: tuple[int, ...], threads: int) -> Found:
     if allowed and len(allowed) < threads:
         yield "too-few-cpus", f"{threads} threads ran on {len(allowed)} CPUs."
+
+
+def _memory(measurement: Measurement, confidence: float) -> Found:
+    series = measurement.memory_series
+    if series is None:
+        return  # a runtime too slow for it, or a system that does not tell, makes no result suspect
+    found = growth(series, confidence)
+    if grows(series, found):
+        yield (
+            "memory-growth",
+            f"Memory grew by {found.value / 2**20:.3g} MiB per 1,000 inferences "
+            f"({found.low / 2**20:.3g} to {found.high / 2**20:.3g}).",
+        )
 
 
 def _origin(measurement: Measurement) -> Found:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import farm
-from farm.cli import devices, models, runs, tokens, virtual
+from farm.cli import builds, devices, models, runs, tokens, virtual
 from farm.cli.agent import agent
 from farm.cli.compare import compare
 from farm.cli.doctor import doctor
@@ -18,6 +18,7 @@ from farm.cli.recipes import recipes
 from farm.cli.report import report
 from farm.cli.session import Target
 from farm.cli.submit import submit
+from farm.cli.tune import tune
 from farm.cli.up import up
 from farm.errors import FarmError, UserError
 
@@ -51,10 +52,12 @@ app.add_typer(virtual.app, name="virtual")
 app.add_typer(devices.app, name="devices")
 app.add_typer(models.app, name="models")
 app.command()(submit)
+app.command()(tune)
 app.add_typer(runs.app, name="runs")
 app.command()(compare)
 app.command()(report)
 app.command()(recipes)
+app.add_typer(builds.app, name="builds")
 app.command()(doctor)
 app.add_typer(tokens.app, name="token")
 

@@ -97,6 +97,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Table:
 STATE_STYLES = {
     "online": "green",
     "finished": "green",
+    "built": "green",
     "trusted": "green",
     "usable": "green",
     "ok": "green",
@@ -104,6 +105,7 @@ STATE_STYLES = {
     "passed": "green",
     "leased": "cyan",
     "running": "cyan",
+    "building": "cyan",
     "active": "cyan",
     "suspect": "yellow",
     "warn": "yellow",

@@ -19,8 +19,10 @@ from farm.types import Priority, Protocol, Scenario
 def submit(
     context: typer.Context,
     *,
-    model: Annotated[str, typer.Argument(help="A file (.pt2, .pt, .ts, .onnx), or name or id of an uploaded model.")],
-    recipes: Annotated[str, typer.Option(help="Names with commas between, or all.")],
+    model: Annotated[
+        str, typer.Argument(help="A file (.pt2, .pt, .ts, .onnx), a Caffe2 folder, or name or id of an uploaded model.")
+    ],
+    recipes: Annotated[str, typer.Option(help="Names with commas between, a YAML file, or all.")],
     devices: Annotated[str, typer.Option(help="Selector, e.g. 'platform=linux,memory_gib>=8'.")],
     threads: Annotated[str, typer.Option(help="Thread counts to measure with, e.g. 1,2.")] = "1",
     max_seconds: Annotated[
@@ -33,8 +35,12 @@ def submit(
     inputs: Annotated[Path | None, typer.Option(help="Example inputs (.npz) of a model file.")] = None,
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to compare outputs on.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to quantize with.")] = None,
+    training_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) that distillation learns from.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     model_name: Annotated[str | None, typer.Option(help="Name of a model file; default: after the file.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also say what each operator costs; `farm runs profile` shows it.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end and print the comparison.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -49,10 +55,13 @@ def submit(
             devices=devices,
             example_inputs=inputs,
             scenarios=_scenarios(threads),
-            protocol=_protocol(max_seconds=max_seconds, timeout_seconds=timeout_seconds),
+            protocol=_protocol(max_seconds=max_seconds, timeout_seconds=timeout_seconds).model_copy(
+                update={"profile": profile}
+            ),
             priority=priority,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
             name=name,
             model_name=model_name,
         )
@@ -66,7 +75,9 @@ def submit(
     raise typer.Exit(exit_code(handle))
 
 
-def _recipes(text: str) -> list[str] | Literal["all"]:
+def _recipes(text: str) -> list[str] | Path | Literal["all"]:
+    if text.endswith((".yaml", ".yml")):
+        return Path(text)
     return "all" if text.strip() == "all" else [part.strip() for part in text.split(",") if part.strip()]
 
 

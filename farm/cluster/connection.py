@@ -19,7 +19,7 @@ from farm.cluster.node import check_reachable
 from farm.config import MAX_CHECK_SECONDS, MAX_RECOVERY_SECONDS
 from farm.errors import FarmError, InfrastructureError, NoBuilderError
 from farm.recipes.build import run_build
-from farm.types import AgentEvent, AgentInfo, Artifact, BuildRequest, CheckStep, DeviceCheck, Failure, Lease
+from farm.types import AgentEvent, AgentInfo, Artifact, Blob, BuildRequest, CheckStep, DeviceCheck, Failure, Lease
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -132,9 +132,7 @@ class Cluster:
         ``start_timeout_seconds``: how long it is waited for such a node. The task is in Ray's queue meanwhile,
         because that demand is what makes an autoscaler start one.
         """
-        task = ray.remote(_build).options(
-            num_cpus=1, max_retries=0, label_selector=labels.selector_for(request.recipe.runtime)
-        )
+        task = ray.remote(_build).options(num_cpus=1, max_retries=0, **labels.placement(request.recipe))
         answers = task.remote(request.model_dump_json())
         try:
             while not await self._started(answers, request.recipe.runtime, start_timeout_seconds):
@@ -183,7 +181,9 @@ def _build(request: str) -> Iterator[tuple[str, str]]:
     try:
         yield run_build(BuildRequest.model_validate_json(request)).model_dump_json(), ""
     except FarmError as error:
-        yield "", Failure.of(error, log_tail=str(error.details.get("log_tail", ""))).model_dump_json()
+        details = error.details
+        kept = Blob.model_validate(details["log"]) if "log" in details else None
+        yield "", Failure.of(error, log_tail=str(details.get("log_tail", "")), log=kept).model_dump_json()
 
 
 async def _next(answers: Any) -> tuple[str, str]:

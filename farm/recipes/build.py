@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
-from farm.recipes import limits, scratch, specification, worker
+from farm.recipes import limits, operators, scratch, specification, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
+from farm.recipes.buildlog import BuildLog
+from farm.recipes.checkpoint import Checkpoint
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
-from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM
-from farm.recipes.runtimes import BUILDERS
+from farm.recipes.program import CALIBRATION, EVALUATION, EXAMPLES, PARITY, PROGRAM, TRAINING, part_folder
+from farm.recipes.runtimes import BUILDERS, reference
+from farm.recipes.specification import REFERENCE_RUNTIME
 from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
 from farm.store.artifacts import ArtifactStore
-from farm.types import Artifact, BuildReport, BuildRequest
+from farm.types import Artifact, BuildReport, BuildRequest, ModelSpec
 
-_LOG = "build.log"
-_LOG_TAIL_CHARACTERS = 4000
+_log = logging.getLogger(__name__)
+
 _FULL_BYTES = 1 << 20  # a file system with less than this left is full
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
@@ -40,23 +45,41 @@ def run_build(request: BuildRequest) -> Artifact:
     _check_tools(request)
     scratch.discard_leftovers()
     store = ArtifactStore(request.store_url)
+    sdks = {name: str(path) for name, path in specification.sdks(specification.tools(request.recipe)).items()}
     with scratch.folder() as folder:
+        log = BuildLog(folder, store, request.key)
+        checkpoint = Checkpoint(folder, store, request.key)
+
+        def looking() -> None:
+            log.show()
+            checkpoint.keep()
+
         try:
-            _stage(request, store, folder)
+            _stage(request, store, folder, sdks)
+            checkpoint.restore()
             ended = limits.run(
                 [sys.executable, "-P", "-m", worker.__name__, str(folder / ORDER)],
-                environment=_environment(folder),
+                environment=_environment(folder, gpu=specification.may_use_gpu(request.recipe)) | sdks,
                 folder=folder,
-                log=folder / _LOG,
+                log=log.path,
                 timeout_seconds=request.timeout_seconds,
                 memory_bytes=request.memory_bytes,
+                looking=looking,
             )
+            checkpoint.keep()
         except OSError as error:
             if error.errno in FULL_DISK:
                 raise disk_full(f"Building {request.recipe.name} failed") from error
             raise
-        outcome = _outcome(request, ended, folder)
-        files = tuple(store.put_file(path) for path in _made(request, folder))
+        try:
+            outcome = _outcome(request, ended, folder, log, checkpoint)
+            made = _made(request, folder)
+        except FarmError as error:
+            error.details.update(_kept(log))
+            raise
+        kept = log.keep()
+        files = tuple(store.put_file(path) for path in made)
+        checkpoint.discard()
     return Artifact(
         key=request.key,
         files=files,
@@ -70,6 +93,7 @@ def run_build(request: BuildRequest) -> Artifact:
             parameters=outcome.parameters,
             flops=outcome.flops,
             delegation=outcome.delegation,
+            log=kept,
         ),
     )
 
@@ -83,19 +107,40 @@ def _check_tools(request: BuildRequest) -> None:
         )
 
 
-def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
+def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapping[str, str]) -> None:
     model = request.model
+    stage_model(model, store, folder)
+    if model.evaluation is not None and request.recipe.runtime == REFERENCE_RUNTIME:
+        store.fetch(model.evaluation.inputs, folder / EVALUATION)
+    (folder / "tmp").mkdir()
+    order = Order(
+        model=model,
+        recipe=request.recipe,
+        sdks=tuple(sdks.values()),
+        memory_bytes=request.memory_bytes,
+        parent=os.getpid(),
+        gpu=specification.may_use_gpu(request.recipe),
+    )
+    (folder / ORDER).write_text(order.model_dump_json())
+
+
+def stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
     store.fetch(model.program, folder / PROGRAM)
     store.fetch(model.example_inputs, folder / EXAMPLES)
     store.fetch(model.parity_inputs, folder / PARITY)
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
-    (folder / "tmp").mkdir()
-    order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid())
-    (folder / ORDER).write_text(order.model_dump_json())
+    for custom in model.custom_operators:
+        store.fetch(custom.file, operators.staged(custom, folder))
+    if model.training_inputs is not None:
+        store.fetch(model.training_inputs, folder / TRAINING)
+    for position, part in enumerate(model.fusion.parts if model.fusion else ()):
+        inside = part_folder(folder, position)
+        inside.mkdir()
+        stage_model(part, store, inside)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:
     """No secrets of this process (tokens, store credentials) go to the child; its home is its own folder."""
     package_root = str(Path(__file__).resolve().parents[2])
     python_path = [package_root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -107,7 +152,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its Python stack in the log
         "PYTHONUNBUFFERED": "1",
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
-        "CUDA_VISIBLE_DEVICES": "",
+        **({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         "HOME": private,
         "TMPDIR": private,
         "USER": "farm",
@@ -115,25 +160,20 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _outcome(request: BuildRequest, ended: Ended, folder: Path) -> Outcome:
+def _kept(log: BuildLog) -> dict[str, Any]:
+    """The log of a build that failed, for its error; a store that fails as well must not hide that error."""
+    try:
+        return {"log": log.keep().model_dump(mode="json")}
+    except (InfrastructureError, OSError) as error:
+        _log.warning("The log of a failed build could not be kept: %s", error)
+        return {}
+
+
+def _outcome(request: BuildRequest, ended: Ended, folder: Path, log: BuildLog, checkpoint: Checkpoint) -> Outcome:
     """What the child reported, or the error that its end amounts to."""
-    recipe, tail = request.recipe.name, _log_tail(folder)
-    if ended.stopped_by == "time":
-        raise _failed(
-            RecipeError,
-            f"Building {recipe} took longer than {request.timeout_seconds:g} s and was stopped.",
-            "Try a smaller model or another recipe, or have the operator raise build_timeout_seconds.",
-            tail,
-            limit="time",
-        )
-    if ended.stopped_by == "memory":
-        raise _failed(
-            RecipeError,
-            f"Building {recipe} took more than {request.memory_bytes:,} bytes of memory and was stopped.",
-            "Try a smaller model or another recipe, or have the operator raise build_memory_bytes.",
-            tail,
-            limit="memory",
-        )
+    recipe, tail = request.recipe.name, log.tail()
+    if ended.stopped_by is not None:
+        raise _stopped(request, ended, log, checkpoint)
     outcome = _read_outcome(folder / OUTCOME)
     failed = outcome is None or outcome.failure is not None
     if failed and shutil.disk_usage(folder).free < _FULL_BYTES:
@@ -152,6 +192,28 @@ def _outcome(request: BuildRequest, ended: Ended, folder: Path) -> Outcome:
         kind = kinds.get(outcome.failure.code, RecipeError)
         raise _failed(kind, outcome.failure.message, outcome.failure.remedy, tail)
     return outcome
+
+
+def _stopped(request: BuildRequest, ended: Ended, log: BuildLog, checkpoint: Checkpoint) -> FarmError:
+    """The limit, how far it came, and what to set."""
+    if ended.stopped_by == "time":
+        what = f"took longer than the limit of {request.timeout_seconds:g} s"
+        setting = "distill_timeout_seconds" if specification.trains(request.recipe) else "build_timeout_seconds"
+        twice = f"{2 * request.timeout_seconds:g}"
+    else:
+        what = f"took more than the limit of {request.memory_bytes:,} bytes of memory"
+        setting, twice = "build_memory_bytes", f"{2 * request.memory_bytes}"
+    step = log.last_step()
+    kept = " What it had trained is kept: the next build goes on from there." if checkpoint.exists else ""
+    came = f"in its step {step}" if step else "before its first step"
+    return _failed(
+        RecipeError,
+        f"Building {request.recipe.name} {what} and was stopped {came}, after {ended.seconds:.0f} s, with up to "
+        f"{ended.peak_rss_bytes:,} bytes.{kept}",
+        f"Try a smaller model or another recipe, or have the operator raise {setting} (to {twice}, say).",
+        log.tail(),
+        limit=ended.stopped_by,
+    )
 
 
 def _killed(recipe: str, number: int, tail: str) -> FarmError:
@@ -185,7 +247,8 @@ def _read_outcome(path: Path) -> Outcome | None:
 def _made(request: BuildRequest, folder: Path) -> list[Path]:
     """The files that the builder has to leave; a link would lead the store to a file outside."""
     runtime = request.recipe.runtime
-    paths = [folder / OUTPUT / name for name in BUILDERS[runtime].FILES]
+    names = reference.files(request.model) if runtime == REFERENCE_RUNTIME else BUILDERS[runtime].FILES
+    paths = [folder / OUTPUT / name for name in names]
     for path in paths:
         if path.is_symlink() or not path.is_file():
             raise InternalError(
@@ -193,12 +256,3 @@ def _made(request: BuildRequest, folder: Path) -> list[Path]:
                 remedy="Report this as a bug, with the model if you can.",
             )
     return paths
-
-
-def _log_tail(folder: Path) -> str:
-    """The end of the log; of a crash in native code rather the beginning of its account."""
-    with (folder / _LOG).open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - 8 * _LOG_TAIL_CHARACTERS))
-        text = log.read().decode(errors="replace").replace(f"{folder}/", "")
-    crash = text.rfind("Fatal Python error")
-    return text[crash : crash + _LOG_TAIL_CHARACTERS] if crash >= 0 else text[-_LOG_TAIL_CHARACTERS:]

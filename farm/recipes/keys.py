@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from farm.errors import InfrastructureError
-from farm.recipes import specification
+from farm.recipes import caffe2, specification
 from farm.recipes.runtimes import BUILDERS
-from farm.types import Recipe, Sha256, digest_of
+from farm.types import ModelFormat, Recipe, Sha256, digest_of
 
 
 def tool_versions(recipe: Recipe) -> dict[str, str]:
@@ -17,18 +17,26 @@ def tool_versions(recipe: Recipe) -> dict[str, str]:
     if missing := [tool for tool in needed if tool not in versions]:
         raise InfrastructureError(
             f"Recipe {recipe.name!r} cannot be built here: {', '.join(missing)} is not installed.",
-            remedy=f"Install it on the head: pip install 'torchfarm[{BUILDERS[recipe.runtime].EXTRA}]'.",
+            remedy=_remedy(recipe, missing),
         )
     return versions
 
 
-def build_key(model_id: Sha256, recipe: Recipe, versions: Mapping[str, str]) -> Sha256:
+def _remedy(recipe: Recipe, missing: list[str]) -> str:
+    sdks = [tool for tool in missing if tool.startswith("$")]
+    remedies = [f"set {sdk[1:]} to the folder of its SDK" for sdk in sdks]
+    if len(sdks) < len(missing):
+        packages = [tool for tool in missing if tool not in sdks and tool not in BUILDERS[recipe.runtime].TOOLS]
+        words = [f"'torchfarm[{BUILDERS[recipe.runtime].EXTRA}]'", *packages]
+        remedies.append(f"pip install {' '.join(words)}")
+    return f"On the head and wherever builds run: {'; '.join(remedies)}."
+
+
+def build_key(
+    model_id: Sha256, recipe: Recipe, versions: Mapping[str, str], model_format: ModelFormat = ModelFormat.PT2
+) -> Sha256:
     """Hash of the model, the recipe (but not its name and limits), the tools and the versions of our own code."""
-    return digest_of(
-        {
-            "model": model_id,
-            "recipe": recipe.digest,
-            "tools": dict(versions),
-            "ours": specification.versions(recipe),
-        }
-    )
+    ours = specification.versions(recipe)
+    if model_format == ModelFormat.CAFFE2:
+        ours |= {caffe2.LABEL: caffe2.VERSION}
+    return digest_of({"model": model_id, "recipe": recipe.digest, "tools": dict(versions), "ours": ours})

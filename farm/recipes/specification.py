@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from farm.errors import RecipeSpecError
 from farm.recipes import transforms
@@ -24,9 +26,10 @@ def complete(recipe: Recipe) -> Recipe:
             remedy=f"Use one of {', '.join(runtimes)}.",
         )
     _check_options(recipe)
-    divided(recipe)
     defaults = {name: values[0] for name, values in BUILDERS[recipe.runtime].OPTIONS.items()}
-    return recipe.model_copy(update={"options": defaults | recipe.options})
+    completed = recipe.model_copy(update={"options": defaults | recipe.options})
+    divided(completed)
+    return completed
 
 
 def _check_options(recipe: Recipe) -> None:
@@ -51,7 +54,7 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     on_program: list[Transform] = []
     native: list[Transform] = []
     for transform in recipe.transforms:
-        if why := builder.REFUSES.get(transform.label) or builder.REFUSES.get(transform.kind):
+        if why := _refusal(recipe, transform):
             raise RecipeSpecError(
                 f"Recipe {recipe.name!r}: {recipe.runtime} cannot be built with {transform.label}: {why}.",
                 remedy="Leave the transform out, or take another runtime.",
@@ -74,6 +77,14 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     return tuple(on_program), tuple(native)
 
 
+def _refusal(recipe: Recipe, transform: Transform) -> str | None:
+    """Why its runtime does not take the transform, at all or with one of the recipe's options."""
+    options = ["", *(f" {name}={value}" for name, value in recipe.options.items())]
+    keys = (f"{word}{option}" for word in (transform.label, transform.kind) for option in options)
+    refuses = BUILDERS[recipe.runtime].REFUSES
+    return next((refuses[key] for key in keys if key in refuses), None)
+
+
 def tools(recipe: Recipe) -> tuple[str, ...]:
     """Distributions that building it takes."""
     builder = BUILDERS[recipe.runtime]
@@ -94,7 +105,8 @@ def check_accepts(recipe: Recipe, model_format: ModelFormat) -> None:
     """Raises RecipeSpecError where a program of this format cannot be built by the recipe."""
     if model_format in accepts(recipe):
         return
-    able = [name for name, builder in BUILDERS.items() if model_format in builder.ACCEPTS and name != REFERENCE_RUNTIME]
+    uploaded = ModelFormat.ONNX if model_format == ModelFormat.CAFFE2 else model_format
+    able = [name for name, builder in BUILDERS.items() if uploaded in builder.ACCEPTS and name != REFERENCE_RUNTIME]
     raise RecipeSpecError(
         f"Recipe {recipe.name!r} cannot be built from a model in {model_format.value} format.",
         remedy=f"From {model_format.value} there are recipes for {', '.join(able)}, without transforms of the "
@@ -103,22 +115,49 @@ def check_accepts(recipe: Recipe, model_format: ModelFormat) -> None:
 
 
 def accepts(recipe: Recipe) -> tuple[ModelFormat, ...]:
-    """Formats that it can be built from: transforms of the program need one of PyTorch."""
-    taken = BUILDERS[recipe.runtime].ACCEPTS
+    """Formats that it can be built from: transforms of the program need one of PyTorch. Caffe2 becomes ONNX first."""
+    taken = tuple(BUILDERS[recipe.runtime].ACCEPTS)
+    if ModelFormat.ONNX in taken:
+        taken = (*taken, ModelFormat.CAFFE2)
     if divided(recipe)[0]:
         return tuple(format for format in taken if format in (ModelFormat.PT2, ModelFormat.TORCHSCRIPT))
     return taken
 
 
+def needs_gpu(runtime: str) -> bool:
+    """Whether its artifacts are built on machines with an NVIDIA GPU alone."""
+    return bool(getattr(BUILDERS.get(runtime), "NEEDS_GPU", False))
+
+
+def may_use_gpu(recipe: Recipe) -> bool:
+    """Whether its build gets a GPU where there is one: what needs it, and what trains."""
+    return needs_gpu(recipe.runtime) or trains(recipe)
+
+
+def trains(recipe: Recipe) -> bool:
+    return any(transform.kind == "distill" for transform in recipe.transforms)
+
+
 def installed(wanted: Iterable[str]) -> dict[str, str]:
-    """Versions of those distributions that are installed."""
+    """Versions of those distributions and SDKs that are installed. An SDK's version is the name of its folder."""
     found = {}
     for tool in wanted:
+        if tool.startswith("$"):
+            if (path := sdks([tool]).get(tool[1:])) is not None:
+                found[tool] = path.name
+            continue
         try:
             found[tool] = importlib.metadata.version(tool)
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def sdks(wanted: Iterable[str]) -> dict[str, Path]:
+    """The folders of those tools that are written ``$VARIABLE``, by variable; what is set wrongly is left out."""
+    names = (tool[1:] for tool in wanted if tool.startswith("$"))
+    paths = {name: Path(os.environ[name]).resolve() for name in names if os.environ.get(name)}
+    return {name: path for name, path in paths.items() if path.is_dir()}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

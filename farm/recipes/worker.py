@@ -20,7 +20,7 @@ from pydantic import Field
 from farm.errors import FarmError, RecipeError
 from farm.recipes import sandbox
 from farm.recipes.boundary import FULL_DISK, disk_full, reason
-from farm.types import Delegation, Failure, Frozen, LineageStep, ModelSpec, Recipe, Transform
+from farm.types import Delegation, Failure, Frozen, LineageStep, ModelFormat, ModelSpec, Recipe, Transform
 
 if TYPE_CHECKING:
     from farm.recipes.program import Program
@@ -28,15 +28,18 @@ if TYPE_CHECKING:
 ORDER = "order.json"
 OUTCOME = "outcome.json"
 OUTPUT = "output"
+STEP = "farm: "  # begins the lines of the log in which this process says what it does next
 
 
 class Order(Frozen):
-    """What the child has to know: nothing of the store, no secrets."""
+    """What the child has to know: nothing of the store, no secrets. ``sdks``: folders that it may read."""
 
     model: ModelSpec
     recipe: Recipe
+    sdks: tuple[str, ...] = ()
     memory_bytes: int = Field(gt=0)
     parent: int
+    gpu: bool = False
 
 
 class Outcome(Frozen):
@@ -89,43 +92,77 @@ def _ours(error: BaseException) -> FarmError:
 
 def build(order: Order, folder: Path) -> Outcome:
     """Build into ``folder / output``. Raises ModelError, RecipeError, or what a converter let through."""
-    from farm.recipes import specification
+    from farm.recipes import complexity, specification
     from farm.recipes.program import Program
     from farm.recipes.runtimes import BUILDERS
 
     on_program, native = specification.divided(order.recipe)
     program, lineage = Program(order.model, folder), []
+    if order.model.format == ModelFormat.CAFFE2:
+        program, step = _translate(program)
+        lineage.append(step)
     for transform in on_program:
         program, step = _apply(program, transform)
         lineage.append(step)
+    counted = complexity.measure(program)
     output = folder / OUTPUT
     output.mkdir()
     recipe = order.recipe.model_copy(update={"transforms": native})
+    label = "-".join([recipe.runtime, *(transform.label for transform in native)])
+    _say(label)
     started = time.monotonic()
     built = BUILDERS[recipe.runtime].build(program, recipe, output)
     lineage.append(
         LineageStep(
-            label="-".join([recipe.runtime, *(transform.label for transform in native)]),
+            label=label,
             seconds=time.monotonic() - started,
             notes=built.notes,
         )
     )
     notes = tuple(note for step in lineage for note in step.notes)
-    return Outcome(notes=notes, lineage=tuple(lineage), delegation=built.delegation)
+    return Outcome(
+        notes=(*notes, *counted.notes),
+        lineage=tuple(lineage),
+        parameters=counted.parameters,
+        flops=counted.flops,
+        delegation=built.delegation,
+    )
+
+
+def _say(step: str) -> None:
+    """In the log: what is done next. Who reads it sees how far a build is, and messages say how far one came."""
+    print(f"{STEP}{step}", flush=True)  # noqa: T201 - the log is this process's output
+
+
+def _translate(program: Program) -> tuple[Program, LineageStep]:
+    from farm.recipes import caffe2
+
+    _say(caffe2.LABEL)
+    started = time.monotonic()
+    translated = program.translated(caffe2.to_onnx(program))
+    return translated, LineageStep(label=caffe2.LABEL, seconds=time.monotonic() - started, notes=(caffe2.NOTE,))
 
 
 def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep]:
-    from farm.recipes import transforms
+    from farm.recipes import complexity, transforms
 
+    _say(transform.label)
     started = time.monotonic()
     applied = transforms.find(transform).apply(program, transform)
-    step = LineageStep(label=transform.label, seconds=time.monotonic() - started, notes=applied.notes)
+    step = LineageStep(
+        label=transform.label,
+        seconds=time.monotonic() - started,
+        notes=applied.notes,
+        parameters=complexity.parameters(applied.program.exported()),
+    )
     return applied.program, step
 
 
 def main(folder: Path) -> None:
     order = Order.model_validate(json.loads((folder / ORDER).read_text()))
-    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes)
+    isolation = sandbox.enter(
+        folder, parent=order.parent, memory_bytes=order.memory_bytes, gpu=order.gpu, readable=order.sdks
+    )
     with Report(folder / OUTCOME) as report:
         report.outcome = Outcome(network_isolated=isolation.network)
         made = build(order, folder)

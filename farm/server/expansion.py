@@ -11,7 +11,7 @@ from farm.errors import RecipeSpecError, TooLargeError, UserError
 from farm.selectors import Selector, parse, values_of
 from farm.server.selection import Selection, choose, matching, out_of_service
 from farm.store.transaction import NewJob
-from farm.types import Device, Model, ModelFormat, Recipe, RecipeInfo, RunSpec
+from farm.types import Device, JobOutcome, Model, ModelFormat, Recipe, RecipeInfo, RunSpec
 
 MAX_JOBS = 10_000
 
@@ -42,6 +42,7 @@ def expand(
     _check_unique("scenario", [str(scenario) for scenario in spec.scenarios])
     for recipe in spec.recipes:
         _check_recipe(recipe, model.spec.format, infos)
+        _check_operators(recipe, model)
     selection = _select(spec, devices, rng)
     picks = selection.picks
     count = len(picks) * len(spec.scenarios) * len(spec.recipes)
@@ -54,7 +55,7 @@ def expand(
     keys = {recipe.name: key_of(recipe) for recipe in spec.recipes}
     builds = {keys[recipe.name]: recipe for recipe in spec.recipes}
     reference_key = None
-    if model.spec.reference_outputs is None:
+    if model.spec.needs_reference:
         reference_key = key_of(reference)
         builds[reference_key] = reference
     away = all(out_of_service(pick.device) for pick in picks)
@@ -74,6 +75,26 @@ def expand(
         for recipe in spec.recipes
     )
     return Expansion(jobs, builds, selection.pools)
+
+
+def find_known(jobs: Sequence[NewJob], measured: Sequence[JobOutcome]) -> list[JobOutcome]:
+    """The first of ``measured`` that answers each job, in their order; empty where one has no answer, or where a job
+    may still choose its device."""
+    found = []
+    for job in jobs:
+        answers = (
+            outcome
+            for outcome in measured
+            if outcome.job.build_key == job.build_key
+            and outcome.job.device_id == job.device_id
+            and outcome.job.scenario == job.scenario
+            and outcome.job.recipe.parity == job.recipe.parity
+        )
+        answer = next(answers, None)
+        if answer is None or job.pool is not None:
+            return []
+        found.append(answer)
+    return found
 
 
 def _waits_for(device: Device) -> str:
@@ -114,6 +135,17 @@ def _check_recipe(recipe: Recipe, format: ModelFormat, infos: Sequence[RecipeInf
         )
 
 
+def _check_operators(recipe: Recipe, model: Model) -> None:
+    if not model.spec.runs_on(recipe.runtime):
+        given = [operators.runtime for operators in model.spec.custom_operators]
+        raise RecipeSpecError(
+            f"Recipe {recipe.name!r}: {model.spec.name} has custom operators for {_listed(given)}, and none for "
+            f"{recipe.runtime}.",
+            remedy="Leave the recipe out, or upload the model again with operators for this runtime where it takes "
+            "them (docs/custom-operators.md).",
+        )
+
+
 def _likeness(preset: Recipe, recipe: Recipe) -> bool:
     """Presets of one runtime differ in what their transforms need to be installed."""
     return {step.kind for step in preset.transforms} == {step.kind for step in recipe.transforms}
@@ -124,7 +156,7 @@ def _select(spec: RunSpec, devices: Sequence[Device], rng: random.Random) -> Sel
     selector = parse(spec.devices)
     matched = matching(selector, devices)
     threads = max(scenario.threads for scenario in spec.scenarios)
-    runtimes = {recipe.runtime for recipe in spec.recipes}
+    runtimes = set() if spec.keep_unable else {recipe.runtime for recipe in spec.recipes}
     able = [d for d in matched if runtimes.issubset(d.facts.runtimes) and d.facts.cpu_count >= threads]
     if lacking := _lacking(selector, matched, able):
         raise _unable(spec, selector, matched, threads, lacking)

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import time
 import uuid
 from collections.abc import AsyncIterable, Iterable, Iterator
@@ -27,6 +28,9 @@ from farm.types import Blob
 CHUNK_BYTES = 1 << 20
 _UPLOAD_PREFIX = "upload-"
 _ID_FILE = "store-id"
+_CHECKPOINTS = "checkpoints"
+_CHECKPOINT_SECONDS = 14 * 86_400.0  # of a build that nobody tried again
+_LIVE_FOLDER = "live"
 
 
 class ArtifactStore:
@@ -149,15 +153,80 @@ class ArtifactStore:
                 pass
         return True
 
+    # --- how far builds are that train: by the build's key, replaced as they go on --------------------
+
+    def put_checkpoint(self, key: str, file: BinaryIO) -> None:
+        temporary = f"{self._root}/{_UPLOAD_PREFIX}{uuid.uuid4().hex}"
+        with _storage_errors("The checkpoint of a build was not stored"):
+            self._fs.makedirs(f"{self._root}/{_CHECKPOINTS}", exist_ok=True)
+            with self._fs.open(temporary, "wb") as target:
+                shutil.copyfileobj(file, target, CHUNK_BYTES)
+                if isinstance(self._fs, LocalFileSystem):
+                    target.flush()
+                    os.fsync(target.fileno())
+            self._fs.mv(temporary, self._checkpoint_path(key))
+
+    def fetch_checkpoint(self, key: str, destination: Path) -> bool:
+        """Whether there is one."""
+        with _storage_errors("The checkpoint of a build cannot be read"):
+            try:
+                self._fs.get_file(self._checkpoint_path(key), str(destination))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def discard_checkpoint(self, key: str) -> None:
+        with (
+            _storage_errors("The checkpoint of a build that has ended cannot be removed"),
+            contextlib.suppress(FileNotFoundError),
+        ):
+            self._fs.rm(self._checkpoint_path(key))
+
+    def _checkpoint_path(self, key: str) -> str:
+        return f"{self._root}/{_CHECKPOINTS}/{key}"
+
+    # --- logs of builds that run: by the build's key, replaced as they grow ----------------------------
+
+    def put_live(self, key: str, content: bytes) -> None:
+        path, temporary = self._live_path(key), f"{self._root}/{_UPLOAD_PREFIX}{uuid.uuid4().hex}"
+        with _storage_errors("The log of a build that runs cannot be written"):
+            self._fs.makedirs(f"{self._root}/{_LIVE_FOLDER}", exist_ok=True)
+            self._fs.pipe_file(temporary, content)
+            self._fs.mv(temporary, path)
+
+    def live(self, key: str) -> bytes:
+        """Empty where nothing was written yet, or no more is."""
+        with _storage_errors("The log of a build that runs cannot be read"):
+            try:
+                content: bytes = self._fs.cat_file(self._live_path(key))
+            except FileNotFoundError:
+                return b""
+            return content
+
+    def discard_live(self, key: str) -> None:
+        with (
+            _storage_errors("The log of a build that has ended cannot be removed"),
+            contextlib.suppress(FileNotFoundError),
+        ):
+            self._fs.rm(self._live_path(key))
+
+    def _live_path(self, key: str) -> str:
+        return f"{self._root}/{_LIVE_FOLDER}/{key}"
+
     def discard_leftovers(self, *, min_age_seconds: float) -> int:
-        """Remove what uploads that a crash cut short left behind, if they are that old. Returns how many.
+        """Remove what uploads and builds that a crash cut short left behind, if it is that old. Returns how many.
 
         Only for a local folder; object stores have lifecycle rules for this.
         """
         if not isinstance(self._fs, LocalFileSystem):
             return 0
         newest = time.time() - min_age_seconds
-        old = [path for path in Path(self._root).glob(f"{_UPLOAD_PREFIX}*") if path.stat().st_mtime <= newest]
+        left = (
+            path for pattern in (f"{_UPLOAD_PREFIX}*", f"{_LIVE_FOLDER}/*") for path in Path(self._root).glob(pattern)
+        )
+        old = [path for path in left if path.stat().st_mtime <= newest]
+        stale = min(newest, time.time() - _CHECKPOINT_SECONDS)
+        old += [path for path in Path(self._root).glob(f"{_CHECKPOINTS}/*") if path.stat().st_mtime <= stale]
         for path in old:
             path.unlink(missing_ok=True)
         return len(old)

@@ -26,6 +26,7 @@ from farm.types import (
     Model,
     ModelSpec,
     Recipe,
+    Result,
     Role,
     Run,
     RunSpec,
@@ -36,6 +37,8 @@ from farm.types import (
 _MODEL_REF = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _MODEL_COLUMNS = [tables.models.c[name] for name in Model.model_fields]
+_MEASURED = 1000  # how far back what was measured before is looked for
+_AT_ONCE = 500  # values in one statement
 WAITING_STATES = (JobState.WAITING, JobState.QUEUED, JobState.LEASED)
 _RUN_COLUMNS = [tables.runs.c[name] for name in Run.model_fields if name != "jobs"]
 
@@ -68,6 +71,16 @@ class LeaseParts(NamedTuple):
     run: RunSpec
     model: ModelSpec
     artifact: Artifact | None
+    reference_artifact: Artifact | None
+
+
+class ConclusionParts(NamedTuple):
+    """What a result is worked out from, beside the measurement."""
+
+    job: Job
+    run: RunSpec
+    artifact: Artifact | None
+    model: ModelSpec
     reference_artifact: Artifact | None
 
 
@@ -125,6 +138,25 @@ class Reading(DeviceReading):
             raise NotFoundError(f"No build {key[:12]}.", remedy="Take its key from a job of the run.")
         return found[0]
 
+    def find_build(self, ref: str) -> Build:
+        """By key, or by a unique prefix of it. Raises NotFoundError, UserError."""
+        rows = self._connection.execute(sa.select(tables.builds).where(tables.builds.c.key.startswith(ref)).limit(2))
+        found = [as_value(Build, row) for row in rows]
+        if len(found) > 1:
+            raise UserError(f"Several builds have a key that starts with {ref}.", remedy="Give more characters.")
+        return found[0] if found else self.build(ref)
+
+    def newest_builds(self, limit: int, run_id: int | None = None) -> list[Build]:
+        """Those that the newest jobs need (``run_id``: of that run) first."""
+        jobs, builds = tables.jobs, tables.builds
+        needs = [sa.select(jobs.c.id, column.label("key")) for column in (jobs.c.build_key, jobs.c.reference_key)]
+        if run_id is not None:
+            needs = [need.where(jobs.c.run_id == run_id) for need in needs]
+        each = sa.union_all(*needs).subquery()
+        last = sa.select(each.c.key, sa.func.max(each.c.id).label("job")).group_by(each.c.key).subquery()
+        query = sa.select(builds).join(last, last.c.key == builds.c.key).order_by(last.c.job.desc(), builds.c.key)
+        return [as_value(Build, row) for row in self._connection.execute(query.limit(limit))]
+
     def builds(self, keys: Sequence[str]) -> list[Build]:
         """Those of ``keys`` that exist, each once, ordered by key."""
         rows = self._connection.execute(
@@ -148,13 +180,13 @@ class Reading(DeviceReading):
             raise _no_job(job_id)
         return LeaseParts(*row)
 
-    def conclusion_parts(self, job_id: int) -> tuple[Job, RunSpec, Artifact | None]:
-        """The job, what its run asked for, and what was built for it, in one query. Raises NotFoundError."""
+    def conclusion_parts(self, job_id: int) -> ConclusionParts:
+        """In one query. Raises NotFoundError."""
         row = self._connection.execute(_CONCLUSION_PARTS, {"job": job_id}).first()
         if row is None:
             raise _no_job(job_id)
-        *job, spec, artifact = row
-        return Job(**dict(zip(Job.model_fields, job, strict=True))), spec, artifact
+        *job, spec, artifact, model, reference = row
+        return ConclusionParts(Job(**dict(zip(Job.model_fields, job, strict=True))), spec, artifact, model, reference)
 
     def run_spec(self, run_id: int) -> RunSpec:
         """What was asked for. Counts no jobs, as ``run`` does. Raises NotFoundError."""
@@ -245,18 +277,18 @@ class Reading(DeviceReading):
 
     def outcomes(self, run_id: int, limit: int | None = None, after: int = 0) -> list[JobOutcome]:
         """``jobs`` with all that is known of them."""
-        jobs = self.jobs(run_id, limit, after)
-        if not jobs:
-            return []
-        artifacts = {build.key: build.artifact for build in self.builds([job.build_key for job in jobs])}
+        return self._with_results(self.jobs(run_id, limit, after))
+
+    def _with_results(self, jobs: Sequence[Job]) -> list[JobOutcome]:
+        artifacts = {build.key: build.artifact for build in self.builds(sorted({job.build_key for job in jobs}))}
         devices = {device.id: device for device in self.devices_named({job.device_id for job in jobs})}
-        of_run = tables.results.join(tables.jobs, tables.jobs.c.id == tables.results.c.job_id)
-        rows = self._connection.execute(
-            sa.select(tables.results.c.job_id, tables.results.c.result)
-            .select_from(of_run)
-            .where(tables.jobs.c.run_id == run_id, tables.jobs.c.id.between(jobs[0].id, jobs[-1].id))
-        )
-        results = {row.job_id: row.result for row in rows}
+        results: dict[int, Result] = {}
+        for start in range(0, len(jobs), _AT_ONCE):
+            ids = [job.id for job in jobs[start : start + _AT_ONCE]]
+            rows = self._connection.execute(
+                sa.select(tables.results.c.job_id, tables.results.c.result).where(tables.results.c.job_id.in_(ids))
+            )
+            results |= {row.job_id: row.result for row in rows}
         return [
             JobOutcome(
                 job=job,
@@ -266,6 +298,19 @@ class Reading(DeviceReading):
             )
             for job in jobs
         ]
+
+    def measured(self, build_keys: Sequence[str]) -> list[JobOutcome]:
+        """What was measured with these artifacts, in whatever run, the newest first."""
+        jobs = [
+            as_value(Job, row)
+            for row in self._connection.execute(
+                sa.select(tables.jobs)
+                .where(tables.jobs.c.build_key.in_(build_keys), tables.jobs.c.state == JobState.FINISHED)
+                .order_by(tables.jobs.c.id.desc())
+                .limit(_MEASURED)
+            )
+        ]
+        return self._with_results(jobs)
 
     def samples_blob(self, job_id: int) -> Blob | None:
         """Where the raw samples of the job's result are, if it has one."""
@@ -326,10 +371,16 @@ def _lease_parts() -> sa.Select[Any]:
 
 
 def _conclusion_parts() -> sa.Select[Any]:
-    jobs, runs, builds = tables.jobs, tables.runs, tables.builds
+    jobs, runs, models, builds = tables.jobs, tables.runs, tables.models, tables.builds
+    reference = builds.alias()
     return (
-        sa.select(*(jobs.c[name] for name in Job.model_fields), runs.c.spec, builds.c.artifact)
-        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(builds, builds.c.key == jobs.c.build_key))
+        sa.select(
+            *(jobs.c[name] for name in Job.model_fields),
+            *(runs.c.spec, builds.c.artifact, models.c.spec, reference.c.artifact),
+        )
+        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(models, models.c.id == runs.c.model_id))
+        .join(builds, builds.c.key == jobs.c.build_key)
+        .outerjoin(reference, reference.c.key == jobs.c.reference_key)
         .where(jobs.c.id == sa.bindparam("job"))
     )
 

@@ -1,9 +1,9 @@
 """Deletes runs, and what only they needed, in steps so small that nobody waits for one.
 
 Models and builds stay: a build is what the next run of its model takes from the cache. With a job go its attempts and
-its result. Their files are noted as loose in the same transaction and removed by ``discard_loose_blobs``, so a crash in
-between leaves nothing behind. A file goes only if nothing refers to it and it was not stored just now, for then
-somebody is about to refer to it.
+its result, with the last job of a build its log. Their files are noted as loose in the same transaction and removed by
+``discard_loose_blobs``, so a crash in between leaves nothing behind. A file goes only if nothing refers to it and it
+was not stored just now, for then somebody is about to refer to it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from farm.errors import ConflictError, NotFoundError
-from farm.store import tables
+from farm.store import loose, tables
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
-from farm.types import Blob, ModelSpec, RunState
+from farm.types import Blob, Result, RunState
 
 JOBS_PER_STEP = 100
 EVENTS_PER_STEP = 1_000
@@ -54,8 +54,8 @@ def discard_loose_blobs(
 ) -> Iterator[None]:
     """Remove the files that are noted as loose and that nothing refers to. Yields after every step."""
     with store.connected(writing=False) as connection:
-        loose = set(connection.execute(sa.select(tables.loose_blobs.c.sha256)).scalars())
-        unused = sorted(loose - _used(connection)) if loose else []
+        noted = set(connection.execute(sa.select(tables.loose_blobs.c.sha256)).scalars())
+        unused = sorted(noted - _used(connection)) if noted else []
     for first in range(0, len(unused), BLOBS_PER_STEP):
         with store.connected(writing=True) as connection:
             # A model may be of files that were here before it. Who stores a file makes it new.
@@ -96,14 +96,37 @@ def _delete_jobs(connection: sa.Connection, run_id: int) -> int:
     jobs, attempts, results = tables.jobs, tables.attempts, tables.results
     first = sa.select(jobs.c.id).where(jobs.c.run_id == run_id).order_by(jobs.c.id).limit(JOBS_PER_STEP)
     job_ids = list(connection.execute(first).scalars())
+    builds = connection.execute(sa.select(jobs.c.build_key, jobs.c.reference_key).where(jobs.c.id.in_(job_ids))).all()
     records = sa.select(attempts.c.measurement).where(attempts.c.job_id.in_(job_ids))
     samples = sa.select(results.c.samples).where(results.c.job_id.in_(job_ids))
+    concluded = sa.select(results.c.result).where(results.c.job_id.in_(job_ids))
     blobs: list[Blob | None] = [*connection.execute(records).scalars(), *connection.execute(samples).scalars()]
-    _note_loose(connection, {blob.sha256 for blob in blobs if blob})
+    blobs += [_outputs(result) for result in connection.execute(concluded).scalars()]
+    loose.note(connection, {blob.sha256 for blob in blobs if blob})
     for table in (results, attempts):
         connection.execute(sa.delete(table).where(table.c.job_id.in_(job_ids)))
     connection.execute(sa.delete(jobs).where(jobs.c.id.in_(job_ids)))
+    _forget_logs(connection, {key for row in builds for key in row if key})
     return len(job_ids)
+
+
+def _forget_logs(connection: sa.Connection, keys: set[str]) -> None:
+    """Of those of these builds that no job is left of; their artifacts stay for the next run."""
+    jobs, builds = tables.jobs.c, tables.builds
+    for row in connection.execute(sa.select(builds).where(builds.c.key.in_(sorted(keys)))).all():
+        used = sa.or_(jobs.build_key == row.key, jobs.reference_key == row.key)
+        if (
+            loose.build_log(row.artifact, row.failure) is None
+            or connection.execute(sa.select(used).where(used)).first()
+        ):
+            continue
+        artifact, failure = row.artifact, row.failure
+        if artifact:
+            artifact = artifact.model_copy(update={"report": artifact.report.model_copy(update={"log": None})})
+        if failure:
+            failure = failure.model_copy(update={"log": None})
+        loose.note_logs(connection, [row.key])
+        connection.execute(sa.update(builds).where(builds.c.key == row.key).values(artifact=artifact, failure=failure))
 
 
 def _delete_events(connection: sa.Connection, run_id: int) -> int:
@@ -112,32 +135,27 @@ def _delete_events(connection: sa.Connection, run_id: int) -> int:
     return connection.execute(sa.delete(events).where(events.c.seq.in_(first))).rowcount
 
 
-def _note_loose(connection: sa.Connection, digests: set[str]) -> None:
-    loose = tables.loose_blobs
-    known = set(connection.execute(sa.select(loose.c.sha256).where(loose.c.sha256.in_(sorted(digests)))).scalars())
-    if new := sorted(digests - known):
-        connection.execute(sa.insert(loose), [{"sha256": sha256} for sha256 in new])
-
-
 def _used(connection: sa.Connection) -> set[str]:
     """Every file that a row refers to: reads them all."""
     used = _used_by_models(connection)
-    for artifact in connection.execute(sa.select(tables.builds.c.artifact)).scalars():
+    for artifact, failure in connection.execute(sa.select(tables.builds.c.artifact, tables.builds.c.failure)).all():
         used |= {file.sha256 for file in artifact.files} if artifact else set()
+        if log := loose.build_log(artifact, failure):
+            used.add(log.sha256)
     for column in (tables.attempts.c.measurement, tables.results.c.samples):
         used |= {blob.sha256 for blob in connection.execute(sa.select(column)).scalars() if blob}
+    for result in connection.execute(sa.select(tables.results.c.result)).scalars():
+        used |= {blob.sha256} if (blob := _outputs(result)) else set()
     return used
+
+
+def _outputs(result: Result) -> Blob | None:
+    return result.evaluation.outputs if result.evaluation else None
 
 
 def _used_by_models(connection: sa.Connection) -> set[str]:
     specs = connection.execute(sa.select(tables.models.c.spec)).scalars()
-    return {blob.sha256 for spec in specs for blob in _files(spec)}
-
-
-def _files(spec: ModelSpec) -> Iterator[Blob]:
-    for name in type(spec).model_fields:
-        if isinstance(value := getattr(spec, name), Blob):
-            yield value
+    return {blob.sha256 for spec in specs for blob in spec.blobs}
 
 
 def _give_space_back(store: Store) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from farm.errors import ConflictError, NotFoundError
-from farm.store import tables
+from farm.store import loose, tables
 from farm.store.devices import DeviceWriting
 from farm.store.reading import Reading
 from farm.types import (
@@ -93,10 +93,16 @@ class Transaction(Reading, DeviceWriting):
         attempts: int | None = None,
     ) -> None:
         """``attempts`` None keeps the count. Raises NotFoundError."""
+        loose.note_logs(self._connection, [key], kept=loose.build_log(artifact, failure))
         values: dict[str, Any] = {"state": state, "artifact": artifact, "failure": failure}
         if attempts is not None:
             values["attempts"] = attempts
         self._update(tables.builds, key, f"build {key[:12]}", **values)
+
+    def _failed(self, keys: Iterable[str]) -> list[str]:
+        table = tables.builds.c
+        failed = sa.and_(table.key.in_(sorted(keys)), table.state == BuildState.FAILED)
+        return list(self._connection.execute(sa.select(table.key).where(failed)).scalars())
 
     # --- runs and jobs -------------------------------------------------------------------------------
 
@@ -112,6 +118,7 @@ class Transaction(Reading, DeviceWriting):
     ) -> Run:
         """The run, its jobs (waiting), its builds by key, the pools that jobs refer to, and its first event. A build
         that failed before is tried again; one that exists is shared."""
+        loose.note_logs(self._connection, self._failed(builds))
         for key, recipe in sorted(builds.items()):
             insert = self._insert(tables.builds).values(
                 key=key, model_id=model.id, recipe=recipe, state=BuildState.PENDING, attempts=0
@@ -241,6 +248,11 @@ class Transaction(Reading, DeviceWriting):
     def add_result(self, result: Result, samples: Blob) -> bool:
         """False, and nothing changes, when the job already has one."""
         return self._insert_new(tables.results, job_id=result.job_id, result=result, samples=samples)
+
+    def note_loose(self, blob: Blob | None) -> None:
+        """Nothing here refers to this file any longer: it goes unless something else does."""
+        if blob:
+            loose.note(self._connection, {blob.sha256})
 
     # --- agents and events --------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ One word per thing (docs/glossary.md). Durations are seconds, sizes bytes, tempe
 A value that could not be measured is absent, and ``Result.absent`` says why: null is not zero.
 """
 
-from farm.types.base import Blob, DType, FileName, Frozen, Name, Sha256, TensorSpec, digest_of
+from farm.types.base import Blob, DType, Estimate, FileName, Frozen, Name, Sha256, TensorSpec, digest_of
 from farm.types.devices import (
     CheckStep,
     Device,
@@ -19,11 +19,14 @@ from farm.types.devices import (
     RecoveryStep,
     Reservation,
 )
+from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
-from farm.types.models import Model, ModelFormat, ModelSpec
+from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
+from farm.types.models import CustomOperators, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
+    BuildLogPart,
     BuildReport,
     BuildRequest,
     BuildState,
@@ -35,7 +38,6 @@ from farm.types.recipes import (
     default_parity,
 )
 from farm.types.results import (
-    Estimate,
     JobOutcome,
     Measurement,
     Parity,
@@ -69,6 +71,7 @@ __all__ = [
     "Batch",
     "Blob",
     "Build",
+    "BuildLogPart",
     "BuildReport",
     "BuildRequest",
     "BuildState",
@@ -76,6 +79,7 @@ __all__ = [
     "ChannelsLast",
     "CheckStep",
     "ClusterJoin",
+    "CustomOperators",
     "DType",
     "Delegation",
     "Device",
@@ -88,11 +92,16 @@ __all__ = [
     "Distill",
     "DynamicBatch",
     "Estimate",
+    "Evaluation",
+    "EvaluationSpec",
     "Event",
     "Failure",
     "FileName",
     "Frozen",
     "Fuse",
+    "Fusion",
+    "FusionKind",
+    "FusionRequest",
     "HeadStarted",
     "Hook",
     "Job",
@@ -101,11 +110,15 @@ __all__ = [
     "JobWait",
     "Lease",
     "LineageStep",
+    "LoadCost",
     "Measurement",
+    "MemoryCourse",
+    "MemorySeries",
     "Model",
     "ModelFormat",
     "ModelSpec",
     "Name",
+    "OperatorTime",
     "OrderKind",
     "Palettize",
     "Parity",
@@ -113,6 +126,7 @@ __all__ = [
     "Plugin",
     "Priority",
     "Problem",
+    "Profile",
     "Protocol",
     "Prune",
     "Quantize",
@@ -122,6 +136,7 @@ __all__ = [
     "RecoveryStep",
     "Reservation",
     "Result",
+    "RocCurve",
     "Role",
     "Run",
     "RunSpec",

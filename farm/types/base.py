@@ -54,3 +54,15 @@ class TensorSpec(Frozen):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+class Estimate(Frozen):
+    """A figure with its confidence interval [low, high]."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width_ratio(self) -> float:
+        return (self.high - self.low) / 2 / self.value if self.value else float("inf")

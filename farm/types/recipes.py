@@ -17,10 +17,18 @@ from farm.types.transforms import Transform
 
 
 class ParityLimits(Frozen):
-    """How far a variant may be from PyTorch. ``max_abs_error_ratio`` is relative to the largest |reference|."""
+    """How far a variant may be from PyTorch. ``max_abs_error_ratio`` is relative to the largest |reference|.
+
+    What is None is not asked for. An agreement that is asked for and cannot be told, because the outputs are no class
+    scores, fails.
+    """
 
     min_cosine: float = Field(ge=-1, le=1)
     max_abs_error_ratio: float | None = Field(default=None, gt=0)
+    max_rel_error: float | None = Field(default=None, gt=0)
+    min_snr_db: float | None = Field(default=None, ge=-313, le=313)
+    min_top1_agreement: float | None = Field(default=None, gt=0, le=1)
+    min_top5_agreement: float | None = Field(default=None, gt=0, le=1)
 
 
 FP32 = ParityLimits(min_cosine=0.9999, max_abs_error_ratio=0.001)
@@ -163,6 +171,15 @@ class Build(Frozen):
         if self.artifact is None:
             raise InternalError(f"Build {self.key[:12]} is used before it is built.", remedy="Report this bug.")
         return self.artifact
+
+
+class BuildLogPart(Frozen):
+    """Some of a build's log. ``complete``: the build has ended and nothing comes after this; else ask again from
+    ``next_offset`` (bytes) on. Of a long log the middle is left out, which it says itself."""
+
+    text: str
+    next_offset: int
+    complete: bool
 
 
 class BuildRequest(Frozen):

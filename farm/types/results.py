@@ -6,8 +6,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from farm.types.base import Frozen, Name
+from farm.types.base import Blob, Estimate, Frozen, Name
 from farm.types.devices import Device
+from farm.types.evaluation import Evaluation
+from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
 
@@ -15,7 +17,8 @@ from farm.types.runs import Job
 class Parity(Frozen):
     """Distance of the outputs on the device from PyTorch's, over ``samples`` inputs.
 
-    ``top1_agreement`` is absent where the outputs are no rows of class scores.
+    ``top1_agreement`` is absent where the outputs are no rows of class scores, ``top5_agreement`` also where these are
+    fewer than six.
     """
 
     samples: int
@@ -25,6 +28,7 @@ class Parity(Frozen):
     cosine: float
     snr_db: float
     top1_agreement: float | None = None
+    top5_agreement: float | None = None
 
 
 class Telemetry(Frozen):
@@ -61,20 +65,14 @@ class Measurement(Frozen):
     runtime_versions: dict[str, str]
     telemetry: Telemetry
     started_at: datetime
+    evaluation_outputs: Blob | None = None
+    evaluation_seconds: float | None = None
     absent: dict[str, str] = {}
     simulated: bool = False
-
-
-class Estimate(Frozen):
-    """A figure with its confidence interval [low, high]."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def half_width_ratio(self) -> float:
-        return (self.high - self.low) / 2 / self.value if self.value else float("inf")
+    memory_course: MemoryCourse | None = None
+    memory_series: MemorySeries | None = None
+    load_cost: LoadCost | None = None
+    profile: Profile | None = None
 
 
 class VerdictLevel(StrEnum):
@@ -97,7 +95,10 @@ class Verdict(Frozen):
 
 
 class Result(Frozen):
-    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``."""
+    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``.
+
+    ``memory_growth_bytes`` is per 1,000 inferences.
+    """
 
     job_id: int
     epoch: int
@@ -113,11 +114,17 @@ class Result(Frozen):
     memory_over_baseline_bytes: int | None
     artifact_bytes: int
     parity: Parity | None
+    evaluation: Evaluation | None = None
+    evaluation_seconds: float | None = None  # of all its inferences, with what it takes to hand them over
     telemetry: Telemetry
     verdict: Verdict
     runtime_versions: dict[str, str] = {}
     absent: dict[str, str] = {}
     measured_at: datetime
+    memory_course: MemoryCourse | None = None
+    memory_growth_bytes: Estimate | None = None
+    load_cost: LoadCost | None = None
+    profile: Profile | None = None
 
 
 class JobOutcome(Frozen):

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from farm.types.base import Blob, Frozen, Name, Sha256
 from farm.types.failure import Failure
+from farm.types.models import CustomOperators
 from farm.types.recipes import Recipe
 
 
@@ -34,6 +35,10 @@ class Protocol(Frozen):
     """How: warm-up, stop rule, time-out. The stop rule ends a measurement once the confidence interval of
     the median is within ±``target_half_width_ratio`` and the minima are met, or when ``max_seconds`` are spent (then
     the verdict says so). 100 samples leave room for the interval of a p95, which needs 72 independent ones.
+    ``evaluation_max_seconds`` are for the labelled set, which is run afterwards: they come on top of the time-out.
+
+    Afterwards, inferences go on for at most ``growth_seconds`` to see whether memory grows (0: they do not).
+    ``profile``: last of all, some more are run with the runtime's profiler.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -47,6 +52,9 @@ class Protocol(Frozen):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     target_half_width_ratio: float = Field(default=0.02, gt=0, lt=1)
     timeout_seconds: float = Field(default=300.0, gt=0)
+    evaluation_max_seconds: float = Field(default=300.0, gt=0)
+    growth_seconds: float = Field(default=3.0, ge=0)
+    profile: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:
@@ -62,6 +70,9 @@ Priority = Literal["interactive", "normal", "nightly"]
 
 
 class RunSpec(Frozen):
+    """``keep_unable``: a job whose device lacks the recipe's runtime is kept, and ends with that as its reason once
+    its artifact is built; otherwise such a submission is refused."""
+
     model: str  # id, unique prefix of an id, or name (the newest of that name)
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=200)
     devices: str
@@ -69,6 +80,7 @@ class RunSpec(Frozen):
     protocol: Protocol = Protocol()
     name: str = Field(default="", max_length=200)
     priority: Priority = "normal"
+    keep_unable: bool = False
 
 
 class RunState(StrEnum):
@@ -146,12 +158,26 @@ class Lease(Frozen):
     runtime: Name
     options: dict[str, str | int | float | bool] = {}
     files: tuple[Blob, ...]
+    custom_operators: CustomOperators | None = None
     example_inputs: Blob
     parity_inputs: Blob
     reference_outputs: Blob
     scenario: Scenario
     protocol: Protocol
     ttl_seconds: float = Field(gt=0)
+    evaluation_inputs: Blob | None = None
+    evaluation_max_bytes: int = 0  # of the outputs
+
+    @property
+    def inputs(self) -> tuple[Blob, ...]:
+        """All files that a device needs beside the artifact's."""
+        given = (self.example_inputs, self.parity_inputs, self.reference_outputs, self.evaluation_inputs)
+        return tuple(blob for blob in given if blob is not None)
+
+    @property
+    def timeout_seconds(self) -> float:
+        extra_seconds = self.protocol.evaluation_max_seconds if self.evaluation_inputs else 0.0
+        return self.protocol.timeout_seconds + extra_seconds
 
 
 class Attempt(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -9,9 +10,23 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 from agents.harness.failure import Failure
+from agents.harness.job import Operators
+from agents.harness.profile import Profiled
 from agents.harness.tensors import Array, Input
 
-NAMES = ("pytorch", "torchscript", "pytorch-mobile", "executorch", "onnxruntime", "litert")
+NAMES = (
+    "pytorch",
+    "torchscript",
+    "pytorch-mobile",
+    "executorch",
+    "onnxruntime",
+    "litert",
+    "coreml",
+    "openvino",
+    "ncnn",
+    "mnn",
+    "tensorrt",
+)
 
 ENTRY_POINTS = "torchfarm.harness_runtimes"
 
@@ -34,6 +49,14 @@ class Program(Protocol):
         """Copies of what an inference returned, flattened in PyTorch's pytree order. Not timed."""
 
 
+class ProfiledProgram(Program, Protocol):
+    """A program that can also tell what its operators cost. One without ``profile`` cannot."""
+
+    def profile(self, sample: Sequence[Array], runs: int) -> Profiled | str:
+        """Over ``runs`` inferences after at least one that does not count, or why it cannot be told. It may load the
+        program a second time: nothing is measured any more. What it raises becomes the reason, too."""
+
+
 class Runtime(Protocol):
     """One inference engine. Creating it imports the engine's package: the ``import`` phase."""
 
@@ -48,6 +71,13 @@ class Runtime(Protocol):
         """The ``load`` phase. ``files`` has those of the artifact under their names; where they lie, they are named by
         their content. ``options`` are the recipe's; those that matter only to its build are passed over.
         Raises what the runtime raises; the harness turns it into Failure ``load-failed``."""
+
+
+class ExtendableRuntime(Runtime, Protocol):
+    """A runtime that takes a user's own operators. One without ``extend`` takes none."""
+
+    def extend(self, operators: Operators) -> None:
+        """Before ``load``, in no phase. What it raises is said to be the operators' fault."""
 
 
 def find(name: str) -> type[Runtime]:
@@ -81,3 +111,12 @@ def check_threads(granted: int, asked: int) -> None:
             remedy="Ask for another number of threads; this build of the runtime does not support that one.",
             fault="device",
         )
+
+
+def needs_apple(what: str) -> Failure:
+    return Failure(
+        "needs-apple",
+        f"{what} runs on Apple's systems only; this is {platform.system()} on {platform.machine()}.",
+        remedy="Run it on a Mac, an iPhone or an iPad; for this device choose another recipe.",
+        fault="recipe",
+    )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from agents.harness.job import Operators
+from agents.harness.operators import load_torch
 from agents.harness.runtimes import Files, Options
 from agents.harness.runtimes.torch_program import TorchProgram, restrict_threads
 from agents.harness.tensors import Input
@@ -28,6 +30,9 @@ class Runtime:
 
         self._torch = torch
         restrict_threads(threads)
+
+    def extend(self, operators: Operators) -> None:
+        load_torch(operators)
 
     def load(self, files: Files, options: Options) -> TorchProgram:
         exported = self._torch.export.load(files[self.files[0]])

@@ -7,6 +7,8 @@ keeps no shapes and dtypes of inputs, only how many there are.
 
 from __future__ import annotations
 
+from agents.harness.job import Operators
+from agents.harness.operators import load_torch
 from agents.harness.runtimes import Files, Options
 from agents.harness.runtimes.torch_program import TorchProgram, restrict_threads
 from agents.harness.tensors import Input
@@ -22,6 +24,9 @@ class Runtime:
 
         self._torch = torch
         restrict_threads(threads)
+
+    def extend(self, operators: Operators) -> None:
+        load_torch(operators)
 
     def load(self, files: Files, options: Options) -> TorchProgram:
         module = self._torch.jit.load(files[self.files[0]], map_location="cpu")

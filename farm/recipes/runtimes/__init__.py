@@ -6,12 +6,17 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from farm.recipes.runtimes import (
+    coreml,
     executorch,
     litert,
+    mnn,
+    ncnn,
     onnxruntime,
+    openvino,
     pytorch,
     pytorch_mobile,
     reference,
+    tensorrt,
     torchscript,
 )
 from farm.recipes.runtimes.built import Builder, Built
@@ -25,6 +30,11 @@ BUILDERS: dict[str, Builder] = {
     "executorch": executorch,
     "onnxruntime": onnxruntime,
     "litert": litert,
+    "coreml": coreml,
+    "openvino": openvino,
+    "ncnn": ncnn,
+    "mnn": mnn,
+    "tensorrt": tensorrt,
     "reference": reference,
     **{point.name: cast(Builder, point.load()) for point in entry_points(group=ENTRY_POINTS)},
 }

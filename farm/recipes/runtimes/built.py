@@ -41,7 +41,9 @@ class Builder(Protocol):
 
     @property
     def TOOLS_FOR(self) -> Mapping[str, tuple[str, ...]]:
-        """Further ones, by the label of a native transform (``int8-static``) or an option (``backend=openvino``)."""
+        """Further ones, by the label of a native transform (``int8-static``) or an option (``backend=openvino``).
+
+        What no package index has is written ``$VARIABLE``: the environment variable that leads to its folder."""
 
     @property
     def EXTRA(self) -> str:
@@ -56,7 +58,8 @@ class Builder(Protocol):
 
     @property
     def REFUSES(self) -> Mapping[str, str]:
-        """Transforms that make no sense for it, by label, with the reason (``channels-last``: it chooses itself)."""
+        """Transforms that make no sense for it, by label, with the reason (``channels-last``: it chooses itself).
+        ``int8-static backend=vulkan``: not with that option."""
 
     @property
     def OPTIONS(self) -> Mapping[str, Values]:
@@ -65,6 +68,8 @@ class Builder(Protocol):
     @property
     def PRESETS(self) -> tuple[tuple[Recipe, str], ...]:
         """Its recipes that have a name of their own, each with a summary in one sentence."""
+
+    # ``NEEDS_GPU = True`` in a module: it builds on machines with an NVIDIA GPU alone (specification.needs_gpu).
 
     def build(self, program: Program, recipe: Recipe, folder: Path) -> Built:
         """Write ``folder / name`` for each of ``FILES``. ``recipe.transforms`` are the native ones alone, and

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from farm.errors import RecipeError, RecipeSpecError
+from farm.recipes import operators
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
 from farm.recipes.runtimes.built import Built, Values
@@ -73,8 +74,13 @@ PRESETS = (
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     path = folder / FILES[0]
     if not recipe.transforms:
-        _export(program, path)
+        export(program, path)
         notes: tuple[str, ...] = ()
+    elif program.spec.operators_for("onnxruntime"):
+        raise RecipeError(
+            "ONNX Runtime's quantization tools run the model by themselves, and take no custom operators for that.",
+            remedy="Measure it as it is, or quantize it before the upload.",
+        )
     elif len(recipe.transforms) > 1:
         both = " and ".join(transform.label for transform in recipe.transforms)
         raise RecipeSpecError(
@@ -82,16 +88,16 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
         )
     else:
         floating = folder / "float.onnx"
-        _export(program, floating)
+        export(program, floating)
         notes = _transform(program, recipe.transforms[0], floating, path)
-    delegation = _delegation(path)
+    delegation = _delegation(program, path)
     if recipe.options["provider"] == "cpu":
         return Built(notes, delegation)
     seen = f"Which operators the provider {recipe.options['provider']} takes shows on the device; it must take some."
     return Built((*notes, seen))
 
 
-def _export(program: Program, path: Path) -> None:
+def export(program: Program, path: Path) -> None:
     if program.spec.format == ModelFormat.ONNX:
         shutil.copyfile(program.onnx(), path)
         return
@@ -100,7 +106,14 @@ def _export(program: Program, path: Path) -> None:
     exported = program.exported()
     remedy = "Look at the end of the build's log; the operator it names may have no ONNX translation."
     with Boundary(RecipeError, "torch.onnx.export failed", remedy):
-        torch.onnx.export(exported, program.tensors(), str(path), dynamo=True, external_data=False)
+        torch.onnx.export(
+            exported,
+            program.tensors(),
+            str(path),
+            dynamo=True,
+            external_data=False,
+            custom_translation_table=operators.onnx_translations(program.operators),
+        )
 
 
 def _transform(program: Program, transform: Transform, floating: Path, path: Path) -> tuple[str, ...]:
@@ -119,14 +132,10 @@ def _transform(program: Program, transform: Transform, floating: Path, path: Pat
     raise RecipeSpecError(f"ONNX Runtime's tools do not make {transform.label}.", remedy="Report this bug.")
 
 
-def _delegation(path: Path) -> Delegation:
+def _delegation(program: Program, path: Path) -> Delegation:
     """Load what was built, as a device will, and count its operators by the provider that takes them."""
     with Boundary(RecipeError, "ONNX Runtime does not load what was built", "Look at the end of the build's log."):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = program.session(path, {"session.record_ep_graph_assignment_info": "1"})
         taken: Counter[str] = Counter()
         for part in session.get_provider_graph_assignment_info():
             taken[part.ep_name] += len(part.get_nodes())

@@ -121,6 +121,25 @@ def test_from_the_shell(client, head, file, monkeypatch, capsys):
     assert f"farm runs watch {run['id'] + 1}" in capsys.readouterr().out
 
 
+def test_models_fused_from_the_shell(client, head, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FARM_URL", head.url)
+    monkeypatch.setenv("FARM_TOKEN", head.token())
+    for name in ("lens", "eye"):
+        program = tmp_path / f"{name}.pt2"
+        program.write_bytes(name.encode())
+        client.add_model(program, INPUTS)
+    assert main(["models", "fuse", "lens", "eye", "--how", "parallel-shared", "--name", "sight"]) == 0
+    assert "parallel-shared: lens, eye" in capsys.readouterr().out
+    assert client.model("sight").spec.fusion.parts == (client.model("lens").spec, client.model("eye").spec)
+    assert client.fuse_models([client.model("lens"), "eye"], how="parallel-shared", name="sight") == client.model(
+        "sight"
+    )
+    assert main(["models", "fuse", "lens", "eye", "--how", "stacked"]) == 2
+    assert "sequence, parallel, parallel-shared" in capsys.readouterr().err
+    with pytest.raises(farm.UserError, match="One model alone"):
+        client.fuse_models(["lens"])
+
+
 @pytest.mark.real_models
 def test_a_live_module_is_exported_here_and_answers_its_own_reference(client):
     torch = pytest.importorskip("torch")

@@ -1,5 +1,6 @@
 """Runs artifacts with their engines' plainest calls, to see that what was built is what was asked for."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,11 +31,14 @@ def _mobile(path: Path) -> Callable:
     return lambda sample: module(torch.from_numpy(sample))
 
 
-def _executorch(path: Path) -> Callable:
+def executorch(path: Path) -> Callable:
+    import openvino
     from executorch.extension.pybindings import _portable_lib
 
+    (library,) = Path(openvino.__file__).with_name("libs").glob("libopenvino_c.so*")
+    os.environ["OPENVINO_LIB_PATH"] = str(library)
     program = _portable_lib._load_for_executorch(str(path))
-    return lambda sample: program.forward([torch.from_numpy(sample)])[0]
+    return lambda *sample: np.asarray(program.forward([torch.from_numpy(array) for array in sample])[0])
 
 
 def _onnxruntime(path: Path) -> Callable:
@@ -59,11 +63,47 @@ def _litert(path: Path) -> Callable:
     return run
 
 
+def _openvino(path: Path) -> Callable:
+    import openvino
+
+    model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda sample: model(sample)[0]
+
+
+def _ncnn(path: Path) -> Callable:
+    import ncnn
+
+    net = ncnn.Net()
+    assert net.load_param(str(path)) == net.load_model(str(path.with_suffix(".bin"))) == 0
+
+    def run(sample: np.ndarray) -> np.ndarray:
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(sample[0]).clone())
+        return np.array(extractor.extract("out0")[1])[None]
+
+    return run
+
+
+def _mnn(path: Path) -> Callable:
+    from MNN import expr, nn
+
+    module = nn.load_module_from_file(str(path), [], [], precision_mode=expr.PrecisionMode.High)
+
+    def run(sample: np.ndarray) -> np.ndarray:
+        given = expr.const(sample, list(sample.shape), expr.data_format.NCHW, expr.dtype.float)
+        return np.array(module.onForward([given])[0].read())
+
+    return run
+
+
 ENGINES: dict[str, Callable[[Path], Callable]] = {
     "pytorch": _pytorch,
     "torchscript": _torchscript,
     "pytorch-mobile": _mobile,
-    "executorch": _executorch,
+    "executorch": executorch,
     "onnxruntime": _onnxruntime,
     "litert": _litert,
+    "openvino": _openvino,
+    "ncnn": _ncnn,
+    "mnn": _mnn,
 }

@@ -15,7 +15,7 @@ from farm.store import retention
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.transaction import NewJob
-from farm.types import Blob, BuildState, RunState, Scenario
+from farm.types import Blob, BuildState, Failure, RunState, Scenario
 from tests.values import NOW, artifact, device, model_spec, recipe, result, run_spec, sha256
 
 DAY = timedelta(days=1)
@@ -122,6 +122,46 @@ class TestRuns:
         with store.reading() as r:
             assert r.runs() == []
         assert not any(artifacts.exists(blob.sha256) for pair in blobs for blob in pair)
+
+
+class TestLogs:
+    def built(self, store: Store, log: Blob) -> None:
+        made = artifact(sha256("build"))
+        made = made.model_copy(update={"report": made.report.model_copy(update={"log": log})})
+        with store.transaction() as t:
+            t.set_build(made.key, BuildState.BUILT, made)
+
+    def test_a_log_goes_with_the_last_job_of_its_build_and_the_artifact_stays(
+        self, store: Store, artifacts: ArtifactStore
+    ) -> None:
+        record, log = put(artifacts, "record"), put(artifacts, "log")
+        old, last = add_run(store, [(record, record)]), add_run(store, [(record, record)])
+        self.built(store, log)
+        end(store, old)
+        sweep(store, artifacts)
+        assert artifacts.exists(log.sha256)
+        end(store, last)
+        sweep(store, artifacts)
+        assert not artifacts.exists(log.sha256)
+        with store.reading() as r:
+            build = r.build(sha256("build"))
+        assert build.state is BuildState.BUILT
+        assert build.built.report.log is None
+
+    def test_the_log_of_a_try_goes_when_the_next_one_takes_its_place(
+        self, store: Store, artifacts: ArtifactStore
+    ) -> None:
+        record, first, second = (put(artifacts, text) for text in ("record", "first", "second"))
+        failure = Failure(fault="recipe", code="build-failed", message="It failed.", remedy="Try again.")
+        add_run(store, [(record, record)])
+        for log in (first, second):
+            with store.transaction() as t:
+                t.set_build(sha256("build"), BuildState.FAILED, failure=failure.model_copy(update={"log": log}))
+        sweep(store, artifacts)
+        assert (artifacts.exists(first.sha256), artifacts.exists(second.sha256)) == (False, True)
+        add_run(store, [(record, record)])  # tries the build again
+        sweep(store, artifacts)
+        assert not artifacts.exists(second.sha256)
 
 
 class TestFiles:

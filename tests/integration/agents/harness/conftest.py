@@ -14,7 +14,7 @@ import pytest
 from agents.harness.records import HarnessError, Record, read, summarize
 from farm.types import Protocol
 
-from .programs import FILES, Classifier, Model, Overflowing, Tagger, classifier_inputs, tagger_inputs
+from .programs import Classifier, Model, Overflowing, Tagger, classifier_inputs, tagger_inputs
 
 QUICK = Protocol(min_warmup_seconds=0.02, min_samples=20, max_samples=200, max_seconds=5, timeout_seconds=60)
 
@@ -46,7 +46,7 @@ def job(folder: Path, model: Model, runtime: str, **changes: Any) -> Path:
     fields = {
         "runtime": runtime,
         "options": {"backend": "xnnpack"} if runtime == "executorch" else {},
-        "files": changes.pop("files", None) or {FILES[runtime]: str(model.file(runtime))},
+        "files": changes.pop("files", None) or {name: str(path) for name, path in model.files(runtime).items()},
         "example_inputs": str(model.folder / "example.npz"),
         "parity_inputs": str(model.folder / "parity.npz"),
         "reference_outputs": str(model.folder / "reference.npz"),

@@ -26,8 +26,8 @@ def test_a_measurement_is_whole_and_agrees_with_pytorch(classifier: Model, measu
     assert outcome.exit_code == 0, outcome.log
     kinds = [record["kind"] for record in outcome.records]
     assert [kind for n, kind in enumerate(kinds) if n == 0 or kinds[n - 1] != kind] == [
-        *("start", "phase", "runtime_versions", "phase", "cpus_allowed", "warmup", "samples"),
-        *("stop", "memory", "parity", "outputs", "end"),
+        *("start", "phase", "runtime_versions", "phase", "load_cost", "phase", "cpus_allowed", "warmup", "samples"),
+        *("stop", "memory", "memory_series", "parity", "outputs", "end"),
     ]
     assert [record["name"] for record in outcome.records if record["kind"] == "phase"] == [
         *("import", "load", "first_inference"),
@@ -64,7 +64,8 @@ def test_two_threads_run_on_two_cpus(classifier: Model, measure: Measure, runtim
     assert facts["parity"]["cosine"] > 0.99999
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+# ncnn has no comparisons, and pnnx says so only when what it made is loaded.
+@pytest.mark.parametrize("runtime", [runtime for runtime in RUNTIMES if runtime != "ncnn"])
 def test_many_inputs_and_nested_outputs_keep_their_order(tagger: Model, measure: Measure, runtime: str) -> None:
     outcome = measure(tagger, runtime)
     assert outcome.exit_code == 0, outcome.log
