@@ -39,13 +39,16 @@ def correct(floating: Path, quantized: Path, calibration: Sequence[Sample]) -> i
     means = _means(plain, [layer["inputs"][0] for layer in before], calibration)
     content = bytearray(quantized.read_bytes())
     model = schema_fb.Model.GetRootAsModel(content, 0)
+    graph = model.Subgraphs(0)
+    shares = Counter(graph.Tensors(index).Buffer() for index in range(graph.TensorsLength()))
     details = {tensor["index"]: tensor for tensor in rounded.get_tensor_details()}
     uses = Counter(layer["inputs"][2] for layer in after)
     corrected = 0
     for old, new in zip(before, after, strict=True):
         _, weights, target = new["inputs"]
         steps = details[target]["quantization_parameters"]["scales"]
-        if uses[target] > 1 or details[target]["dtype"] != np.int32 or not len(steps):
+        buffer = graph.Tensors(int(target)).Buffer()
+        if max(uses[target], shares[buffer]) > 1 or details[target]["dtype"] != np.int32 or not len(steps):
             continue
         turn, mean = _TURNS[new["op_name"]], means[old["inputs"][0]]
         weight = plain.get_tensor(old["inputs"][1]).transpose(turn)
@@ -53,7 +56,7 @@ def correct(floating: Path, quantized: Path, calibration: Sequence[Sample]) -> i
         if len(mean) % weight.shape[1]:
             continue  # a linear layer that takes several dimensions as one
         change = bias.shift(weight, restored, mean, len(mean) // weight.shape[1])
-        stored = _stored(content, model.Buffers(model.Subgraphs(0).Tensors(int(target)).Buffer()))
+        stored = _stored(content, model.Buffers(buffer))
         stored += np.round(change / steps).astype(np.int32)
         corrected += 1
     quantized.write_bytes(content)
