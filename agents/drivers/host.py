@@ -51,6 +51,11 @@ class HostDriver:
         return self._devices
 
     def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
+        if lease.runtime not in (here := self._devices[0].facts.runtimes):
+            raise RecipeError(
+                f"{lease.device_id} has no runtime {lease.runtime}; it has {', '.join(here)}.",
+                remedy="Its artifact is built: measure it on a device that has the runtime.",
+            )
         job = {
             "runtime": lease.runtime,
             "options": lease.options,

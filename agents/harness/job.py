@@ -20,6 +20,8 @@ class Protocol:
     max_seconds: float
     confidence: float
     target_half_width_ratio: float
+    growth_seconds: float
+    profile: bool
 
 
 @dataclass(frozen=True)

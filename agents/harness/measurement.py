@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.harness import affinity, loop, memory, parity, tensors
+from agents.harness import affinity, growth, loading, loop, memory, parity, profile, tensors
 from agents.harness.failure import Failure
 from agents.harness.job import Job
 from agents.harness.loop import Samples
@@ -38,9 +38,10 @@ def measure(job: Job, writer: Writer) -> None:
 
     with Phase("import", f"importing {job.runtime}", writer):
         runtime = _imported(kind, job)
+    after_import_bytes = memory.resident("VmRSS")
     writer.write("runtime_versions", versions=_versions(kind))
-    with Phase("load", f"loading {name} with {job.runtime}", writer):
-        program = runtime.load(files, job.options)
+    program = _loaded(runtime, files, job, writer)
+    after_load_bytes = memory.resident("VmRSS")
     tensors.check(program.inputs, example, "Example input")
     for number, sample in enumerate(parity_inputs):
         tensors.check(program.inputs, sample, f"Parity input {number}")
@@ -49,9 +50,20 @@ def measure(job: Job, writer: Writer) -> None:
         run = program.bind(example)
     with Phase("first_inference", f"running {name} for the first time", writer):
         _first(run, program, example)
+    after_first_bytes = memory.resident("VmRSS")
     writer.write("cpus_allowed", cpus=affinity.allowed(job.cpus))
-    _latency(run, job, writer)
-    writer.write("memory", **memory.record(baseline_bytes, memory.resident("VmHWM")))
+    median_seconds = _latency(run, job, writer)
+    course = memory.record(
+        baseline_bytes,
+        memory.resident("VmHWM"),
+        after_import_bytes=after_import_bytes,
+        after_load_bytes=after_load_bytes,
+        after_first_inference_bytes=after_first_bytes,
+    )
+    writer.write("memory", **course)
+    with Step("growth", "repeating inferences to see whether memory grows"):
+        series = growth.record(run, median_seconds, job.protocol.growth_seconds, growth.source())
+    writer.write("memory_series", **series)
 
     with Step("parity", "comparing with PyTorch's outputs"):
         distance, non_finite = parity.compare(_answers(program, parity_inputs, references))
@@ -60,6 +72,21 @@ def measure(job: Job, writer: Writer) -> None:
     else:
         writer.write("parity", **asdict(distance))
     writer.write("outputs", non_finite=non_finite)
+    if job.protocol.profile:
+        writer.write("profile", **profile.record(program, example, job.runtime, median_seconds))
+
+
+def _loaded(runtime: Runtime, files: dict[str, Path], job: Job, writer: Writer) -> Program:
+    """The load phase, after the files were read once: it is the runtime's initialization from the page cache."""
+    name = next(iter(files))
+    before, cached = loading.counters(), loading.cached_ratio(files.values())
+    with Step("load", f"reading {name}"):
+        read_seconds = loading.read_through(files.values())
+    between = loading.counters()
+    with Phase("load", f"loading {name} with {job.runtime}", writer):
+        program = runtime.load(files, job.options)
+    writer.write("load_cost", **loading.record(read_seconds, cached, before, between, loading.counters()))
+    return program
 
 
 def _artifact(job: Job, kind: type[Runtime]) -> dict[str, Path]:
@@ -114,18 +141,20 @@ def _first(run: Callable[[], Any], program: Program, example: Sample) -> None:
         raise
 
 
-def _latency(run: Callable[[], Any], job: Job, writer: Writer) -> None:
-    """Warm-up and measured phase. The garbage collector rests: its pauses are Python's, not the model's."""
+def _latency(run: Callable[[], Any], job: Job, writer: Writer) -> float:
+    """Warm-up and measured phase; the median in seconds. The garbage collector rests: its pauses are Python's, not the
+    model's."""
     gc.collect()
     gc.disable()
     try:
         with Step("warmup", "warming up"):
             warm = _warmup(run, job, writer)
         with Step("measured", "measuring"):
-            stopped_by = _measured(run, job, writer)
+            stopped_by, median_seconds = _measured(run, job, writer)
     finally:
         gc.enable()
     writer.write("stop", by=stopped_by, warmup_steady=warm)
+    return median_seconds
 
 
 def _warmup(run: Callable[[], Any], job: Job, writer: Writer) -> bool:
@@ -149,12 +178,15 @@ def _warmup(run: Callable[[], Any], job: Job, writer: Writer) -> bool:
     return stopped_by == "interval"
 
 
-def _measured(run: Callable[[], Any], job: Job, writer: Writer) -> loop.StoppedBy:
+def _measured(run: Callable[[], Any], job: Job, writer: Writer) -> tuple[loop.StoppedBy, float]:
     """Run until the confidence interval of the median is narrow enough and the minima are met, or the time or the
-    number of samples is used up: the maxima win over the minima."""
+    number of samples is used up: the maxima win over the minima. Returns why it stopped, and the median in seconds."""
     protocol = job.protocol
+    last = np.zeros(0, dtype=np.int64)
 
     def reached(samples: Samples) -> bool:
+        nonlocal last
+        last = samples  # a view; the loop always looks once more before it ends
         interval = median_interval(samples, protocol.confidence)
         return (
             len(samples) >= protocol.min_samples
@@ -163,7 +195,7 @@ def _measured(run: Callable[[], Any], job: Job, writer: Writer) -> loop.StoppedB
             and interval.half_width_ratio <= protocol.target_half_width_ratio
         )
 
-    return loop.collect(
+    stopped_by = loop.collect(
         run,
         first_check=protocol.min_samples,
         at_least=1,
@@ -171,6 +203,7 @@ def _measured(run: Callable[[], Any], job: Job, writer: Writer) -> loop.StoppedB
         max_seconds=protocol.max_seconds,
         reached=_recorded("samples", writer, reached),
     )
+    return stopped_by, float(np.median(last)) / 1e9
 
 
 def _recorded(kind: str, writer: Writer, reached: Callable[[Samples], bool]) -> Callable[[Samples], bool]:

@@ -20,8 +20,10 @@ def resident(field: str, status: Path = STATUS) -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def record(baseline_bytes: int | None, peak_bytes: int | None) -> dict[str, int | str]:
-    """Fields of the ``memory`` record: both figures, or the reason why there are none."""
-    if baseline_bytes is None or peak_bytes is None:
+def record(baseline_bytes: int | None, peak_bytes: int | None, **after_phases: int | None) -> dict[str, int | str]:
+    """Fields of the ``memory`` record: all figures, or the reason why there are none. ``after_phases``: by name."""
+    found = {"baseline_bytes": baseline_bytes, "peak_bytes": peak_bytes, **after_phases}
+    told = {name: value for name, value in found.items() if value is not None}
+    if len(told) < len(found):
         return {"absent": f"{STATUS} shows no VmRSS and VmHWM on this system"}
-    return {"baseline_bytes": baseline_bytes, "peak_bytes": peak_bytes}
+    return {**told}

@@ -19,6 +19,8 @@ STEPS: dict[str, tuple[Fault, str]] = {
     "first_inference": ("recipe", "See the runtime's reason; check the example inputs, or try another recipe."),
     "warmup": ("recipe", "The first inference succeeded and a later one did not: see the runtime's reason."),
     "measured": ("recipe", "The warm-up succeeded and a later inference did not: see the runtime's reason."),
+    "growth": ("recipe", "The measured inferences succeeded and a later one did not: see the runtime's reason."),
+    "profile": ("device", "Measure without a profile."),
     "parity": ("recipe", "See the runtime's reason; check that the parity inputs are like the example inputs."),
 }
 

@@ -6,13 +6,17 @@ Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`
     start             runtime, threads, cpus (asked for), pid
     phase             name (import, load, first_inference), seconds
     runtime_versions  versions {distribution: version}
+    load_cost         read_seconds, cached_ratio, storage_bytes, requested_bytes; absent {field: the reason}
     cpus_allowed      cpus (read back from all threads)
     warmup            samples_seconds (a chunk)
     samples           samples_seconds (a chunk)
     stop              by (interval, time, samples), warmup_steady
-    memory            baseline_bytes, peak_bytes; or absent (the reason)
+    memory            baseline_bytes, peak_bytes, after_import_bytes, after_load_bytes, after_first_inference_bytes;
+                      or absent (the reason)
+    memory_series     source, inferences, memory_bytes; or absent (the reason)
     parity            the fields of farm.types.Parity; or absent (the reason)
     outputs           non_finite
+    profile           tool, runs, inference_seconds, operators; or absent (the reason); only if asked for
     error             code, message, remedy, fault (user, recipe, device), traceback
     end
 
@@ -118,9 +122,10 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
     by_kind = {record["kind"]: record for record in records}
     phases = {record["name"]: record["seconds"] for record in records if record["kind"] == "phase"}
     memory, parity = by_kind["memory"], by_kind["parity"]
-    absent = {}
+    absent: dict[str, str] = {}
     if "absent" in memory:
-        absent["memory_baseline_bytes"] = absent["memory_peak_bytes"] = memory["absent"]
+        for name in ("memory_baseline_bytes", "memory_peak_bytes", "memory_course"):
+            absent[name] = memory["absent"]
     if "absent" in parity:
         absent["parity"] = parity["absent"]
     return {
@@ -136,7 +141,26 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         "stopped_by": by_kind["stop"]["by"],
         "cpus_allowed": by_kind["cpus_allowed"]["cpus"],
         "runtime_versions": by_kind["runtime_versions"]["versions"],
+        **_insight(by_kind, absent),
         "absent": absent,
+    }
+
+
+def _insight(by_kind: dict[str, Record], absent: dict[str, str]) -> dict[str, Any]:
+    """Course and growth of memory, cost of loading, and the profile; adds to ``absent`` why there is none."""
+    memory, cost, series = by_kind["memory"], _fields(by_kind["load_cost"]), _fields(by_kind["memory_series"])
+    absent |= {f"load_cost.{name}": why for name, why in cost.pop("absent").items()}
+    if "absent" in series:
+        absent["memory_growth_bytes"] = series["absent"]
+    profile = _fields(by_kind["profile"]) if "profile" in by_kind else {}
+    if "absent" in profile:
+        absent["profile"] = profile["absent"]
+    course = {name: value for name, value in memory.items() if name.startswith("after_")}
+    return {
+        "memory_course": course or None,
+        "memory_series": None if "absent" in series else series,
+        "load_cost": cost,
+        "profile": profile if "tool" in profile else None,
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from farm.analysis.growth import growth
+from farm.analysis.profile import compact
 from farm.analysis.statistics import summarize
 from farm.analysis.verdict import judge
 from farm.errors import DeviceError, InternalError
@@ -61,4 +63,8 @@ def conclude(job: Job, artifact: Artifact, measurement: Measurement, protocol: P
         runtime_versions=measurement.runtime_versions,
         absent=absent,
         measured_at=measurement.started_at,
+        memory_course=measurement.memory_course,
+        memory_growth_bytes=growth(series, protocol.confidence) if (series := measurement.memory_series) else None,
+        load_cost=measurement.load_cost,
+        profile=compact(measurement.profile) if measurement.profile else None,
     )

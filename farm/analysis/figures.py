@@ -56,6 +56,16 @@ def size(size_bytes: float) -> str:
     return f"{number(size_bytes)} GiB"
 
 
+def count(value: int) -> str:
+    """Of parameters or operations, in powers of a thousand: ``4.65 M``, ``770 M``, ``12``."""
+    scaled = float(value)
+    for unit in ("", " k", " M", " G"):
+        if scaled < 999.5:
+            return f"{value}" if not unit else f"{number(scaled)}{unit}"
+        scaled /= 1000
+    return f"{number(scaled)} T"
+
+
 def cosine(value: float) -> str:
     """Six decimals, rounded away from 1, so that only identical directions read as 1."""
     if value >= 1:

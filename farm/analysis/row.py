@@ -6,9 +6,26 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from farm.analysis import insight
 from farm.types import Estimate, JobOutcome, JobState, Reason, Run, VerdictLevel
 
 BASELINE = "pytorch"
+
+# The keys of ``Row.to_dict`` that hold a figure of the variant: what a search can be for.
+FIGURES = (
+    *(f"latency_{quantile}_seconds" for quantile in ("p50", "p90", "p95", "p99")),
+    "latency_mean_seconds",
+    "import_seconds",
+    "load_seconds",
+    "first_inference_seconds",
+    "memory_peak_bytes",
+    "memory_over_baseline_bytes",
+    "artifact_bytes",
+    "speedup",
+    "parity_cosine",
+    "parity_max_abs_error",
+    "parity_top1_agreement",
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +148,7 @@ class Row:
             "parity_cosine": _finite(parity.cosine) if parity else None,
             "parity_max_abs_error": _finite(parity.max_abs_error) if parity else None,
             "parity_top1_agreement": parity.top1_agreement if parity else None,
+            **insight.columns(self.outcome),
             "measured_at": result.measured_at.isoformat() if result else None,
             "absent": self.absent,
         }

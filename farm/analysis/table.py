@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from farm.analysis import figures
+from farm.analysis import figures, insight
 from farm.analysis.advice import caveats, headline, unreadable
 from farm.analysis.comparison import Comparison
 from farm.analysis.figures import MISSING, plain
@@ -79,6 +79,14 @@ def _columns(comparison: Comparison) -> list[Column]:
         Column(("cosine", "max err"), 4, _parity),
         Column(("verdict", ""), 0, _verdict, left=True),
     ]
+    optional = (
+        Column(("FLOPs", "params"), 7, _program),
+        Column(("delegated", ""), 8, _delegated),
+        Column(("loaded", "growth"), 9, _loaded),
+    )
+    columns[-1:-1] = [
+        column for column in optional if any(column.cell(row) != (MISSING, "") for row in comparison.rows)
+    ]
     if any(row.among_runs for row in comparison.rows):
         columns.insert(0, Column(("run", ""), 0, lambda row: (str(row.run_id), "")))
     return columns
@@ -118,6 +126,32 @@ def _size(row: Row) -> Cell:
 def _parity(row: Row) -> Cell:
     parity = row.outcome.result.parity if row.outcome.result else None
     return (figures.cosine(parity.cosine), f"{parity.max_abs_error:.1e}") if parity else (MISSING, "")
+
+
+def _program(row: Row) -> Cell:
+    report = row.outcome.artifact.report if row.outcome.artifact else None
+    if report is None or (report.flops is None and report.parameters is None):
+        return MISSING, ""
+    flops, parameters = (
+        MISSING if count is None else figures.count(count) for count in (report.flops, report.parameters)
+    )
+    return flops, parameters
+
+
+def _delegated(row: Row) -> Cell:
+    delegation = row.outcome.artifact.report.delegation if row.outcome.artifact else None
+    ratio = insight.delegated_ratio(delegation) if delegation else None
+    return (MISSING if ratio is None else f"{ratio:.0%}"), ""
+
+
+def _loaded(row: Row) -> Cell:
+    """What the loaded model takes, and the growth of memory per 1,000 inferences."""
+    result = row.outcome.result
+    course, growth = (result.memory_course, result.memory_growth_bytes) if result else (None, None)
+    if course is None and growth is None:
+        return MISSING, ""
+    loaded = figures.size(course.loaded_bytes) if course else MISSING
+    return loaded, f"{figures.size(growth.value)}/1000" if growth else MISSING
 
 
 def _verdict(row: Row) -> Cell:

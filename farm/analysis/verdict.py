@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from farm.analysis.growth import MAX_GROWTH_BYTES, grows, growth
 from farm.analysis.statistics import OUTLIER_RATIO, Summary
 from farm.types import Measurement, Parity, ParityLimits, Protocol, Reason, Scenario, Telemetry, Verdict, VerdictLevel
 
@@ -118,6 +119,13 @@ RULES: dict[str, Rule] = {
             "Use fewer threads, or free CPUs on the device.",
         ),
         Rule(
+            "memory-growth",
+            VerdictLevel.SUSPECT,
+            f"Memory grew by over {MAX_GROWTH_BYTES / 2**20:g} MiB per 1,000 inferences, and did not stop: a leak, "
+            "which ends a long-lived process and slows it down before.",
+            "Look for what the program or its custom operators keep from inference to inference; try another runtime.",
+        ),
+        Rule(
             "meter-unreadable",
             VerdictLevel.SUSPECT,
             "The load of other work could not be read, so nothing vouches for a quiet machine.",
@@ -143,6 +151,7 @@ def judge(
         *_series(summary),
         *_machine(measurement.telemetry),
         *_cpus(measurement.cpus_allowed, scenario.threads),
+        *_memory(measurement, protocol.confidence),
         *_origin(measurement),
     )
     reasons = tuple(Reason(code=code, level=RULES[code].level, text=text) for code, text in found)
@@ -231,6 +240,19 @@ def _machine(telemetry: Telemetry) -> Found:
 def _cpus(allowed: tuple[int, ...], threads: int) -> Found:
     if allowed and len(allowed) < threads:
         yield "too-few-cpus", f"{threads} threads ran on {len(allowed)} CPUs."
+
+
+def _memory(measurement: Measurement, confidence: float) -> Found:
+    series = measurement.memory_series
+    if series is None:
+        return  # a runtime too slow for it, or a system that does not tell, makes no result suspect
+    found = growth(series, confidence)
+    if grows(series, found):
+        yield (
+            "memory-growth",
+            f"Memory grew by {found.value / 2**20:.3g} MiB per 1,000 inferences "
+            f"({found.low / 2**20:.3g} to {found.high / 2**20:.3g}).",
+        )
 
 
 def _origin(measurement: Measurement) -> Found:

@@ -18,6 +18,7 @@ from farm.cli.recipes import recipes
 from farm.cli.report import report
 from farm.cli.session import Target
 from farm.cli.submit import submit
+from farm.cli.tune import tune
 from farm.cli.up import up
 from farm.errors import FarmError, UserError
 
@@ -51,6 +52,7 @@ app.add_typer(virtual.app, name="virtual")
 app.add_typer(devices.app, name="devices")
 app.add_typer(models.app, name="models")
 app.command()(submit)
+app.command()(tune)
 app.add_typer(runs.app, name="runs")
 app.command()(compare)
 app.command()(report)

@@ -29,8 +29,8 @@ HEAD = (
     "fsspec",
     "psutil",
     "pyarrow",
-    "pyyaml",
     "ray",
+    "scikit-learn",
     "scipy",
     "sqlalchemy",
     "sse-starlette",
@@ -41,6 +41,10 @@ RUNTIMES = {
     "executorch": ("executorch", "torchao"),
     "onnxruntime": ("onnx", "onnxruntime", "onnxscript"),
     "litert": ("ai-edge-litert", "litert-torch"),
+    "coreml": ("coremltools", "scikit-learn"),
+    "openvino": ("nncf", "openvino"),
+    "ncnn": ("ncnn", "pnnx"),
+    "mnn": ("MNN",),
 }
 DISK_WANTED_BYTES = 10 * 10**9  # a few dozen models with their variants
 HEAD_TIMEOUT_SECONDS = 5.0

@@ -22,7 +22,7 @@ def submit(
     model: Annotated[
         str, typer.Argument(help="A file (.pt2, .pt, .ts, .onnx), a Caffe2 folder, or name or id of an uploaded model.")
     ],
-    recipes: Annotated[str, typer.Option(help="Names with commas between, or all.")],
+    recipes: Annotated[str, typer.Option(help="Names with commas between, a YAML file, or all.")],
     devices: Annotated[str, typer.Option(help="Selector, e.g. 'platform=linux,memory_gib>=8'.")],
     threads: Annotated[str, typer.Option(help="Thread counts to measure with, e.g. 1,2.")] = "1",
     max_seconds: Annotated[
@@ -68,7 +68,9 @@ def submit(
     raise typer.Exit(exit_code(handle))
 
 
-def _recipes(text: str) -> list[str] | Literal["all"]:
+def _recipes(text: str) -> list[str] | Path | Literal["all"]:
+    if text.endswith((".yaml", ".yml")):
+        return Path(text)
     return "all" if text.strip() == "all" else [part.strip() for part in text.split(",") if part.strip()]
 
 

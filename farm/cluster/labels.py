@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Iterable
 from typing import Any
 
+from farm.recipes import specification
+
 AGENT = "farm.io/agent"
 BUILD = "farm.io/build"
 GPU = "farm.io/gpu"
@@ -20,8 +22,10 @@ def of_agent(name: str) -> dict[str, str]:
 
 
 def of_builder(runtimes: Iterable[str], *, gpu: bool) -> dict[str, str]:
-    """Of a node that builds for these runtimes."""
-    return {BUILD: _YES} | {_RUNTIME + runtime: _YES for runtime in sorted(runtimes)} | ({GPU: _YES} if gpu else {})
+    """Of a node that has the tools of these runtimes: those that need a GPU are left out where there is none, so that
+    their builds go to nodes with one."""
+    able = sorted(runtime for runtime in runtimes if gpu or not specification.needs_gpu(runtime))
+    return {BUILD: _YES} | {_RUNTIME + runtime: _YES for runtime in able} | ({GPU: _YES} if gpu else {})
 
 
 def selector_for(runtime: str) -> dict[str, str]:

@@ -48,7 +48,7 @@ def run_build(request: BuildRequest) -> Artifact:
             _stage(request, store, folder)
             ended = limits.run(
                 [sys.executable, "-P", "-m", worker.__name__, str(folder / ORDER)],
-                environment=_environment(folder),
+                environment=_environment(folder, gpu=specification.needs_gpu(request.recipe.runtime)),
                 folder=folder,
                 log=log.path,
                 timeout_seconds=request.timeout_seconds,
@@ -102,11 +102,12 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
     (folder / "tmp").mkdir()
-    order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid())
+    gpu = specification.needs_gpu(request.recipe.runtime)
+    order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid(), gpu=gpu)
     (folder / ORDER).write_text(order.model_dump_json())
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:
     """No secrets of this process (tokens, store credentials) go to the child; its home is its own folder."""
     package_root = str(Path(__file__).resolve().parents[2])
     python_path = [package_root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -118,7 +119,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its Python stack in the log
         "PYTHONUNBUFFERED": "1",
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
-        "CUDA_VISIBLE_DEVICES": "",
+        **({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         "HOME": private,
         "TMPDIR": private,
         "USER": "farm",

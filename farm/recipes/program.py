@@ -27,6 +27,7 @@ class Program:
         self.spec = spec
         self.path = folder / PROGRAM
         self._transformed: Any = None
+        self._loaded: Any = None
         self.example = self._read(folder / EXAMPLES, "example inputs")[0]
         self.parity = self._read(folder / PARITY, "parity inputs")
         self.calibration: list[Sample] | None = None
@@ -67,11 +68,16 @@ class Program:
         return tuple(torch.from_numpy(array.copy()) for array in (self.example if sample is None else sample))
 
     def exported(self) -> Any:
-        """The ``torch.export.ExportedProgram``; TorchScript is lifted into one."""
-        from torch.export.pt2_archive._package import load_pt2
-
+        """The ``torch.export.ExportedProgram``, the same at every call; TorchScript is lifted into one."""
         if self._transformed is not None:
             return self._transformed
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def _load(self) -> Any:
+        from torch.export.pt2_archive._package import load_pt2
+
         if self.spec.format == ModelFormat.TORCHSCRIPT:
             return self._lifted()
         if self.spec.format != ModelFormat.PT2:

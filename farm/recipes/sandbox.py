@@ -31,6 +31,7 @@ _LANDLOCK_RESTRICT_SELF = 446
 _EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _WRITE_FILE = 1 << 1
+_IOCTL = 1 << 15  # on devices, since version 5
 _RIGHTS_OF_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many file rights each version knows
 _SCOPES = 0b11  # abstract sockets and signals, since version 6
 
@@ -50,8 +51,11 @@ class Isolation:
     files: bool
 
 
-def enter(folder: Path, *, parent: int, memory_bytes: int) -> Isolation:
-    """Confine this process and all its children to ``folder``. Call it while the process has one thread."""
+def enter(folder: Path, *, parent: int, memory_bytes: int, gpu: bool = False) -> Isolation:
+    """Confine this process and all its children to ``folder``. Call it while the process has one thread.
+
+    With ``gpu`` it may use NVIDIA's devices; its address space has no limit then, since CUDA reserves far more than it
+    uses (the parent still watches what is resident)."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
@@ -60,8 +64,9 @@ def enter(folder: Path, *, parent: int, memory_bytes: int) -> Isolation:
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ceiling = memory_bytes + _GROWTH_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
-    isolation = Isolation(network=_leave_network(libc), files=_confine_files(libc, folder))
+    if not gpu:
+        resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
+    isolation = Isolation(network=_leave_network(libc), files=_confine_files(libc, folder, gpu=gpu))
     libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24))  # root's powers, and those in a new namespace
     return isolation
 
@@ -81,7 +86,7 @@ def _leave_network(libc: ctypes.CDLL) -> bool:
     return True
 
 
-def _confine_files(libc: ctypes.CDLL, folder: Path) -> bool:
+def _confine_files(libc: ctypes.CDLL, folder: Path, *, gpu: bool) -> bool:
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
@@ -94,6 +99,9 @@ def _confine_files(libc: ctypes.CDLL, folder: Path) -> bool:
     try:
         granted = [_allow(libc, rules, path, _READ) for path in _readable()]
         granted += [_allow(libc, rules, path, _READ_FILE | _WRITE_FILE) for path in _DEVICES]
+        if gpu:
+            devices = map(str, Path("/dev").glob("nvidia*"))
+            granted += [_allow(libc, rules, path, rights & (_READ_FILE | _WRITE_FILE | _IOCTL)) for path in devices]
         confined = _allow(libc, rules, str(folder), rights) and any(granted)
         return confined and libc.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0) == 0
     finally:
@@ -119,7 +127,7 @@ def _readable() -> Iterable[str]:
 
 def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> bool:
     if not Path(path).is_dir():
-        rights &= _EXECUTE | _READ_FILE | _WRITE_FILE
+        rights &= _EXECUTE | _READ_FILE | _WRITE_FILE | _IOCTL
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:

@@ -113,6 +113,11 @@ def accepts(recipe: Recipe) -> tuple[ModelFormat, ...]:
     return taken
 
 
+def needs_gpu(runtime: str) -> bool:
+    """Whether its artifacts are built on machines with an NVIDIA GPU alone."""
+    return bool(getattr(BUILDERS.get(runtime), "NEEDS_GPU", False))
+
+
 def installed(wanted: Iterable[str]) -> dict[str, str]:
     """Versions of those distributions that are installed."""
     found = {}

@@ -38,6 +38,7 @@ class Order(Frozen):
     recipe: Recipe
     memory_bytes: int = Field(gt=0)
     parent: int
+    gpu: bool = False
 
 
 class Outcome(Frozen):
@@ -90,7 +91,7 @@ def _ours(error: BaseException) -> FarmError:
 
 def build(order: Order, folder: Path) -> Outcome:
     """Build into ``folder / output``. Raises ModelError, RecipeError, or what a converter let through."""
-    from farm.recipes import specification
+    from farm.recipes import complexity, specification
     from farm.recipes.program import Program
     from farm.recipes.runtimes import BUILDERS
 
@@ -102,6 +103,7 @@ def build(order: Order, folder: Path) -> Outcome:
     for transform in on_program:
         program, step = _apply(program, transform)
         lineage.append(step)
+    counted = complexity.measure(program)
     output = folder / OUTPUT
     output.mkdir()
     recipe = order.recipe.model_copy(update={"transforms": native})
@@ -117,7 +119,13 @@ def build(order: Order, folder: Path) -> Outcome:
         )
     )
     notes = tuple(note for step in lineage for note in step.notes)
-    return Outcome(notes=notes, lineage=tuple(lineage), delegation=built.delegation)
+    return Outcome(
+        notes=(*notes, *counted.notes),
+        lineage=tuple(lineage),
+        parameters=counted.parameters,
+        flops=counted.flops,
+        delegation=built.delegation,
+    )
 
 
 def _say(step: str) -> None:
@@ -135,18 +143,23 @@ def _translate(program: Program) -> tuple[Program, LineageStep]:
 
 
 def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep]:
-    from farm.recipes import transforms
+    from farm.recipes import complexity, transforms
 
     _say(transform.label)
     started = time.monotonic()
     applied = transforms.find(transform).apply(program, transform)
-    step = LineageStep(label=transform.label, seconds=time.monotonic() - started, notes=applied.notes)
+    step = LineageStep(
+        label=transform.label,
+        seconds=time.monotonic() - started,
+        notes=applied.notes,
+        parameters=complexity.parameters(applied.program.exported()),
+    )
     return applied.program, step
 
 
 def main(folder: Path) -> None:
     order = Order.model_validate(json.loads((folder / ORDER).read_text()))
-    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes)
+    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes, gpu=order.gpu)
     with Report(folder / OUTCOME) as report:
         report.outcome = Outcome(network_isolated=isolation.network)
         made = build(order, folder)

@@ -11,7 +11,7 @@ from farm.errors import RecipeSpecError, TooLargeError, UserError
 from farm.selectors import Selector, parse, values_of
 from farm.server.selection import Selection, choose, matching, out_of_service
 from farm.store.transaction import NewJob
-from farm.types import Device, Model, ModelFormat, Recipe, RecipeInfo, RunSpec
+from farm.types import Device, JobOutcome, Model, ModelFormat, Recipe, RecipeInfo, RunSpec
 
 MAX_JOBS = 10_000
 
@@ -76,6 +76,26 @@ def expand(
     return Expansion(jobs, builds, selection.pools)
 
 
+def find_known(jobs: Sequence[NewJob], measured: Sequence[JobOutcome]) -> list[JobOutcome]:
+    """The first of ``measured`` that answers each job, in their order; empty where one has no answer, or where a job
+    may still choose its device."""
+    found = []
+    for job in jobs:
+        answers = (
+            outcome
+            for outcome in measured
+            if outcome.job.build_key == job.build_key
+            and outcome.job.device_id == job.device_id
+            and outcome.job.scenario == job.scenario
+            and outcome.job.recipe.parity == job.recipe.parity
+        )
+        answer = next(answers, None)
+        if answer is None or job.pool is not None:
+            return []
+        found.append(answer)
+    return found
+
+
 def _waits_for(device: Device) -> str:
     why = out_of_service(device)
     return f"warning: every device that matches is out of service; waits for {device.id}, which is {why}"
@@ -124,7 +144,7 @@ def _select(spec: RunSpec, devices: Sequence[Device], rng: random.Random) -> Sel
     selector = parse(spec.devices)
     matched = matching(selector, devices)
     threads = max(scenario.threads for scenario in spec.scenarios)
-    runtimes = {recipe.runtime for recipe in spec.recipes}
+    runtimes = set() if spec.keep_unable else {recipe.runtime for recipe in spec.recipes}
     able = [d for d in matched if runtimes.issubset(d.facts.runtimes) and d.facts.cpu_count >= threads]
     if lacking := _lacking(selector, matched, able):
         raise _unable(spec, selector, matched, threads, lacking)

@@ -26,6 +26,7 @@ from farm.types import (
     Model,
     ModelSpec,
     Recipe,
+    Result,
     Role,
     Run,
     RunSpec,
@@ -36,6 +37,8 @@ from farm.types import (
 _MODEL_REF = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _ID_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _MODEL_COLUMNS = [tables.models.c[name] for name in Model.model_fields]
+_MEASURED = 1000  # how far back what was measured before is looked for
+_AT_ONCE = 500  # values in one statement
 WAITING_STATES = (JobState.WAITING, JobState.QUEUED, JobState.LEASED)
 _RUN_COLUMNS = [tables.runs.c[name] for name in Run.model_fields if name != "jobs"]
 
@@ -264,18 +267,18 @@ class Reading(DeviceReading):
 
     def outcomes(self, run_id: int, limit: int | None = None, after: int = 0) -> list[JobOutcome]:
         """``jobs`` with all that is known of them."""
-        jobs = self.jobs(run_id, limit, after)
-        if not jobs:
-            return []
-        artifacts = {build.key: build.artifact for build in self.builds([job.build_key for job in jobs])}
+        return self._with_results(self.jobs(run_id, limit, after))
+
+    def _with_results(self, jobs: Sequence[Job]) -> list[JobOutcome]:
+        artifacts = {build.key: build.artifact for build in self.builds(sorted({job.build_key for job in jobs}))}
         devices = {device.id: device for device in self.devices_named({job.device_id for job in jobs})}
-        of_run = tables.results.join(tables.jobs, tables.jobs.c.id == tables.results.c.job_id)
-        rows = self._connection.execute(
-            sa.select(tables.results.c.job_id, tables.results.c.result)
-            .select_from(of_run)
-            .where(tables.jobs.c.run_id == run_id, tables.jobs.c.id.between(jobs[0].id, jobs[-1].id))
-        )
-        results = {row.job_id: row.result for row in rows}
+        results: dict[int, Result] = {}
+        for start in range(0, len(jobs), _AT_ONCE):
+            ids = [job.id for job in jobs[start : start + _AT_ONCE]]
+            rows = self._connection.execute(
+                sa.select(tables.results.c.job_id, tables.results.c.result).where(tables.results.c.job_id.in_(ids))
+            )
+            results |= {row.job_id: row.result for row in rows}
         return [
             JobOutcome(
                 job=job,
@@ -285,6 +288,19 @@ class Reading(DeviceReading):
             )
             for job in jobs
         ]
+
+    def measured(self, build_keys: Sequence[str]) -> list[JobOutcome]:
+        """What was measured with these artifacts, in whatever run, the newest first."""
+        jobs = [
+            as_value(Job, row)
+            for row in self._connection.execute(
+                sa.select(tables.jobs)
+                .where(tables.jobs.c.build_key.in_(build_keys), tables.jobs.c.state == JobState.FINISHED)
+                .order_by(tables.jobs.c.id.desc())
+                .limit(_MEASURED)
+            )
+        ]
+        return self._with_results(jobs)
 
     def samples_blob(self, job_id: int) -> Blob | None:
         """Where the raw samples of the job's result are, if it has one."""

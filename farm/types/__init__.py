@@ -20,6 +20,7 @@ from farm.types.devices import (
     Reservation,
 )
 from farm.types.failure import Failure
+from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
 from farm.types.models import Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
@@ -103,11 +104,15 @@ __all__ = [
     "JobWait",
     "Lease",
     "LineageStep",
+    "LoadCost",
     "Measurement",
+    "MemoryCourse",
+    "MemorySeries",
     "Model",
     "ModelFormat",
     "ModelSpec",
     "Name",
+    "OperatorTime",
     "OrderKind",
     "Palettize",
     "Parity",
@@ -115,6 +120,7 @@ __all__ = [
     "Plugin",
     "Priority",
     "Problem",
+    "Profile",
     "Protocol",
     "Prune",
     "Quantize",

@@ -8,6 +8,7 @@ from typing import Literal
 
 from farm.types.base import Frozen, Name
 from farm.types.devices import Device
+from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
 
@@ -63,6 +64,10 @@ class Measurement(Frozen):
     started_at: datetime
     absent: dict[str, str] = {}
     simulated: bool = False
+    memory_course: MemoryCourse | None = None
+    memory_series: MemorySeries | None = None
+    load_cost: LoadCost | None = None
+    profile: Profile | None = None
 
 
 class Estimate(Frozen):
@@ -97,7 +102,10 @@ class Verdict(Frozen):
 
 
 class Result(Frozen):
-    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``."""
+    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``.
+
+    ``memory_growth_bytes`` is per 1,000 inferences.
+    """
 
     job_id: int
     epoch: int
@@ -118,6 +126,10 @@ class Result(Frozen):
     runtime_versions: dict[str, str] = {}
     absent: dict[str, str] = {}
     measured_at: datetime
+    memory_course: MemoryCourse | None = None
+    memory_growth_bytes: Estimate | None = None
+    load_cost: LoadCost | None = None
+    profile: Profile | None = None
 
 
 class JobOutcome(Frozen):

@@ -34,6 +34,9 @@ class Protocol(Frozen):
     """How: warm-up, stop rule, time-out. The stop rule ends a measurement once the confidence interval of
     the median is within ±``target_half_width_ratio`` and the minima are met, or when ``max_seconds`` are spent (then
     the verdict says so). 100 samples leave room for the interval of a p95, which needs 72 independent ones.
+
+    Afterwards, inferences go on for at most ``growth_seconds`` to see whether memory grows (0: they do not).
+    ``profile``: last of all, some more are run with the runtime's profiler.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -47,6 +50,8 @@ class Protocol(Frozen):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     target_half_width_ratio: float = Field(default=0.02, gt=0, lt=1)
     timeout_seconds: float = Field(default=300.0, gt=0)
+    growth_seconds: float = Field(default=3.0, ge=0)
+    profile: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:
@@ -62,6 +67,9 @@ Priority = Literal["interactive", "normal", "nightly"]
 
 
 class RunSpec(Frozen):
+    """``keep_unable``: a job whose device lacks the recipe's runtime is kept, and ends with that as its reason once
+    its artifact is built; otherwise such a submission is refused."""
+
     model: str  # id, unique prefix of an id, or name (the newest of that name)
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=200)
     devices: str
@@ -69,6 +77,7 @@ class RunSpec(Frozen):
     protocol: Protocol = Protocol()
     name: str = Field(default="", max_length=200)
     priority: Priority = "normal"
+    keep_unable: bool = False
 
 
 class RunState(StrEnum):

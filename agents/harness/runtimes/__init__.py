@@ -9,9 +9,21 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 from agents.harness.failure import Failure
+from agents.harness.profile import Profiled
 from agents.harness.tensors import Array, Input
 
-NAMES = ("pytorch", "torchscript", "pytorch-mobile", "executorch", "onnxruntime", "litert")
+NAMES = (
+    "pytorch",
+    "torchscript",
+    "pytorch-mobile",
+    "executorch",
+    "onnxruntime",
+    "litert",
+    "openvino",
+    "ncnn",
+    "mnn",
+    "tensorrt",
+)
 
 ENTRY_POINTS = "torchfarm.harness_runtimes"
 
@@ -32,6 +44,14 @@ class Program(Protocol):
 
     def outputs(self, returned: Any) -> list[Array]:
         """Copies of what an inference returned, flattened in PyTorch's pytree order. Not timed."""
+
+
+class ProfiledProgram(Program, Protocol):
+    """A program that can also tell what its operators cost. One without ``profile`` cannot."""
+
+    def profile(self, sample: Sequence[Array], runs: int) -> Profiled | str:
+        """Over ``runs`` inferences after at least one that does not count, or why it cannot be told. It may load the
+        program a second time: nothing is measured any more. What it raises becomes the reason, too."""
 
 
 class Runtime(Protocol):

@@ -53,6 +53,9 @@ class _Program:
     def outputs(self, returned: Any) -> list[Array]:
         return [self._interpreter.get_tensor(index) for index in self._output_indices]
 
+    def profile(self, sample: Sequence[Array], runs: int) -> str:
+        return "LiteRT's operator profiler is part of its C++ library; its Python package does not offer it"
+
 
 def _input(details: dict[str, Any]) -> Input:
     dtype = np.dtype(details["dtype"]).name

@@ -8,10 +8,14 @@ from typing import cast
 from farm.recipes.runtimes import (
     executorch,
     litert,
+    mnn,
+    ncnn,
     onnxruntime,
+    openvino,
     pytorch,
     pytorch_mobile,
     reference,
+    tensorrt,
     torchscript,
 )
 from farm.recipes.runtimes.built import Builder, Built
@@ -25,6 +29,10 @@ BUILDERS: dict[str, Builder] = {
     "executorch": executorch,
     "onnxruntime": onnxruntime,
     "litert": litert,
+    "openvino": openvino,
+    "ncnn": ncnn,
+    "mnn": mnn,
+    "tensorrt": tensorrt,
     "reference": reference,
     **{point.name: cast(Builder, point.load()) for point in entry_points(group=ENTRY_POINTS)},
 }

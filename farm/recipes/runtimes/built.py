@@ -66,6 +66,8 @@ class Builder(Protocol):
     def PRESETS(self) -> tuple[tuple[Recipe, str], ...]:
         """Its recipes that have a name of their own, each with a summary in one sentence."""
 
+    # ``NEEDS_GPU = True`` in a module: it builds on machines with an NVIDIA GPU alone (specification.needs_gpu).
+
     def build(self, program: Program, recipe: Recipe, folder: Path) -> Built:
         """Write ``folder / name`` for each of ``FILES``. ``recipe.transforms`` are the native ones alone, and
         ``recipe.options`` are complete. Runs in the confined child. Raises ModelError, RecipeError."""

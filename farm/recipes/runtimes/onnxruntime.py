@@ -29,19 +29,19 @@ PRESETS = (
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     path = folder / FILES[0]
     if not recipe.transforms:
-        _export(program, path)
+        export(program, path)
         return Built()
 
     from farm.recipes.transforms import qdq
 
     floating = folder / "float.onnx"
-    _export(program, floating)
+    export(program, floating)
     calibration, note = program.calibration_samples()
     notes = qdq.quantize(floating, path, calibration)
     return Built((note, *notes))
 
 
-def _export(program: Program, path: Path) -> None:
+def export(program: Program, path: Path) -> None:
     if program.spec.format == ModelFormat.ONNX:
         shutil.copyfile(program.onnx(), path)
         return

@@ -23,7 +23,7 @@ from farm.errors import (
 )
 from farm.server.auth import Reader, Writer
 from farm.server.events import Tail
-from farm.server.expansion import expand
+from farm.server.expansion import Expansion, expand, find_known
 from farm.server.parameters import PAGE, Id, PageLimit, Seq
 from farm.server.problems import documented
 from farm.server.quotas import check_jobs
@@ -32,7 +32,7 @@ from farm.server.route import Route
 from farm.server.waits import waits
 from farm.store.reading import Token
 from farm.store.retention import delete_run
-from farm.types import JobOutcome, JobWait, Recipe, Role, Run, RunSpec
+from farm.types import JobOutcome, JobWait, Model, Recipe, Role, Run, RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"], route_class=Route)
 
@@ -46,22 +46,23 @@ HEARTBEAT_SECONDS = 15
 )
 def submit(spec: RunSpec, farm: Farm, caller: Writer) -> Run:
     """Expand into jobs and queue them. Nothing is queued if anything about it is wrong."""
-    from farm.recipes import keys, presets
-
-    spec = spec.model_copy(update={"recipes": tuple(presets.parse(recipe) for recipe in spec.recipes)})
-    with farm.store.reading() as reading:
-        model, devices = reading.model(spec.model), reading.devices()
-
-    def key_of(recipe: Recipe) -> str:
-        return keys.build_key(model.id, recipe, keys.tool_versions(recipe), model.spec.format)
-
-    rng = random.Random()  # noqa: S311 - spreads load, guards nothing
-    expansion = expand(spec, model, devices, presets.infos(), reference=presets.REFERENCE, key_of=key_of, rng=rng)
+    spec, model, expansion = _expanded(spec, farm)
     with farm.store.transaction() as transaction:
         check_jobs(farm.settings, transaction, caller.name, len(expansion.jobs))
         run = transaction.add_run(spec, model, expansion.jobs, expansion.builds, caller.name, now(), expansion.pools)
     farm.nudge.send()
     return run
+
+
+@router.post("/known", responses=documented(NotFoundError, SelectorError, RecipeSpecError, TooLargeError))
+def known(spec: RunSpec, farm: Farm, caller: Reader) -> list[JobOutcome]:
+    """What this submission would measure, where all of it was measured before by the same artifacts, devices, scenarios
+    and protocol; else nothing. Where the selector leaves a choice of devices, nothing is known."""
+    spec, _, expansion = _expanded(spec, farm)
+    with farm.store.reading() as reading:
+        measured = reading.measured(sorted(expansion.builds))
+        protocols = {id: reading.run_spec(id).protocol for id in {outcome.job.run_id for outcome in measured}}
+    return find_known(expansion.jobs, [one for one in measured if protocols[one.job.run_id] == spec.protocol])
 
 
 @router.get("", responses=documented())
@@ -144,6 +145,21 @@ async def events(
         sep="\n",
         shutdown_grace_period=1.0,
     )
+
+
+def _expanded(spec: RunSpec, farm: Farm) -> tuple[RunSpec, Model, Expansion]:
+    from farm.recipes import keys, presets
+
+    spec = spec.model_copy(update={"recipes": tuple(presets.parse(recipe) for recipe in spec.recipes)})
+    with farm.store.reading() as reading:
+        model, devices = reading.model(spec.model), reading.devices()
+
+    def key_of(recipe: Recipe) -> str:
+        return keys.build_key(model.id, recipe, keys.tool_versions(recipe), model.spec.format)
+
+    rng = random.Random()  # noqa: S311 - spreads load, guards nothing
+    expansion = expand(spec, model, devices, presets.infos(), reference=presets.REFERENCE, key_of=key_of, rng=rng)
+    return spec, model, expansion
 
 
 def _check_owner(caller: Token, run: Run, what: str) -> None:

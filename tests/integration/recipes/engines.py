@@ -59,6 +59,39 @@ def _litert(path: Path) -> Callable:
     return run
 
 
+def _openvino(path: Path) -> Callable:
+    import openvino
+
+    model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda sample: model(sample)[0]
+
+
+def _ncnn(path: Path) -> Callable:
+    import ncnn
+
+    net = ncnn.Net()
+    assert net.load_param(str(path)) == net.load_model(str(path.with_suffix(".bin"))) == 0
+
+    def run(sample: np.ndarray) -> np.ndarray:
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(sample[0]).clone())
+        return np.array(extractor.extract("out0")[1])[None]
+
+    return run
+
+
+def _mnn(path: Path) -> Callable:
+    from MNN import expr, nn
+
+    module = nn.load_module_from_file(str(path), [], [], precision_mode=expr.PrecisionMode.High)
+
+    def run(sample: np.ndarray) -> np.ndarray:
+        given = expr.const(sample, list(sample.shape), expr.data_format.NCHW, expr.dtype.float)
+        return np.array(module.onForward([given])[0].read())
+
+    return run
+
+
 ENGINES: dict[str, Callable[[Path], Callable]] = {
     "pytorch": _pytorch,
     "torchscript": _torchscript,
@@ -66,4 +99,7 @@ ENGINES: dict[str, Callable[[Path], Callable]] = {
     "executorch": _executorch,
     "onnxruntime": _onnxruntime,
     "litert": _litert,
+    "openvino": _openvino,
+    "ncnn": _ncnn,
+    "mnn": _mnn,
 }

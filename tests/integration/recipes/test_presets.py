@@ -6,7 +6,7 @@ import torch
 
 from farm.errors import RecipeSpecError
 from farm.packaging import package
-from farm.recipes import presets, samples
+from farm.recipes import presets, samples, specification
 from farm.types import ModelFormat
 from farm.types.recipes import FP32
 from tests.integration.recipes import engines
@@ -30,6 +30,8 @@ def assert_parity(found, expected, limits):
 @pytest.mark.parametrize("name", presets.names())
 def test_every_preset_builds_what_pytorch_computes(workshop, spec, name, tmp_path):
     recipe = presets.preset(name)
+    if missing := set(specification.tools(recipe)) - specification.installed(specification.tools(recipe)).keys():
+        pytest.skip(f"{', '.join(sorted(missing))} is not installed here")
     artifact = workshop.build(spec, name)
     parity = images(8, seed=2)
     with torch.inference_mode():
@@ -40,7 +42,7 @@ def test_every_preset_builds_what_pytorch_computes(workshop, spec, name, tmp_pat
     assert report.seconds > 0
     assert report.peak_rss_bytes > 50 * 2**20
     assert report.tool_versions["torch"].startswith(torch.__version__.split("+")[0])
-    if recipe.transforms:
+    if recipe.transforms and recipe.runtime in ("executorch", "onnxruntime"):
         notes = " ".join(report.notes)
         assert "16 calibration inputs" in notes
         assert "Bias corrected in 3 layers" in notes

@@ -8,13 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import RecipeSpecError, SelectorError, TooLargeError, UserError
-from farm.server.expansion import MAX_JOBS, Expansion, expand
+from farm.server.expansion import MAX_JOBS, Expansion, expand, find_known
+from farm.store.transaction import NewJob
 from farm.types import (
     Device,
     DeviceHealth,
     DeviceState,
+    Job,
+    JobOutcome,
+    JobState,
     Model,
     ModelFormat,
+    ParityLimits,
     Quantize,
     Recipe,
     RecipeInfo,
@@ -222,3 +227,32 @@ def test_jobs_are_the_product_and_their_builds_are_there(
     assert len(combinations) == len(made.jobs) == len(chosen) * len(threads) * len(recipes)
     needed = {job.build_key for job in made.jobs} | {job.reference_key for job in made.jobs} - {None}
     assert needed == set(made.builds)
+
+
+def measured(job: NewJob, id: int, **changes: object) -> JobOutcome:
+    fields = {name: getattr(job, name) for name in ("recipe", "build_key", "device_id", "scenario")}
+    done = Job(id=id, run_id=1, state=JobState.FINISHED, **(fields | changes))
+    return JobOutcome(job=done, device=device(job.device_id))
+
+
+def test_what_was_measured_answers_jobs_of_the_same_artifact_device_scenario_and_limits() -> None:
+    jobs = expanded(run_spec()).jobs
+    answers = [measured(job, number) for number, job in enumerate(jobs, start=1)]
+    assert [one.job.id for one in find_known(jobs, answers)] == [1, 2]
+    assert find_known(jobs, answers[:1]) == []
+    assert find_known(jobs, [answers[0], measured(jobs[1], 3, scenario=Scenario(threads=2))]) == []
+    loose = jobs[1].recipe.model_copy(update={"parity": ParityLimits(min_cosine=0.1)})
+    assert find_known(jobs, [answers[0], measured(jobs[1], 4, recipe=loose)]) == []
+
+
+def test_nothing_is_known_where_the_device_may_still_be_chosen() -> None:
+    jobs = expanded(run_spec(devices="any(1)"), [device("host-a"), device("host-b")]).jobs
+    assert find_known(jobs, [measured(job, number) for number, job in enumerate(jobs)]) == []
+
+
+def test_recipes_that_a_device_cannot_run_are_kept_where_that_is_asked_for() -> None:
+    bare = device("bare")
+    bare = bare.model_copy(update={"facts": bare.facts.model_copy(update={"runtimes": ("pytorch",)})})
+    with pytest.raises(UserError, match="no runtime onnxruntime"):
+        expanded(run_spec(), [bare])
+    assert len(expanded(run_spec(keep_unable=True), [bare]).jobs) == 2

@@ -26,8 +26,8 @@ def test_a_measurement_is_whole_and_agrees_with_pytorch(classifier: Model, measu
     assert outcome.exit_code == 0, outcome.log
     kinds = [record["kind"] for record in outcome.records]
     assert [kind for n, kind in enumerate(kinds) if n == 0 or kinds[n - 1] != kind] == [
-        *("start", "phase", "runtime_versions", "phase", "cpus_allowed", "warmup", "samples"),
-        *("stop", "memory", "parity", "outputs", "end"),
+        *("start", "phase", "runtime_versions", "phase", "load_cost", "phase", "cpus_allowed", "warmup", "samples"),
+        *("stop", "memory", "memory_series", "parity", "outputs", "end"),
     ]
     assert [record["name"] for record in outcome.records if record["kind"] == "phase"] == [
         *("import", "load", "first_inference"),

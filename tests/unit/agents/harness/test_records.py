@@ -23,11 +23,18 @@ PARITY = {
     "snr_db": 40.0,
     "top1_agreement": None,
 }
+COURSE = {"after_import_bytes": 2, "after_load_bytes": 3, "after_first_inference_bytes": 4}
+SERIES = {"source": "Anonymous in /proc/self/smaps_rollup", "inferences": [20, 40], "memory_bytes": [4096, 4096]}
+COST = {"read_seconds": 0.01, "cached_ratio": 1.0, "storage_bytes": 0, "requested_bytes": 10}
+OPERATOR = {"name": "conv", "type": "Conv", "count": 10, "total_seconds": 0.1, "where": "CPU"}
+PROFILE = {"tool": "a profiler", "runs": 10, "inference_seconds": 0.02, "operators": [OPERATOR]}
 
 
 def write_whole(path: Path, **changes: dict[str, Any]) -> None:
     fields: dict[str, dict[str, Any]] = {
-        "memory": {"baseline_bytes": 1, "peak_bytes": 2},
+        "memory": {"baseline_bytes": 1, "peak_bytes": 2, **COURSE},
+        "memory_series": SERIES,
+        "load_cost": {**COST, "absent": {}},
         "parity": PARITY,
         **changes,
     }
@@ -36,6 +43,7 @@ def write_whole(path: Path, **changes: dict[str, Any]) -> None:
         writer.write("phase", name="import", seconds=0.1)
         writer.write("runtime_versions", versions={"onnxruntime": "1"})
         writer.write("phase", name="load", seconds=0.2)
+        writer.write("load_cost", **fields["load_cost"])
         writer.write("phase", name="first_inference", seconds=0.3)
         writer.write("cpus_allowed", cpus=[0])
         writer.write_samples("warmup", [3_000, 2_000])
@@ -43,8 +51,11 @@ def write_whole(path: Path, **changes: dict[str, Any]) -> None:
         writer.write_samples("samples", [2_000])
         writer.write("stop", by="interval", warmup_steady=True)
         writer.write("memory", **fields["memory"])
+        writer.write("memory_series", **fields["memory_series"])
         writer.write("parity", **fields["parity"])
         writer.write("outputs", non_finite=0)
+        if "profile" in fields:
+            writer.write("profile", **fields["profile"])
         writer.write("end")
 
 
@@ -64,6 +75,10 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "stopped_by": "interval",
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
+        "memory_course": COURSE,
+        "memory_series": SERIES,
+        "load_cost": COST,
+        "profile": None,
         "absent": {},
     }
 
@@ -75,8 +90,27 @@ def test_what_could_not_be_measured_is_absent_with_its_reason(tmp_path: Path) ->
     assert facts["absent"] == {
         "memory_baseline_bytes": "no /proc",
         "memory_peak_bytes": "no /proc",
+        "memory_course": "no /proc",
         "parity": "all NaN",
     }
+
+
+def test_a_profile_is_there_where_it_was_asked_for_and_else_its_reason(tmp_path: Path) -> None:
+    write_whole(tmp_path / "told", profile=PROFILE)
+    assert summarize(read(tmp_path / "told"))["profile"] == PROFILE
+    write_whole(tmp_path / "untold", profile={"absent": "no profiler"})
+    facts = summarize(read(tmp_path / "untold"))
+    assert facts["profile"] is None
+    assert facts["absent"] == {"profile": "no profiler"}
+
+
+def test_growth_and_input_output_that_could_not_be_read_are_absent_with_their_reasons(tmp_path: Path) -> None:
+    cost = {"read_seconds": 0.01, "absent": {"storage_bytes": "no /proc"}}
+    write_whole(tmp_path / "records", memory_series={"absent": "too slow"}, load_cost=cost)
+    facts = summarize(read(tmp_path / "records"))
+    assert facts["memory_series"] is None
+    assert facts["load_cost"] == {"read_seconds": 0.01}
+    assert facts["absent"] == {"load_cost.storage_bytes": "no /proc", "memory_growth_bytes": "too slow"}
 
 
 def test_a_file_cut_anywhere_gives_its_whole_lines_and_never_a_result(tmp_path: Path) -> None:

@@ -1,0 +1,91 @@
+"""How large a program is, as it is handed to its runtime: parameters and operations. Used in the child process only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from farm.errors import FarmError, RecipeError
+from farm.recipes.boundary import Boundary
+from farm.recipes.program import Program
+from farm.types import ModelFormat
+
+# Operators of these do no arithmetic that torch counts, or torch counts it.
+_COUNTED = ("aten", "prim", "prims", "quantized_decomposed")
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """``flops``: floating-point operations of one inference on the example inputs; a multiply-accumulate counts as two.
+
+    What torch.utils.flop_counter counts: convolutions, matrix products and attention, which is nearly all there is.
+    Of a program with operators of other libraries it is absent: torch has no formula for them. ``parameters`` are
+    elements, pruned ones included; weights that several layers share count once. Where they were frozen into the
+    program, its floating-point constants count.
+    """
+
+    parameters: int | None = None
+    flops: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def measure(program: Program) -> Complexity:
+    """Never fails: what cannot be counted is absent, with the reason as a note."""
+    if program.spec.format == ModelFormat.ONNX:
+        return Complexity(notes=("Parameters and FLOPs are not counted: the upload is no PyTorch program.",))
+    try:
+        return _measured(program)
+    except FarmError as error:
+        return Complexity(notes=(f"Parameters and FLOPs are not counted: {error.message}",))
+
+
+def parameters(exported: Any) -> int:
+    """Of a ``torch.export.ExportedProgram``."""
+    return _elements(exported.parameters()) or _elements(_floating(exported.constants.values()))
+
+
+def _measured(program: Program) -> Complexity:
+    scripted = program.spec.format == ModelFormat.TORCHSCRIPT
+    module = program.script() if scripted else program.module()
+    with Boundary(RecipeError, "the program does not run on the example inputs", ""):
+        count = _scripted_parameters(module) if scripted else parameters(program.exported())
+        flops, foreign = _operations(module, program.tensors())
+    if foreign:
+        return Complexity(count, None, (f"FLOPs are not counted: torch has no formula for {', '.join(foreign)}.",))
+    return Complexity(count, flops)
+
+
+def _scripted_parameters(script: Any) -> int:
+    """Of a frozen one, whose weights are constants of its graph, the floating-point constants."""
+    graph = getattr(script, "inlined_graph", None)  # its nodes live as long as it does
+    nodes = graph.findAllNodes("prim::Constant") if graph is not None else ()
+    held = [node for node in nodes if "value" in node.attributeNames() and node.kindOf("value") == "t"]
+    return _elements(script.parameters()) or _elements(_floating(node.t("value") for node in held))
+
+
+def _floating(values: Iterable[Any]) -> Iterable[Any]:
+    return [value for value in values if hasattr(value, "is_floating_point") and value.is_floating_point()]
+
+
+def _elements(tensors: Iterable[Any]) -> int:
+    return sum({(tensor.data_ptr(), tuple(tensor.shape)): tensor.numel() for tensor in tensors}.values())
+
+
+def _operations(module: Any, inputs: tuple[Any, ...]) -> tuple[int, list[str]]:
+    """FLOPs of a run, and the operators in it that they leave out."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    foreign: set[str] = set()
+
+    class Foreign(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func.namespace not in _COUNTED:
+                foreign.add(func.name())
+            return func(*args, **(kwargs or {}))
+
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter, Foreign():
+        module(*inputs)
+    return counter.get_total_flops(), sorted(foreign)
