@@ -39,7 +39,7 @@ def measure(job: Job, writer: Writer) -> None:
     with Phase("import", f"importing {job.runtime}", writer):
         runtime = _imported(kind, job)
     after_import_bytes = memory.resident("VmRSS")
-    writer.write("runtime_versions", versions=_versions(kind))
+    writer.write("runtime_versions", versions=_versions(kind), emulated=getattr(kind, "emulates", ""))
     program = _loaded(runtime, files, job, writer)
     after_load_bytes = memory.resident("VmRSS")
     tensors.check(program.inputs, example, "Example input")

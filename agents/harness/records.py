@@ -5,7 +5,7 @@ Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`
 
     start             runtime, threads, cpus (asked for), pid
     phase             name (import, load, first_inference), seconds
-    runtime_versions  versions {distribution: version}
+    runtime_versions  versions {distribution: version}, emulated (an accelerator, or empty)
     load_cost         read_seconds, cached_ratio, storage_bytes, requested_bytes; absent {field: the reason}
     cpus_allowed      cpus (read back from all threads)
     warmup            samples_seconds (a chunk)
@@ -141,6 +141,7 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         "stopped_by": by_kind["stop"]["by"],
         "cpus_allowed": by_kind["cpus_allowed"]["cpus"],
         "runtime_versions": by_kind["runtime_versions"]["versions"],
+        "emulated": by_kind["runtime_versions"].get("emulated", ""),
         **_insight(by_kind, absent),
         "absent": absent,
     }

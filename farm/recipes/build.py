@@ -14,13 +14,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
-from farm.recipes import limits, scratch, specification, worker
+from farm.recipes import limits, scratch, specification, toolchains, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
 from farm.recipes.buildlog import BuildLog
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
 from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM
 from farm.recipes.runtimes import BUILDERS
+from farm.recipes.toolchains.environments import Environments
 from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
 from farm.store.artifacts import ArtifactStore
 from farm.types import Artifact, BuildReport, BuildRequest
@@ -102,8 +103,19 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
     (folder / "tmp").mkdir()
+    # Their keys were checked with the tools. The child may not write there, so that it is marked as used here.
+    environments = Environments(toolchains.directory())
+    needed = toolchains.of_tools(tuple(request.tool_versions))
+    readable = tuple(environments.use(toolchain).path for toolchain in needed)
     gpu = specification.needs_gpu(request.recipe.runtime)
-    order = Order(model=model, recipe=request.recipe, memory_bytes=request.memory_bytes, parent=os.getpid(), gpu=gpu)
+    order = Order(
+        model=model,
+        recipe=request.recipe,
+        memory_bytes=request.memory_bytes,
+        parent=os.getpid(),
+        gpu=gpu,
+        readable=readable,
+    )
     (folder / ORDER).write_text(order.model_dump_json())
 
 
@@ -124,6 +136,7 @@ def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:
         "TMPDIR": private,
         "USER": "farm",
         "TORCHINDUCTOR_CACHE_DIR": private,
+        toolchains.DIRECTORY_VARIABLE: str(toolchains.directory()),
     }
 
 

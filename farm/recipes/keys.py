@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from farm.errors import InfrastructureError
 from farm.recipes import caffe2, specification
 from farm.recipes.runtimes import BUILDERS
+from farm.recipes.toolchains import TOOL_PREFIX
 from farm.types import ModelFormat, Recipe, Sha256, digest_of
 
 
@@ -17,9 +18,15 @@ def tool_versions(recipe: Recipe) -> dict[str, str]:
     if missing := [tool for tool in needed if tool not in versions]:
         raise InfrastructureError(
             f"Recipe {recipe.name!r} cannot be built here: {', '.join(missing)} is not installed.",
-            remedy=f"Install it on the head: pip install 'torchfarm[{BUILDERS[recipe.runtime].EXTRA}]'.",
+            remedy=f"Install it on the head: {_how(missing, BUILDERS[recipe.runtime].EXTRA)}.",
         )
     return versions
+
+
+def _how(missing: list[str], extra: str) -> str:
+    named = [tool.removeprefix(TOOL_PREFIX) for tool in missing if tool.startswith(TOOL_PREFIX)]
+    installed = [] if len(named) == len(missing) else [f"pip install 'torchfarm[{extra}]'"]
+    return " && ".join([*installed, *(f"farm toolchains make {name}" for name in named)])
 
 
 def build_key(

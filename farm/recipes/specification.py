@@ -8,8 +8,9 @@ import importlib.metadata
 from collections.abc import Iterable
 
 from farm.errors import RecipeSpecError
-from farm.recipes import transforms
+from farm.recipes import toolchains, transforms
 from farm.recipes.runtimes import BUILDERS
+from farm.recipes.toolchains.environments import Environments
 from farm.types import ModelFormat, Recipe, Transform
 
 REFERENCE_RUNTIME = "reference"
@@ -119,9 +120,14 @@ def needs_gpu(runtime: str) -> bool:
 
 
 def installed(wanted: Iterable[str]) -> dict[str, str]:
-    """Versions of those distributions that are installed."""
+    """Versions of those distributions that are installed, and of toolchains that are made."""
     found = {}
     for tool in wanted:
+        if tool.startswith(toolchains.TOOL_PREFIX):
+            toolchain = toolchains.find(tool.removeprefix(toolchains.TOOL_PREFIX))
+            if Environments(toolchains.directory()).find(toolchain):
+                found[tool] = toolchain.key
+            continue
         try:
             found[tool] = importlib.metadata.version(tool)
         except importlib.metadata.PackageNotFoundError:

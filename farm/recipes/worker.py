@@ -38,6 +38,7 @@ class Order(Frozen):
     recipe: Recipe
     memory_bytes: int = Field(gt=0)
     parent: int
+    readable: tuple[Path, ...] = ()  # folders of toolchains
     gpu: bool = False
 
 
@@ -159,7 +160,13 @@ def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep
 
 def main(folder: Path) -> None:
     order = Order.model_validate(json.loads((folder / ORDER).read_text()))
-    isolation = sandbox.enter(folder, parent=order.parent, memory_bytes=order.memory_bytes, gpu=order.gpu)
+    isolation = sandbox.enter(
+        folder,
+        parent=order.parent,
+        memory_bytes=order.memory_bytes,
+        gpu=order.gpu,
+        readable=order.readable,
+    )
     with Report(folder / OUTCOME) as report:
         report.outcome = Outcome(network_isolated=isolation.network)
         made = build(order, folder)

@@ -64,6 +64,7 @@ class Measurement(Frozen):
     started_at: datetime
     absent: dict[str, str] = {}
     simulated: bool = False
+    emulated: str = ""  # an accelerator that was not there: outputs are right, times are not its
     memory_course: MemoryCourse | None = None
     memory_series: MemorySeries | None = None
     load_cost: LoadCost | None = None
@@ -110,7 +111,7 @@ class Result(Frozen):
     job_id: int
     epoch: int
     latency_seconds: dict[str, Estimate]
-    latency_mean_seconds: float
+    latency_mean_seconds: float | None
     confidence: float
     sample_count: int
     independent_sample_count: int | None = None  # serially correlated samples count as fewer
