@@ -231,4 +231,5 @@ def _measurement(kind: Kind, lease: Lease, begun: _Handle, course: Course) -> Me
         started_at=datetime.fromisoformat(begun.started_at),
         absent=absent,
         simulated=True,
+        batch=lease.batch,
     )
