@@ -154,6 +154,7 @@ class AsyncClient(Fleet):
         training_inputs: Any = None,
         evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
+        dynamic_batch: bool = False,
         custom_operators: Mapping[str, str | Path] | None = None,
         inputs: Sequence[Input] = (),
         preprocessing: Sequence[Any] = (),
@@ -164,7 +165,8 @@ class AsyncClient(Fleet):
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
         ``custom_operators``: the user's own, by runtime: ``{"pytorch": "ops.py", "onnxruntime": "libops.so"}``
-        (docs/custom-operators.md); raises ForbiddenError where the farm does not run them.
+        (docs/custom-operators.md); raises ForbiddenError where the farm does not run them. ``dynamic_batch``: the first
+        dimension of every input is a batch of any size, 1 in the inputs given; recipes may then make batches.
         ``inputs`` declares ranges, and what stands for missing values (``farm.Input``).
         ``preprocessing`` and ``postprocessing`` are steps (``farm.steps``) around the model, timed apart from it.
         ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
@@ -183,6 +185,7 @@ class AsyncClient(Fleet):
             training_inputs=training_inputs,
             evaluation=evaluation,
             input_names=input_names,
+            dynamic_batch=dynamic_batch,
             custom_operators=custom_operators,
             inputs=inputs,
             preprocessing=preprocessing,
@@ -228,6 +231,7 @@ class AsyncClient(Fleet):
         postprocessing: Sequence[Any] | None = None,
         name: str | None = None,
         model_name: str | None = None,
+        dynamic_batch: bool = False,
     ) -> AsyncRunHandle:
         """Build ``model`` by each recipe and measure each artifact on each device in each scenario.
 
@@ -249,6 +253,7 @@ class AsyncClient(Fleet):
             "preprocessing": preprocessing,
             "postprocessing": postprocessing,
             "name": model_name,
+            "dynamic_batch": dynamic_batch or None,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
         named = () if recipes == "all" else parse_recipes(recipes)

@@ -24,7 +24,7 @@ from farm.errors import ModelError
 from farm.evaluation import EvaluationSet, unpacked
 from farm.inputs import Input, Intake, declared, rows
 from farm.processing import Processing
-from farm.recipes import samples
+from farm.recipes import operators, samples, shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
@@ -90,6 +90,7 @@ def package(
     training_inputs: Any = None,
     evaluation: EvaluationSet | None = None,
     input_names: Sequence[str] | None = None,
+    dynamic_batch: bool = False,
     custom_operators: Mapping[str, str | Path] | None = None,
     inputs: Sequence[Input] = (),
     preprocessing: Sequence[Any] = (),
@@ -104,6 +105,8 @@ def package(
     ``"{sample}.{input}"``. Samples may be dicts by input name, and lack values where ``inputs`` declares what stands
     for them.
 
+    ``dynamic_batch``: the first dimension of every input is a batch of any size, and 1 in all inputs given here; then
+    recipes may have ``farm.batch(8)`` or ``farm.dynamic_batch()``. A file must have been exported that way (``.pt2``).
     ``custom_operators``: for ``"pytorch"`` a shared library or a Python file, for ``"onnxruntime"`` a shared library.
 
     An ``nn.Module`` is run and exported in eval mode (``torch.export``), and answers the parity inputs itself.
@@ -120,6 +123,8 @@ def package(
     raw = intake.take(example_rows[:1], "example inputs")
     example = work.before_model(raw, "example inputs")
     specs = work.specs(intake.specs, example[0])
+    if dynamic_batch:
+        shapes.check_samples(specs)
 
     def take(given: Any, what: str) -> list[Sample]:
         made = work.before_model(intake.take(given, f"{what} inputs"), f"{what} inputs")
@@ -137,7 +142,9 @@ def package(
         reference = answers = None
         if live:
             program, model_format = made.folder / "program.pt2", ModelFormat.PT2
-            outputs = _export(model, example[0], [*parity, *labelled], program, "pytorch" in (custom_operators or {}))
+            inside = [*parity, *labelled]
+            customized = "pytorch" in (custom_operators or {})
+            outputs = _export(model, example[0], inside, program, customized, dynamic_batch)
             work.after_model(outputs[:1])
             reference = made.add_samples("reference_outputs.npz", outputs[: len(parity)])
             answers = made.add_samples("evaluation_outputs.npz", outputs[len(parity) :]) if labelled else None
@@ -146,6 +153,11 @@ def package(
             pair.pack(*nets, program)
         else:
             program, model_format = Path(model), _format(Path(model))
+            if dynamic_batch and model_format != ModelFormat.PT2:
+                raise ModelError(
+                    f"{program.name} cannot be built for batches: it is no .pt2.",
+                    remedy="Hand over the nn.Module, or a .pt2 that was exported with a torch.export.Dim.",
+                )
         made.spec = ModelSpec(
             name=_name(name, type(model).__name__ if live else _stem(model)),
             format=model_format,
@@ -155,8 +167,10 @@ def package(
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
+            dynamic_batch=dynamic_batch,
             custom_operators=tuple(
-                _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
+                CustomOperators(runtime=runtime, kind=kind, file=made.add(path))
+                for runtime, kind, path in operators.declared(custom_operators or {})
             ),
             training_inputs=made.add_samples("training_inputs.npz", training) if training else None,
             evaluation=_evaluation_spec(made, evaluation, labelled, labels, answers) if evaluation else None,
@@ -244,23 +258,6 @@ def _name(given: str | None, fallback: str) -> str:
     return given
 
 
-def _operators(runtime: str, path: Path, made: Package) -> CustomOperators:
-    kinds = {"pytorch": {".so": "library", ".py": "python"}, "onnxruntime": {".so": "library"}}
-    if runtime not in kinds:
-        raise ModelError(
-            f"Custom operators for {runtime} are not taken.",
-            remedy=f"Give them for {' or '.join(kinds)}; other runtimes run programs of their own operators only.",
-        )
-    if path.suffix not in kinds[runtime] or not path.is_file():
-        raise ModelError(
-            f"{path} holds no custom operators for {runtime}" + (": there is no such file." if path.suffix else "."),
-            remedy=f"Give a file of type {' or '.join(kinds[runtime])}.",
-        )
-    return CustomOperators.model_validate(
-        {"runtime": runtime, "kind": kinds[runtime][path.suffix], "file": made.add(path)}
-    )
-
-
 def _format(path: Path) -> ModelFormat:
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", remedy="Give an nn.Module or the path of a model file.")
@@ -286,7 +283,9 @@ def _holds_code(path: Path) -> bool:
         return False
 
 
-def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, customized: bool) -> list[Sample]:
+def _export(
+    model: Any, example: Sample, parity: Sequence[Sample], path: Path, customized: bool, dynamic_batch: bool
+) -> list[Sample]:
     """Export to ``path`` and return what the model itself answers to the parity inputs. ``customized``: operators that
     are not PyTorch's are taken here, and builds check that they are those which came with the model."""
     import torch
@@ -307,25 +306,34 @@ def _export(model: Any, example: Sample, parity: Sequence[Sample], path: Path, c
         with Boundary(ModelError, "The model does not run on its inputs", remedy), torch.inference_mode():
             outputs = model(*inputs)
             answers = [flatten(model(*_tensors(sample))) for sample in parity]
+        if dynamic_batch:
+            shapes.check_outputs(flatten(outputs), _answer_to_three(model, example))
         exportable = model if _is_plain(outputs) else _with_flat_outputs(model)
         remedy = "Change that code so that torch.export can follow it, or upload TorchScript or ONNX instead."
         with Boundary(ModelError, "torch.export cannot export the model", remedy):
-            exported = torch.export.export(exportable, inputs, strict=False)
+            if dynamic_batch:
+                exported = shapes.any_batch(exportable, inputs)
+            else:
+                exported = torch.export.export(exportable, inputs, strict=False)
             exported.example_inputs = None  # they would be saved with all the memory that backs them
             saved = path.with_name("exported.pt2")
             torch.export.save(exported, str(saved))
     finally:
         for part in training:
             part.training = True
-    archive.clean_pt2(saved, path, _used_operators(exported) if customized else frozenset())
+    archive.clean_pt2(saved, path, operators.used(exported) if customized else frozenset())
     saved.unlink()
     return answers
 
 
-def _used_operators(exported: Any) -> frozenset[str]:
-    graphs = [module.graph for module in exported.graph_module.modules() if hasattr(module, "graph")]
-    targets = (node.target for graph in graphs for node in graph.nodes if node.op == "call_function")
-    return frozenset(target.name().split(".")[0] for target in targets if hasattr(target, "_schema"))
+def _answer_to_three(model: Any, example: Sample) -> Sample:
+    import torch
+
+    from farm.recipes.runtimes.reference import flatten
+
+    remedy = "Take the first dimension's size from the inputs, never as a number; or leave dynamic_batch out."
+    with Boundary(ModelError, "The model does not run on a batch of three samples", remedy), torch.inference_mode():
+        return flatten(model(*_tensors(samples.stacked([example], 3)[0])))
 
 
 def _tensors(sample: Sample) -> tuple[Any, ...]:

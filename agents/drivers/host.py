@@ -67,6 +67,7 @@ class HostDriver:
             "parity_inputs": str(files[lease.parity_inputs.sha256]),
             "reference_outputs": str(files[lease.reference_outputs.sha256]),
             "threads": lease.scenario.threads,
+            "batch": lease.batch,
             "cpus": pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads),
             "protocol": lease.protocol.model_dump(),
             "records": str(folder / "records.jsonl"),

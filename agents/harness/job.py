@@ -53,7 +53,8 @@ class Processing:
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned."""
+    """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned.
+    ``batch``: samples per inference."""
 
     runtime: str
     options: dict[str, str | int | float | bool]
@@ -65,6 +66,7 @@ class Job:
     cpus: tuple[int, ...]
     protocol: Protocol
     records: Path
+    batch: int = 1
     custom_operators: Operators | None = None
     evaluation: Evaluation | None = None
     processing: Processing | None = None
@@ -87,6 +89,7 @@ class Job:
                 cpus=tuple(fields["cpus"]),
                 protocol=Protocol(**protocol),
                 records=Path(fields["records"]),
+                batch=int(fields.get("batch", 1)),
                 custom_operators=Operators(operators["kind"], Path(operators["file"])) if operators else None,
                 evaluation=_evaluation(fields.get("evaluation")),
                 processing=_processing(fields.get("processing")),

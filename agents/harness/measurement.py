@@ -44,8 +44,9 @@ def measure(job: Job, writer: Writer) -> None:
     kind = find(job.runtime)
     files = _artifact(job, kind)
     name = kind.files[0]
-    example = tensors.load(job.example_inputs)[0]
+    (example,) = tensors.stacked(tensors.load(job.example_inputs)[:1], job.batch)
     parity_inputs, references = _parity_samples(job)
+    parity_inputs = tensors.stacked(parity_inputs, job.batch)
     baseline_bytes = memory.resident("VmRSS")
 
     with Phase("import", f"importing {job.runtime}", writer):
@@ -80,7 +81,7 @@ def measure(job: Job, writer: Writer) -> None:
     writer.write("memory_series", **series)
 
     with Step("parity", "comparing with PyTorch's outputs"):
-        distance, non_finite = parity.compare(_answers(program, parity_inputs, references))
+        distance, non_finite = parity.compare(_answers(program, parity_inputs, references, job.batch))
     if distance is None:
         writer.write("parity", absent="no output element is finite both here and in PyTorch")
     else:
@@ -241,8 +242,11 @@ def _recorded(kind: str, writer: Writer, reached: Callable[[Samples], bool]) -> 
 
 
 def _answers(
-    program: Program, inputs: list[Sample], references: list[Sample]
+    program: Program, inputs: list[Sample], references: list[Sample], batch: int
 ) -> Iterator[tuple[list[Array], list[Array]]]:
-    for sample, reference in zip(inputs, references, strict=True):
+    """The outputs of each sample with their references; ``inputs`` are batches."""
+    for number, sample in enumerate(inputs):
         returned = program.bind(sample)()
-        yield [np.asarray(output) for output in program.outputs(returned)], reference
+        outputs = tensors.unstacked([np.asarray(output) for output in program.outputs(returned)], batch)
+        # The last batch may be filled up with more samples than there are references.
+        yield from zip(outputs, references[number * batch : (number + 1) * batch], strict=False)

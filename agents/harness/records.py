@@ -3,7 +3,7 @@
 Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`` counts from 0 without gaps and
 ``monotonic_seconds`` is CLOCK_MONOTONIC, which other processes on the device share. The kinds, in order:
 
-    start             runtime, threads, cpus (asked for), pid
+    start             runtime, threads, cpus (asked for), batch (samples per inference), pid
     phase             name (import, load, first_inference), seconds
     runtime_versions  versions {distribution: version}
     load_cost         read_seconds, cached_ratio, storage_bytes, requested_bytes; absent {field: the reason}
@@ -152,6 +152,7 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         "preprocess_samples_seconds": _samples(records, "preprocess"),
         "postprocess_samples_seconds": _samples(records, "postprocess"),
         "evaluation_seconds": evaluation.get("seconds"),
+        "batch": by_kind["start"].get("batch", 1),
         **_insight(by_kind, absent),
         "absent": absent,
     }

@@ -88,6 +88,7 @@ def conclude(
         runtime_versions=measurement.runtime_versions,
         absent=absent,
         measured_at=measurement.started_at,
+        batch=measurement.batch,
         memory_course=measurement.memory_course,
         memory_growth_bytes=growth(series, protocol.confidence) if (series := measurement.memory_series) else None,
         load_cost=measurement.load_cost,

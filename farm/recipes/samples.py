@@ -77,6 +77,13 @@ def as_array(value: Any) -> Array:
     return np.array(value, order="C")
 
 
+def stacked(samples: Sequence[Sample], size: int) -> list[Sample]:
+    """Batches of ``size`` samples along the first dimension; the last one is filled up with its last sample."""
+    groups = [list(samples[start : start + size]) for start in range(0, len(samples), size)]
+    filled = [group + [group[-1]] * (size - len(group)) for group in groups]
+    return [tuple(np.concatenate(arrays) for arrays in zip(*group, strict=True)) for group in filled]
+
+
 def describe(sample: Sample, names: Sequence[str]) -> tuple[TensorSpec, ...]:
     """Names, shapes and types of one sample. Raises ModelError for a type that the runtimes do not share."""
     for name, array in zip(names, sample, strict=True):

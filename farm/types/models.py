@@ -56,7 +56,8 @@ class ModelSpec(Frozen):
     from, without labels) are ``.npz`` files whose arrays are
     named ``"{sample}.{input}"`` (``"0.0"``, ``"0.1"``, ``"1.0"``, ...). ``reference_outputs`` holds what
     PyTorch answers to the parity inputs, named ``"{sample}.{output}"``; where it is missing, the farm
-    computes it from the program itself.
+    computes it from the program itself. ``dynamic_batch``: the first dimension of every input is a batch, which may
+    be of any size; samples hold one each.
 
     With ``preprocessing``, ``inputs`` and all samples are what its steps make: what the program takes. ``raw_inputs``
     and ``raw_example`` are what the device's steps take; those of the host took ``host_preprocess_seconds`` per sample
@@ -73,6 +74,7 @@ class ModelSpec(Frozen):
     calibration_inputs: Blob | None = None
     training_inputs: Blob | None = None
     evaluation: EvaluationSpec | None = None
+    dynamic_batch: bool = False
     fusion: Fusion | None = None
     filled: tuple[Filled, ...] = ()
     preprocessing: tuple[Step, ...] = ()

@@ -72,6 +72,7 @@ class Measurement(Frozen):
     postprocess_samples_seconds: tuple[float, ...] = ()
     absent: dict[str, str] = {}
     simulated: bool = False
+    batch: int = 1  # samples per inference
     memory_course: MemoryCourse | None = None
     memory_series: MemorySeries | None = None
     load_cost: LoadCost | None = None
@@ -98,7 +99,8 @@ class Verdict(Frozen):
 
 
 class Result(Frozen):
-    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``.
+    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``; they are those of one call,
+    which takes ``batch`` samples.
 
     ``memory_growth_bytes`` is per 1,000 inferences.
     """
@@ -132,6 +134,12 @@ class Result(Frozen):
     memory_growth_bytes: Estimate | None = None
     load_cost: LoadCost | None = None
     profile: Profile | None = None
+    batch: int = 1
+
+    @property
+    def samples_per_second(self) -> float:
+        """Throughput, one call after the other."""
+        return self.batch / self.latency_mean_seconds
 
 
 class JobOutcome(Frozen):

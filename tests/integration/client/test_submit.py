@@ -167,9 +167,8 @@ def test_models_fused_from_the_shell(client, head, tmp_path, monkeypatch, capsys
     assert main(["models", "fuse", "lens", "eye", "--how", "parallel-shared", "--name", "sight"]) == 0
     assert "parallel-shared: lens, eye" in capsys.readouterr().out
     assert client.model("sight").spec.fusion.parts == (client.model("lens").spec, client.model("eye").spec)
-    assert client.fuse_models([client.model("lens"), "eye"], how="parallel-shared", name="sight") == client.model(
-        "sight"
-    )
+    again = client.fuse_models([client.model("lens"), "eye"], how="parallel-shared", name="sight")
+    assert again == client.model("sight")
     assert main(["models", "fuse", "lens", "eye", "--how", "stacked"]) == 2
     assert "sequence, parallel, parallel-shared" in capsys.readouterr().err
     with pytest.raises(farm.UserError, match="One model alone"):

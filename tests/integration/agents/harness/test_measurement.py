@@ -155,3 +155,25 @@ def test_kill_9_in_the_middle_leaves_readable_records_and_no_result(classifier: 
 
 def _content(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
+
+
+def test_torch_compile_is_timed_in_the_first_inference(classifier: Model, measure: Measure) -> None:
+    compiled = measure(classifier, "pytorch", options={"mode": "compile"}).facts
+    assert compiled["parity"]["cosine"] > 0.99999
+    assert compiled["first_inference_seconds"] > 10 * max(compiled["latency_samples_seconds"])
+    assert compiled["first_inference_seconds"] > compiled["load_seconds"]
+
+
+def test_torchscript_is_optimized_for_inference_where_it_is_loaded(classifier: Model, measure: Measure) -> None:
+    outcome = measure(classifier, "torchscript", options={"optimize_for_inference": True})
+    assert outcome.facts["parity"]["cosine"] > 0.99999
+
+
+@pytest.mark.parametrize("runtime", ["pytorch", "onnxruntime"])
+def test_batches_are_made_of_samples_and_compared_sample_by_sample(
+    batches_of_two: Model, measure: Measure, runtime: str
+) -> None:
+    facts = measure(batches_of_two, runtime, batch=2).facts
+    assert facts["batch"] == 2
+    assert facts["parity"]["samples"] == 3
+    assert facts["parity"]["cosine"] > 0.99999

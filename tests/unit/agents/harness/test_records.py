@@ -86,6 +86,7 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "preprocess_samples_seconds": [],
         "postprocess_samples_seconds": [],
         "evaluation_seconds": None,
+        "batch": 1,
         "stopped_by": "interval",
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
