@@ -67,6 +67,7 @@ class HostDriver:
             "parity_inputs": str(files[lease.parity_inputs.sha256]),
             "reference_outputs": str(files[lease.reference_outputs.sha256]),
             "threads": lease.scenario.threads,
+            "batch": lease.batch,
             "cpus": pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads),
             "protocol": lease.protocol.model_dump(),
             "records": str(folder / "records.jsonl"),
@@ -77,6 +78,13 @@ class HostDriver:
                 "max_seconds": lease.protocol.evaluation_max_seconds,
             }
             if lease.evaluation_inputs
+            else None,
+            "processing": {
+                "inputs": str(files[lease.raw_example.sha256]) if lease.raw_example else None,
+                "before": [step.model_dump() for step in lease.preprocessing],
+                "after": [step.model_dump() for step in lease.postprocessing],
+            }
+            if lease.preprocessing or lease.postprocessing
             else None,
         }
         (folder / "job.json").write_text(json.dumps(job))

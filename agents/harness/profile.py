@@ -63,6 +63,7 @@ def record(program: Program, sample: Sequence[Array], runtime: str, median_secon
         "tool": found.tool,
         "runs": len(found.inference_seconds),
         "inference_seconds": fmean(found.inference_seconds),
+        "unprofiled_seconds": median_seconds,
         "operators": [asdict(row) for row in rows],
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.harness.failure import Failure
+from agents.harness.failure import Failure, Fault
 
 Array = NDArray[Any]
 Sample = list[Array]
@@ -96,6 +96,39 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _bad(path, f"cannot be read as plain arrays: {error}") from error
+
+
+def stacked(samples: Sequence[Sample], size: int) -> list[Sample]:
+    """Batches of ``size`` samples along the first dimension; the last one is filled up with its last sample.
+
+    Raises Failure ``no-batch`` where the inputs have no such dimension."""
+    if size == 1:
+        return list(samples)
+    groups = [[*samples[start : start + size]] for start in range(0, len(samples), size)]
+    filled = [group + [group[-1]] * (size - len(group)) for group in groups]
+    return [[_concatenated(arrays) for arrays in zip(*group, strict=True)] for group in filled]
+
+
+def unstacked(outputs: Sequence[Array], size: int) -> list[Sample]:
+    """The outputs of each sample of a batch. Raises Failure ``no-batch``."""
+    if size == 1:
+        return [list(outputs)]
+    for index, output in enumerate(outputs):
+        if output.ndim == 0 or len(output) % size:
+            raise _no_batch(f"output {index} is {describe(output)}", size, fault="recipe")
+    return [list(each) for each in zip(*(np.split(output, size) for output in outputs), strict=True)]
+
+
+def _concatenated(arrays: Sequence[Array]) -> Array:
+    if arrays[0].ndim == 0:
+        raise _no_batch("an input is a number", len(arrays), fault="user")
+    return np.concatenate(arrays)
+
+
+def _no_batch(what: str, size: int, fault: Fault) -> Failure:
+    message = f"A batch of {size} samples cannot be told apart: {what}."
+    remedy = "Use batches only for models whose inputs and outputs have the batch as their first dimension."
+    return Failure("no-batch", message, remedy=remedy, fault=fault)
 
 
 def check(inputs: Sequence[Input], sample: Sample, what: str, *, exactly: bool = False) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.analysis import insight
-from farm.types import Estimate, Evaluation, JobOutcome, JobState, Reason, Run, VerdictLevel
+from farm.types import Estimate, Evaluation, Job, JobOutcome, JobState, Reason, Run, VerdictLevel
 
 BASELINE = "pytorch"
 PARITY = (
@@ -38,9 +38,19 @@ FIGURES = (
 )
 
 
+def is_baseline(job: Job) -> bool:
+    """Eager PyTorch; of batches what was made for them and nothing else."""
+    recipe = job.recipe
+    if job.batch == 1:
+        return recipe.name == BASELINE
+    eager = recipe.runtime == "pytorch" and recipe.options.get("mode", "eager") == "eager"
+    return eager and all(step.kind in ("batch", "dynamic-batch") for step in recipe.transforms)
+
+
 @dataclass(frozen=True)
 class Setting:
-    """Where and what: only rows of one setting are ranked against each other."""
+    """Where and what: only rows of one setting are ranked against each other. ``scenario`` tells the batch also where
+    the artifact brought its own: calls of different sizes are no rivals."""
 
     device: str
     scenario: str
@@ -76,11 +86,17 @@ class Row:
     @property
     def setting(self) -> Setting:
         job, device = self.outcome.job, self.outcome.device
-        return Setting(device.id, str(job.scenario), device.facts.virtual)
+        scenario = job.scenario.model_copy(update={"batch": self.batch})
+        return Setting(device.id, str(scenario), device.facts.virtual)
+
+    @property
+    def batch(self) -> int:
+        """Samples per inference."""
+        return self.outcome.job.batch
 
     @property
     def is_baseline(self) -> bool:
-        return self.recipe == BASELINE
+        return is_baseline(self.outcome.job)
 
     @property
     def level(self) -> VerdictLevel | None:
@@ -136,6 +152,7 @@ class Row:
             "virtual": device.facts.virtual,
             "scenario": job.scenario.name,
             "threads": job.scenario.threads,
+            "batch": self.batch,
             "state": str(job.state),
             "verdict": str(self.level) if self.level else None,
             "reasons": [reason.model_dump(mode="json") for reason in self.reasons],
@@ -144,11 +161,15 @@ class Row:
         for quantile in ("p50", "p90", "p95", "p99"):
             record |= _columns(f"latency_{quantile}", "_seconds", self.latency(quantile))
         record |= _columns("speedup", "", self.speedup)
+        record |= _columns("preprocess", "_seconds", result.preprocess_seconds if result else None)
+        record |= _columns("postprocess", "_seconds", result.postprocess_seconds if result else None)
+        record["host_preprocess_seconds"] = result.host_preprocess_seconds if result else None
         for name in (
             "latency_mean_seconds",
             "confidence",
             "sample_count",
             "independent_sample_count",
+            "samples_per_second",
             "import_seconds",
             "load_seconds",
             "first_inference_seconds",

@@ -73,6 +73,7 @@ def _columns(comparison: Comparison) -> list[Column]:
         Column(("p50 ms", interval), 0, lambda row: _latency(row, "p50")),
         Column(("p95 ms", interval), 2, lambda row: _latency(row, "p95")),
         Column(("speed-up", interval), 1, _speedup),
+        *([Column(("samples/s", ""), 0, _throughput)] if any(row.batch > 1 for row in comparison.rows) else []),
         Column(("load", "1st run"), 6, _load),
         Column(("memory", "peak"), 5, _memory),
         Column(("artifact", "size"), 3, _size),
@@ -109,6 +110,11 @@ def _speedup(row: Row) -> Cell:
     if row.speedup is None:
         return MISSING, ""
     return figures.times(row.speedup.value), "" if row.is_baseline else figures.times_interval(row.speedup)
+
+
+def _throughput(row: Row) -> Cell:
+    result = row.outcome.result
+    return (f"{result.samples_per_second:,.1f}" if result else MISSING), ""
 
 
 def _load(row: Row) -> Cell:

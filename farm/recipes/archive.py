@@ -48,8 +48,10 @@ _FUNCTION = re.compile(
     "FloorDiv|ModularIndexing|Where|PythonMod|Mod|CleanDiv|CeilToInt|FloorToInt|CeilDiv|LShift|RShift|PowByNatural"
     "|FloatPow|FloatTrueDiv|IntTrueDiv|IsNonOverlappingAndDenseIndicator|TruncToFloat|TruncToInt|RoundToInt"
     "|RoundDecimal|ToFloat|Identity|Max|Min|Pow|Eq|Ne|Ge|Gt|Le|Lt|And|Or|Not|floor|ceiling|Abs"
+    "|Integer|Rational|Add|Mul"
 )
-_EXPRESSION = re.compile(r"([A-Za-z_]\w*)|\d+(\.\d+)?|[\s+*/%(),<>=!&|~-]")
+_SREPR_SYMBOL = r"Symbol\('[a-z]{1,5}\d+'(?:, (?:positive|nonnegative|integer)=True)*\)"  # as torch 2.13 writes them
+_EXPRESSION = re.compile(rf"{_SREPR_SYMBOL}|([A-Za-z_]\w*)|\d+(\.\d+)?|[\s+*/%(),<>=!&|~-]")
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
 
 _SCRIPT_FILES = re.compile(rb"\bfrom_file\b|\b(torch|aten)(\.|::)save\b|\bdebugprims\b")

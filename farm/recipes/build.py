@@ -109,7 +109,7 @@ def _check_tools(request: BuildRequest) -> None:
 
 def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapping[str, str]) -> None:
     model = request.model
-    _stage_model(model, store, folder)
+    stage_model(model, store, folder)
     if model.evaluation is not None and request.recipe.runtime == REFERENCE_RUNTIME:
         store.fetch(model.evaluation.inputs, folder / EVALUATION)
     (folder / "tmp").mkdir()
@@ -124,7 +124,7 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapp
     (folder / ORDER).write_text(order.model_dump_json())
 
 
-def _stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
+def stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
     store.fetch(model.program, folder / PROGRAM)
     store.fetch(model.example_inputs, folder / EXAMPLES)
     store.fetch(model.parity_inputs, folder / PARITY)
@@ -137,7 +137,7 @@ def _stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
     for position, part in enumerate(model.fusion.parts if model.fusion else ()):
         inside = part_folder(folder, position)
         inside.mkdir()
-        _stage_model(part, store, inside)
+        stage_model(part, store, inside)
 
 
 def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from farm.errors import ModelError, RecipeError, RecipeSpecError
-from farm.recipes import archive, operators, samples
+from farm.recipes import archive, operators, samples, shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Sample
 from farm.types import Fusion, ModelFormat, ModelSpec, TensorSpec
@@ -89,6 +89,17 @@ class Program:
         """Inputs of the labelled set: there for the reference build only, which answers them."""
         return self._read(self.path.with_name(EVALUATION), "evaluation inputs")
 
+    def stacked(self, size: int) -> Program:
+        """The same model with samples of which each is a batch of ``size``; what is left over is filled up by
+        repetition. Its program has to be replaced by one for that size."""
+        other = copy.copy(self)
+        inputs = [spec.model_copy(update={"shape": (size, *spec.shape[1:])}) for spec in self.spec.inputs]
+        other.spec = self.spec.model_copy(update={"inputs": tuple(inputs)})
+        other.example = samples.stacked([self.example], size)[0]
+        other.parity = samples.stacked(self.parity, size)
+        other.calibration = samples.stacked(self.calibration, size) if self.calibration else None
+        return other
+
     def tensors(self, sample: Sample | None = None) -> tuple[Any, ...]:
         """A sample (default: the example) as torch tensors."""
         import torch
@@ -96,12 +107,39 @@ class Program:
         return tuple(torch.from_numpy(array.copy()) for array in (self.example if sample is None else sample))
 
     def exported(self) -> Any:
-        """The ``torch.export.ExportedProgram``, the same at every call; TorchScript is lifted into one."""
+        """The ``torch.export.ExportedProgram``, the same at every call; TorchScript is lifted into one. It takes the
+        example's shapes alone, also where more was uploaded, unless a transform made it for a batch of any size."""
         if self._transformed is not None:
             return self._transformed
         if self._loaded is None:
-            self._loaded = self._load()
+            self._loaded = self._for_the_example(self._load())
         return self._loaded
+
+    def _for_the_example(self, uploaded: Any) -> Any:
+        if not shapes.is_symbolic(uploaded):
+            return uploaded
+        with Boundary(ModelError, "torch.export cannot export the program for the example's shapes", _EXPORT_AGAIN):
+            return shapes.fixed(uploaded, self.tensors())
+
+    def for_any_batch(self) -> Any:
+        """The uploaded ``ExportedProgram``, which takes any batch. Raises RecipeSpecError where it does not."""
+        uploaded = self._load()
+        if not shapes.takes_any_batch(uploaded) or any(spec.shape[:1] != (1,) for spec in self.spec.inputs):
+            raise RecipeSpecError(
+                "The model was exported for the shapes of its example alone, so it takes no batches.",
+                remedy="Submit the nn.Module with dynamic_batch=True and an example whose first dimensions are 1.",
+            )
+        return uploaded
+
+    def export(self, module: Any) -> Any:
+        """``module`` (this program's, changed) as an ``ExportedProgram`` of the same shapes, symbolic ones included.
+        Raises what torch.export raises."""
+        import torch
+
+        if self._transformed is not None and shapes.is_symbolic(self._transformed):
+            (batch,) = self._transformed.range_constraints.values()
+            return shapes.any_batch(module, self.tensors(), int(batch.upper))
+        return torch.export.export(module, self.tensors(), strict=False)
 
     def _load(self) -> Any:
         from torch.export.pt2_archive._package import load_pt2
@@ -137,7 +175,7 @@ class Program:
 
     def module(self) -> Any:
         """A callable module of the exported program, in eval mode."""
-        module = self.exported().module()
+        module = self.exported().module(check_guards=False)  # the samples were checked
         for part in module.modules():
             part.training = False  # an exported module has no eval(); it was exported in eval mode
         return module
@@ -165,11 +203,13 @@ class Program:
         self._check_signature([(node.name, node.shape, _ONNX_TYPES.get(node.type)) for node in session.get_inputs()])
         return self.path
 
-    def session(self, path: Path) -> Any:
+    def session(self, path: Path, config: Mapping[str, str] | None = None) -> Any:
         """An ``onnxruntime.InferenceSession`` on the CPU, with the model's custom operators."""
         import onnxruntime
 
         options = operators.session_options(self.spec, self.path.parent)
+        for key, value in (config or {}).items():
+            options.add_session_config_entry(key, value)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def _check_signature(self, found: Sequence[tuple[str, Sequence[Any], str | None]]) -> None:

@@ -15,6 +15,24 @@ from farm.recipes.runtimes import BUILDERS
 from farm.types import ModelFormat, Recipe, Transform
 
 REFERENCE_RUNTIME = "reference"
+_BATCHES = ("batch", "dynamic-batch")
+
+# Transforms of the program whose outcome only some runtimes can make use of, and why the others cannot. What a
+# runtime's own tools make instead (``NATIVE``) is another matter, and its own reasons (``REFUSES``) come first.
+_ONLY_FOR = {
+    "quantize": (
+        ("pytorch", "aotinductor", "torchscript"),
+        "its tools do not quantize like that, and PyTorch's integer operators are not converted",
+    ),
+    "channels-last": (
+        ("pytorch", "torchscript", "pytorch-mobile"),
+        "its converter and its kernels choose the layout themselves",
+    ),
+    "dynamic-batch": (
+        ("pytorch", "aotinductor", "onnxruntime", "executorch"),
+        "its programs are for one size; take batch",
+    ),
+}
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -54,18 +72,25 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     on_program: list[Transform] = []
     native: list[Transform] = []
     for transform in recipe.transforms:
-        if why := _refusal(recipe, transform):
+        is_native = any(key in builder.NATIVE for key in _keys(recipe, transform))
+        if why := _refusal(recipe, transform, is_native=is_native):
             raise RecipeSpecError(
                 f"Recipe {recipe.name!r}: {recipe.runtime} cannot be built with {transform.label}: {why}.",
                 remedy="Leave the transform out, or take another runtime.",
             )
-        if any(key in builder.NATIVE for key in _keys(recipe, transform)):
+        if is_native:
             native.append(transform)
         elif native:
             raise RecipeSpecError(
                 f"Recipe {recipe.name!r}: {transform.label} comes after {native[-1].label}, which {recipe.runtime}'s "
                 "own tools make at the end.",
                 remedy=f"Put {transform.label} before it.",
+            )
+        elif transform.kind in _BATCHES and on_program:
+            raise RecipeSpecError(
+                f"Recipe {recipe.name!r}: {transform.label} comes after {on_program[-1].label}, which leaves a program "
+                "of fixed shapes.",
+                remedy=f"Put {transform.label} first, and only once.",
             )
         else:
             transforms.find(transform)
@@ -77,10 +102,13 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     return tuple(on_program), tuple(native)
 
 
-def _refusal(recipe: Recipe, transform: Transform) -> str | None:
+def _refusal(recipe: Recipe, transform: Transform, *, is_native: bool) -> str | None:
     """Why its runtime does not take the transform, at all or with one of the recipe's options."""
     refuses = BUILDERS[recipe.runtime].REFUSES
-    return next((refuses[key] for key in _keys(recipe, transform) if key in refuses), None)
+    if why := next((refuses[key] for key in _keys(recipe, transform) if key in refuses), None):
+        return why
+    able, reason = _ONLY_FOR.get(transform.kind, ((recipe.runtime,), ""))
+    return None if is_native or recipe.runtime in able else reason
 
 
 def _keys(recipe: Recipe, transform: Transform) -> Iterator[str]:

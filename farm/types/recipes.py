@@ -13,7 +13,7 @@ from farm.errors import InternalError
 from farm.types.base import Blob, Frozen, Name, Sha256, digest_of
 from farm.types.failure import Failure
 from farm.types.models import ModelFormat, ModelSpec
-from farm.types.transforms import Transform
+from farm.types.transforms import Batch, DynamicBatch, Transform
 
 
 class ParityLimits(Frozen):
@@ -93,6 +93,16 @@ class Recipe(Frozen):
     def digest(self) -> str:
         """Of what determines the artifact; the name and the limits do not."""
         return digest_of(self.model_dump(mode="json", exclude={"name", "parity"}))
+
+    @property
+    def batch(self) -> int:
+        """How many samples one inference of the artifact takes; where it takes any number, the least."""
+        return next((step.size for step in self.transforms if isinstance(step, Batch)), 1)
+
+    @property
+    def largest_batch(self) -> int:
+        """The most samples that one inference takes."""
+        return next((step.max_size for step in self.transforms if isinstance(step, DynamicBatch)), self.batch)
 
 
 class RecipeInfo(Frozen):

@@ -10,6 +10,7 @@ from farm.types.base import Blob, Estimate, Frozen, Name
 from farm.types.devices import Device
 from farm.types.evaluation import Evaluation
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
+from farm.types.models import Filled
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
 
@@ -67,8 +68,11 @@ class Measurement(Frozen):
     started_at: datetime
     evaluation_outputs: Blob | None = None
     evaluation_seconds: float | None = None
+    preprocess_samples_seconds: tuple[float, ...] = ()
+    postprocess_samples_seconds: tuple[float, ...] = ()
     absent: dict[str, str] = {}
     simulated: bool = False
+    batch: int = 1  # samples per inference
     memory_course: MemoryCourse | None = None
     memory_series: MemorySeries | None = None
     load_cost: LoadCost | None = None
@@ -95,7 +99,8 @@ class Verdict(Frozen):
 
 
 class Result(Frozen):
-    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``.
+    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``; they are those of one call,
+    which takes ``batch`` samples.
 
     ``memory_growth_bytes`` is per 1,000 inferences.
     """
@@ -116,6 +121,10 @@ class Result(Frozen):
     parity: Parity | None
     evaluation: Evaluation | None = None
     evaluation_seconds: float | None = None  # of all its inferences, with what it takes to hand them over
+    preprocess_seconds: Estimate | None = None  # median of the declared steps on the device, beside the latency
+    postprocess_seconds: Estimate | None = None
+    host_preprocess_seconds: float | None = None  # mean per sample where the model was uploaded from
+    filled: tuple[Filled, ...] = ()  # what was missing in the model's inputs
     telemetry: Telemetry
     verdict: Verdict
     runtime_versions: dict[str, str] = {}
@@ -125,6 +134,12 @@ class Result(Frozen):
     memory_growth_bytes: Estimate | None = None
     load_cost: LoadCost | None = None
     profile: Profile | None = None
+    batch: int = 1
+
+    @property
+    def samples_per_second(self) -> float:
+        """Throughput, one call after the other."""
+        return self.batch / self.latency_mean_seconds
 
 
 class JobOutcome(Frozen):

@@ -12,23 +12,26 @@ from farm.types.base import Blob, Frozen, Name, Sha256
 from farm.types.failure import Failure
 from farm.types.models import CustomOperators
 from farm.types.recipes import Recipe
+from farm.types.steps import Step
 
 
 class Scenario(Frozen):
     """What is measured. ``single-stream`` (MLPerf's name): one request after the other.
 
-    May be written ``Scenario("single-stream", threads=2)``.
+    ``batch``: samples per request, for artifacts that take any number (``farm.dynamic_batch()``); an artifact built for
+    a batch of its own size is measured with that. May be written ``Scenario("single-stream", threads=2)``.
     """
 
     name: Literal["single-stream"] = "single-stream"
     threads: int = Field(default=1, ge=1, le=256)
     accelerator: Literal["cpu"] = "cpu"
+    batch: int = Field(default=1, ge=1, le=1024)
 
     def __init__(self, name: str = "single-stream", **fields: Any) -> None:
         super().__init__(**{"name": name, **fields})
 
     def __str__(self) -> str:
-        return f"{self.name}/{self.threads}t"
+        return f"{self.name}/{self.threads}t" + (f"/b{self.batch}" if self.batch > 1 else "")
 
 
 class Protocol(Frozen):
@@ -124,6 +127,15 @@ class Job(Frozen):
     pool: int | None = None
     slot: int = 0
 
+    @property
+    def batch(self) -> int:
+        return batch_of(self.recipe, self.scenario)
+
+
+def batch_of(recipe: Recipe, scenario: Scenario) -> int:
+    """Samples per inference."""
+    return max(recipe.batch, scenario.batch)
+
 
 class JobWait(Frozen):
     """Why a job waits. ``starts_in_seconds`` is an estimate from how long jobs took on its device so far; it is absent
@@ -163,15 +175,25 @@ class Lease(Frozen):
     parity_inputs: Blob
     reference_outputs: Blob
     scenario: Scenario
+    batch: int = Field(default=1, ge=1)  # samples per inference
     protocol: Protocol
     ttl_seconds: float = Field(gt=0)
     evaluation_inputs: Blob | None = None
     evaluation_max_bytes: int = 0  # of the outputs
+    preprocessing: tuple[Step, ...] = ()  # on the device, of ``raw_example``
+    postprocessing: tuple[Step, ...] = ()
+    raw_example: Blob | None = None
 
     @property
     def inputs(self) -> tuple[Blob, ...]:
         """All files that a device needs beside the artifact's."""
-        given = (self.example_inputs, self.parity_inputs, self.reference_outputs, self.evaluation_inputs)
+        given = (
+            self.example_inputs,
+            self.parity_inputs,
+            self.reference_outputs,
+            self.evaluation_inputs,
+            self.raw_example,
+        )
         return tuple(blob for blob in given if blob is not None)
 
     @property

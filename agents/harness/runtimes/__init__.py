@@ -16,6 +16,7 @@ from agents.harness.tensors import Array, Input
 
 NAMES = (
     "pytorch",
+    "aotinductor",
     "torchscript",
     "pytorch-mobile",
     "executorch",

@@ -100,7 +100,8 @@ class _Program:
         program = _Program(self._counting(), self._to_tensor, self._counting)
         run = program.bind(sample)
         run()
-        seconds, calls = [], []
+        seconds: list[float] = []
+        calls: list[tuple[str, str, str, float]] = []
         for _ in range(runs):
             seconds += timed(run, 1)
             calls += _executed(program._request.profiling_info)

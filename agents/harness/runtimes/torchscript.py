@@ -3,6 +3,8 @@
 Inside a measured inference: the call of the loaded ScriptModule with CPU tensors, in inference mode, until the output
 tensors are returned. The profiling executor specializes the graph during the first calls: that is warm-up. The format
 keeps no shapes and dtypes of inputs, only how many there are.
+
+Option ``optimize_for_inference``: applied while loading (a program that was saved after it cannot be loaded).
 """
 
 from __future__ import annotations
@@ -30,5 +32,7 @@ class Runtime:
 
     def load(self, files: Files, options: Options) -> TorchProgram:
         module = self._torch.jit.load(files[self.files[0]], map_location="cpu")
+        if options.get("optimize_for_inference"):
+            module = self._torch.jit.optimize_for_inference(module)
         arguments = module.forward.schema.arguments[1:]  # the first is self
         return TorchProgram(module, [Input(argument.name) for argument in arguments])

@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from farm.recipes.runtimes import (
+    aotinductor,
     coreml,
     executorch,
     litert,
@@ -25,6 +26,7 @@ ENTRY_POINTS = "torchfarm.runtimes"
 
 BUILDERS: dict[str, Builder] = {
     "pytorch": pytorch,
+    "aotinductor": aotinductor,
     "torchscript": torchscript,
     "pytorch-mobile": pytorch_mobile,
     "executorch": executorch,

@@ -12,6 +12,7 @@ from typing import Any
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
+from farm.recipes.runtimes import compressed
 from farm.recipes.runtimes import executorch_backends as backends
 from farm.recipes.runtimes.built import Built, Values
 from farm.types import Delegation, ModelFormat, Quantize, Recipe
@@ -55,6 +56,15 @@ PRESETS = (
     (_preset("openvino", parity=FAMILIES["bf16"]), "ExecuTorch on OpenVINO, fp32, or bf16 where the CPU has it."),
     (_preset("openvino", Quantize(), "-int8"), "ExecuTorch on OpenVINO, static int8 (NNCF)."),
     (_preset("qnn", parity=FAMILIES["fp16"]), "ExecuTorch on QNN, fp16: Qualcomm's NPU."),
+    *compressed.presets(
+        "executorch",
+        "ExecuTorch on XNNPACK",
+        "pruned50-structured",
+        "distilled",
+        "distilled-int8",
+        prefix="executorch-xnnpack",
+        options={"backend": "xnnpack"},
+    ),
 )
 
 _REMEDY = "Look at the end of the build's log; the operator it names may not be supported by ExecuTorch."
@@ -83,11 +93,12 @@ def _quantized(program: Program, transform: Quantize, backend: str) -> tuple[Any
 
     exported = program.exported()
     if transform.mode == "dynamic":
-        made = pt2e.quantize_dynamic(exported, program.tensors(), transform.dtype)
+        made = pt2e.quantize_dynamic(exported, program.tensors(), transform.dtype, program.export)
         return made.program, made.notes
     calibration, note = program.calibration_samples()
     samples = [program.tensors(sample) for sample in calibration]
-    made = pt2e.quantize_for_openvino(exported, samples) if backend == "openvino" else pt2e.quantize(exported, samples)
+    quantize = pt2e.quantize_for_openvino if backend == "openvino" else pt2e.quantize
+    made = quantize(exported, samples, program.export)
     return made.program, (note, *made.notes)
 
 

@@ -15,7 +15,14 @@ def outputs(runtime: str, path: Path, samples: list[np.ndarray]) -> list[np.ndar
 
 
 def _pytorch(path: Path) -> Callable:
+    from torch.ao.quantization.fx import _decomposed  # noqa: F401 - registers what int8 programs are made of
+
     module = torch.export.load(str(path)).module()
+    return lambda sample: module(torch.from_numpy(sample))
+
+
+def _aotinductor(path: Path) -> Callable:
+    module = torch._inductor.aoti_load_package(str(path))
     return lambda sample: module(torch.from_numpy(sample))
 
 
@@ -103,6 +110,7 @@ def _mnn(path: Path) -> Callable:
 
 ENGINES: dict[str, Callable[[Path], Callable]] = {
     "pytorch": _pytorch,
+    "aotinductor": _aotinductor,
     "torchscript": _torchscript,
     "pytorch-mobile": _mobile,
     "executorch": executorch,

@@ -30,6 +30,12 @@ def test_unknown_recipe_names_the_nearest():
         ({"name": "x", "runtime": "onnxruntime", "transforms": [{"kind": "quantize"}, {"kind": "fuse"}]}, "before it"),
         ({"name": "x", "runtime": "onnxruntime", "transforms": [{"kind": "quantise"}]}, "transforms"),
         ({"name": "x", "runtime": "pytorch", "transforms": [{"kind": "plugin", "name": "zip"}]}, "no transform 'zip'"),
+        ({"name": "x", "runtime": "litert", "transforms": [{"kind": "channels-last"}]}, "choose the layout"),
+        ({"name": "x", "runtime": "aotinductor", "transforms": [{"kind": "channels-last"}]}, "Inductor chooses"),
+        ({"name": "x", "runtime": "pytorch-mobile", "transforms": [{"kind": "quantize", "mode": "dynamic"}]}, "tools"),
+        ({"name": "x", "runtime": "torchscript", "transforms": [{"kind": "quantize"}]}, "FX graph mode"),
+        ({"name": "x", "runtime": "litert", "transforms": [{"kind": "dynamic-batch"}]}, "take batch"),
+        ({"name": "x", "runtime": "pytorch", "transforms": [{"kind": "cast"}, {"kind": "batch", "size": 2}]}, "first"),
         ({"name": "x", "runtime": "reference"}, "no runtime"),
         ({"name": "litert", "runtime": "onnxruntime"}, "another name"),
     ],
@@ -47,7 +53,7 @@ def test_a_malformed_recipe_names_the_field():
 
 def test_own_recipe_with_own_limits_is_accepted():
     loose = Recipe(name="loose", runtime="onnxruntime", transforms=(Quantize(),), parity=ParityLimits(min_cosine=0.9))
-    assert presets.parse(loose) == loose
+    assert presets.parse(loose) == loose.model_copy(update={"options": {"provider": "cpu"}})
 
 
 def test_onnx_goes_to_onnxruntime_only():

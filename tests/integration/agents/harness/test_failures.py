@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.harness.runtimes import find
+from agents.harness import tensors
+from agents.harness.failure import Failure
+from agents.harness.runtimes import aotinductor, find
 
 from .conftest import Measure, job, start
 from .programs import FILES, RUNTIMES, Model
@@ -264,3 +266,33 @@ def test_a_pickle_hidden_in_a_pt2_is_not_executed(classifier: Model, measure: Me
     assert not mark.exists()
     torch.load(io.BytesIO(pickled.getvalue()), weights_only=False)
     assert mark.exists()  # the payload does work where it is let
+
+
+def test_torch_compile_without_a_compiler_says_what_to_install(classifier: Model, measure: Measure) -> None:
+    bare = {"PATH": "/nonexistent", "CXX": "no-such-compiler"}
+    error = measure(classifier, "pytorch", options={"mode": "compile"}, environment=bare).error
+    assert (error.code, error.fault) == ("compiler-missing", "recipe")  # nothing is said against the device
+    assert "apt install g++" in error.remedy
+
+
+def test_a_batch_that_the_program_does_not_take_is_refused(classifier: Model, measure: Measure) -> None:
+    error = measure(classifier, "onnxruntime", batch=2).error
+    assert error.code == "wrong-input-shape"
+    assert "float32[2, 3, 32, 32]" in error.message
+
+
+def test_outputs_without_a_batch_cannot_be_told_apart() -> None:
+    with pytest.raises(Failure, match=r"output 1 is float32\[3\]"):
+        tensors.unstacked([np.zeros((4, 2)), np.zeros(3, np.float32)], 2)
+    with pytest.raises(Failure, match="an input is a number"):
+        tensors.stacked([[np.zeros(())]], 2)
+
+
+def test_a_package_for_another_cpu_is_not_loaded() -> None:
+    metadata = {"AOTI_MACHINE": "x86_64", "farm_cpu_flags": "avx2 avx512f"}
+    aotinductor.check_cpu(metadata, "x86_64", {"avx2", "avx512f", "fma"})
+    with pytest.raises(Failure, match="a CPU with avx512f, which this one lacks") as caught:
+        aotinductor.check_cpu(metadata, "x86_64", {"avx2", "fma"})
+    assert (caught.value.code, caught.value.fault) == ("wrong-cpu", "recipe")
+    with pytest.raises(Failure, match="compiled for x86_64, this machine is aarch64"):
+        aotinductor.check_cpu(metadata, "aarch64", set())

@@ -28,7 +28,13 @@ COURSE = {"after_import_bytes": 2, "after_load_bytes": 3, "after_first_inference
 SERIES = {"source": "Anonymous in /proc/self/smaps_rollup", "inferences": [20, 40], "memory_bytes": [4096, 4096]}
 COST = {"read_seconds": 0.01, "cached_ratio": 1.0, "storage_bytes": 0, "requested_bytes": 10}
 OPERATOR = {"name": "conv", "type": "Conv", "count": 10, "total_seconds": 0.1, "where": "CPU"}
-PROFILE = {"tool": "a profiler", "runs": 10, "inference_seconds": 0.02, "operators": [OPERATOR]}
+PROFILE = {
+    "tool": "a profiler",
+    "runs": 10,
+    "inference_seconds": 0.02,
+    "unprofiled_seconds": 0.01,
+    "operators": [OPERATOR],
+}
 
 
 def write_whole(path: Path, **changes: dict[str, Any]) -> None:
@@ -77,7 +83,10 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "memory_peak_bytes": 2,
         "parity": PARITY,
         "non_finite_outputs": 0,
+        "preprocess_samples_seconds": [],
+        "postprocess_samples_seconds": [],
         "evaluation_seconds": None,
+        "batch": 1,
         "stopped_by": "interval",
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
