@@ -35,7 +35,10 @@ REFUSES = {
     for backend in backends.TOOLS
     if label not in _QUANTIZERS.get(backend, ())
 }
-REFUSES |= {"fp16 backend=qnn": "QNN's NPU computes in fp16 already"}
+REFUSES |= {
+    "fp16 backend=qnn": "QNN's NPU computes in fp16 already",
+    "channels-last": "its converter and kernels choose the layout themselves",
+}
 OPTIONS: dict[str, Values] = {"backend": tuple(backends.TOOLS)}
 
 
