@@ -60,3 +60,12 @@ def test_a_single_sample_still_gives_a_result_that_is_not_trusted() -> None:
     result = conclude(JOB, ARTIFACT, measurement([0.1], 7), PROTOCOL)
     assert result.latency_seconds == {}
     assert {reason.code for reason in result.verdict.reasons} == {"too-few-samples", "interval-not-reached"}
+
+
+def test_what_was_emulated_has_parity_and_no_latency():
+    result = conclude(JOB, ARTIFACT, measurement([0.1] * 200, 7, emulated="An NPU"), PROTOCOL)
+    assert (result.latency_seconds, result.latency_mean_seconds) == ({}, None)
+    assert result.absent["latency_seconds.p50"] == result.absent["latency_mean_seconds"] == "An NPU was emulated"
+    assert result.parity is not None
+    assert result.verdict.level is VerdictLevel.SUSPECT
+    assert "emulated" in {reason.code for reason in result.verdict.reasons}
