@@ -24,6 +24,8 @@ from farm.types import (
     Build,
     BuildLogPart,
     ClusterJoin,
+    FusionKind,
+    FusionRequest,
     JobOutcome,
     JobWait,
     Model,
@@ -39,6 +41,8 @@ from farm.types import (
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.evaluation import EvaluationSet
+    from farm.inputs import Input
     from farm.tuning.outcome import Tuning
 
 # What a search tries in front of a runtime unless told otherwise.
@@ -147,12 +151,25 @@ class AsyncClient(Fleet):
         name: str | None = None,
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        training_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
         input_names: Sequence[str] | None = None,
+        dynamic_batch: bool = False,
+        custom_operators: Mapping[str, str | Path] | None = None,
+        inputs: Sequence[Input] = (),
+        preprocessing: Sequence[Any] = (),
+        postprocessing: Sequence[Any] = (),
     ) -> Model:
         """Upload a model: an ``nn.Module``, the path of a .pt2, .pt, .ts or .onnx file, or of the folder with a
         Caffe2 model's ``init_net.pb`` and ``predict_net.pb`` (or a pair of both paths).
 
         Inputs are a tuple of arrays or tensors (one sample), a list of such tuples, or the path of an .npz.
+        ``custom_operators``: the user's own, by runtime: ``{"pytorch": "ops.py", "onnxruntime": "libops.so"}``
+        (docs/custom-operators.md); raises ForbiddenError where the farm does not run them. ``dynamic_batch``: the first
+        dimension of every input is a batch of any size, 1 in the inputs given; recipes may then make batches.
+        ``inputs`` declares ranges, and what stands for missing values (``farm.Input``).
+        ``preprocessing`` and ``postprocessing`` are steps (``farm.steps``) around the model, timed apart from it.
+        ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
         from farm.packaging import package
@@ -165,20 +182,34 @@ class AsyncClient(Fleet):
             name=name,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
+            training_inputs=training_inputs,
+            evaluation=evaluation,
             input_names=input_names,
+            dynamic_batch=dynamic_batch,
+            custom_operators=custom_operators,
+            inputs=inputs,
+            preprocessing=preprocessing,
+            postprocessing=postprocessing,
         )
         with packed:
-            spec = packed.spec
-            blobs = (
-                spec.program,
-                spec.example_inputs,
-                spec.parity_inputs,
-                spec.reference_outputs,
-                spec.calibration_inputs,
-            )
-            for blob in {blob.sha256: blob for blob in blobs if blob is not None}.values():
+            for blob in {blob.sha256: blob for blob in packed.spec.blobs}.values():
                 await self.connection.upload(blob, packed.files[blob.sha256])
-            return await self.connection.post("/models", Model, spec)
+            return await self.connection.post("/models", Model, packed.spec)
+
+    async def fuse_models(
+        self, models: Sequence[Model | str], *, how: FusionKind = "sequence", name: str | None = None
+    ) -> Model:
+        """One model of several uploaded ones (ids, names or models), whose artifacts are one call.
+
+        ``sequence``: the outputs of each are the inputs of the next. ``parallel``: each keeps its own inputs, which
+        come one after the other, as do the outputs; ``parallel-shared``: all take the same inputs. Raises ModelError
+        with the difference where they do not fit. For modules that are not uploaded: ``farm.fused``.
+        """
+        refs = tuple(model if isinstance(model, str) else model.id for model in models)
+        if len(refs) < 2:
+            raise UserError("One model alone cannot be fused.", remedy="Name two models or more.")
+        request = FusionRequest(models=refs, how=how, name=name)
+        return await self.connection.post("/models/fused", Model, request)
 
     async def submit(
         self,
@@ -192,8 +223,15 @@ class AsyncClient(Fleet):
         priority: Priority = "normal",
         parity_inputs: Any = None,
         calibration_inputs: Any = None,
+        custom_operators: Mapping[str, str | Path] | None = None,
+        training_inputs: Any = None,
+        evaluation: EvaluationSet | None = None,
+        inputs: Sequence[Input] | None = None,
+        preprocessing: Sequence[Any] | None = None,
+        postprocessing: Sequence[Any] | None = None,
         name: str | None = None,
         model_name: str | None = None,
+        dynamic_batch: bool = False,
     ) -> AsyncRunHandle:
         """Build ``model`` by each recipe and measure each artifact on each device in each scenario.
 
@@ -204,15 +242,22 @@ class AsyncClient(Fleet):
         ``priority``: at each device, jobs of a higher one go first: interactive, normal, nightly.
         """
         self.connection.check_token()
-        inputs = {
+        given = {
             "example_inputs": example_inputs,
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
+            "custom_operators": custom_operators,
+            "training_inputs": training_inputs,
+            "evaluation": evaluation,
+            "inputs": inputs,
+            "preprocessing": preprocessing,
+            "postprocessing": postprocessing,
             "name": model_name,
+            "dynamic_batch": dynamic_batch or None,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
         named = () if recipes == "all" else parse_recipes(recipes)
-        target = await self._target(model, inputs)
+        target = await self._target(model, given)
         spec = run_spec(
             model=target.id,
             recipes=named or recipes_for(target, await self.recipes(), self.url),
@@ -236,7 +281,7 @@ class AsyncClient(Fleet):
 
     async def _target(self, model: Any, inputs: dict[str, Any]) -> Model:
         if not is_uploaded(model):
-            return await self.add_model(model, **inputs)
+            return await self.add_model(model, **{key: value for key, value in inputs.items() if value is not None})
         if any(value is not None for value in inputs.values()):
             given = ", ".join(key for key, value in inputs.items() if value is not None)
             raise UserError(
@@ -330,6 +375,7 @@ class Client:
     build_log = _blocking(AsyncClient.build_log)
     cluster = _blocking(AsyncClient.cluster)
     add_model = _blocking(AsyncClient.add_model)
+    fuse_models = _blocking(AsyncClient.fuse_models)
     submit = _blocking_handle(AsyncClient.submit)
     submit_spec = _blocking_handle(AsyncClient.submit_spec)
     known_outcomes = _blocking(AsyncClient.known_outcomes)

@@ -50,8 +50,12 @@ class Settings(BaseSettings):
     database_url: str | None = None  # default: SQLite in state_dir
     store_url: str | None = None  # default: a folder in state_dir
     max_upload_bytes: int = Field(default=4 * 2**30, gt=0)
+    max_evaluation_bytes: int = Field(default=256 * 2**20, gt=0)  # outputs of one job on a labelled set
     build_timeout_seconds: float = Field(default=900.0, gt=0)
+    distill_timeout_seconds: float = Field(default=6 * 3600.0, gt=0)  # in place of the former, of builds that train
     build_memory_bytes: int = Field(default=8 * 2**30, gt=0)
+    # Code of users that harnesses run as the agent: docs/custom-operators.md. On the head, and on agents' machines.
+    allow_custom_operators: bool = False
     build_start_timeout_seconds: float = Field(default=600.0, gt=0)  # while no node of the cluster can do it
     build_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=0)  # on the head
     max_builds: int | None = Field(default=None, ge=1)  # at a time; default: as many as the cluster has slots

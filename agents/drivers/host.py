@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -24,8 +25,9 @@ from agents.drivers import selftest
 from agents.harness import records, runtimes
 from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry
 from farm.errors import DeviceError, FarmError, InfrastructureError, ModelError, RecipeError
-from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
+from farm.types import Blob, Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
 
+EVALUATION = "evaluation.npz"
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
@@ -65,13 +67,30 @@ class HostDriver:
             "runtime": lease.runtime,
             "options": lease.options,
             "files": {file.name: str(files[file.sha256]) for file in lease.files},
+            "custom_operators": _operators(lease, files),
             "example_inputs": str(files[lease.example_inputs.sha256]),
             "parity_inputs": str(files[lease.parity_inputs.sha256]),
             "reference_outputs": str(files[lease.reference_outputs.sha256]),
             "threads": lease.scenario.threads,
+            "batch": lease.batch,
             "cpus": pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads),
             "protocol": lease.protocol.model_dump(),
             "records": str(folder / "records.jsonl"),
+            "evaluation": {
+                "inputs": str(files[lease.evaluation_inputs.sha256]),
+                "outputs": str(folder / EVALUATION),
+                "max_bytes": lease.evaluation_max_bytes,
+                "max_seconds": lease.protocol.evaluation_max_seconds,
+            }
+            if lease.evaluation_inputs
+            else None,
+            "processing": {
+                "inputs": str(files[lease.raw_example.sha256]) if lease.raw_example else None,
+                "before": [step.model_dump() for step in lease.preprocessing],
+                "after": [step.model_dump() for step in lease.postprocessing],
+            }
+            if lease.preprocessing or lease.postprocessing
+            else None,
         }
         (folder / "job.json").write_text(json.dumps(job))
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
@@ -108,14 +127,11 @@ class HostDriver:
         cpus = pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads)
         telemetry = HostTelemetry(pid, cpus, os.cpu_count() or 1)
         try:
-            async with asyncio.timeout(lease.protocol.timeout_seconds):
+            async with asyncio.timeout(lease.timeout_seconds):
                 await self._sample_until_exit(pid, started_ticks, telemetry)
         except TimeoutError:
             self.kill(handle)
-            raise DeviceError(
-                f"The harness was killed after {lease.protocol.timeout_seconds:g} s.{_reached(folder)}",
-                remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
-            ) from None
+            raise _too_long(lease, folder) from None
         exit_code = self._reap(pid)
         readings = telemetry.summary()
         if adopted:
@@ -165,6 +181,12 @@ class HostDriver:
         """The agent's power-cycle hook has done all there is to do."""
 
 
+def _operators(lease: Lease, files: Mapping[str, Path]) -> dict[str, str] | None:
+    if lease.custom_operators is None:
+        return None
+    return {"kind": lease.custom_operators.kind, "file": str(files[lease.custom_operators.file.sha256])}
+
+
 def _process(handle: str) -> tuple[int, int]:
     pid, started_ticks = json.loads(handle)
     return pid, started_ticks
@@ -197,9 +219,16 @@ def _read_measurement(lease: Lease, folder: Path, exit_code: int | None, reading
         job_id=lease.job_id,
         epoch=lease.epoch,
         telemetry=readings,
+        evaluation_outputs=_blob(folder / EVALUATION) if facts["evaluation_seconds"] is not None else None,
         started_at=datetime.fromtimestamp((folder / "job.json").stat().st_mtime, UTC),
         **facts,
     )
+
+
+def _blob(path: Path) -> Blob:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Blob(name=path.name, sha256=digest, size_bytes=path.stat().st_size)
 
 
 def _crash(exit_code: int | None, folder: Path) -> FarmError:
@@ -215,13 +244,34 @@ def _crash(exit_code: int | None, folder: Path) -> FarmError:
     )
 
 
+def _too_long(lease: Lease, folder: Path) -> FarmError:
+    """A program that loads, and whose one inference outlasts what a whole measurement may take, is slow: that says
+    nothing of the device. All else that does not end is as likely the device's doing."""
+    limit_seconds = lease.timeout_seconds
+    phases = {record["name"]: record["seconds"] for record in _records(folder) if record["kind"] == "phase"}
+    if "load" in phases and (seconds := phases.get("first_inference", limit_seconds)) > lease.protocol.max_seconds:
+        took = f"took {seconds:.2g} s" if "first_inference" in phases else "had not ended"
+        return RecipeError(
+            f"The harness was killed after {limit_seconds:g} s; the first inference {took}.",
+            remedy="Choose a faster recipe or a smaller model here, or raise the protocol's timeout_seconds.",
+        )
+    return DeviceError(
+        f"The harness was killed after {limit_seconds:g} s.{_reached(folder)}",
+        remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
+    )
+
+
 def _reached(folder: Path) -> str:
     """How far it came, for messages."""
-    try:
-        kinds = [str(record.get("name", record["kind"])) for record in records.read(folder / "records.jsonl")]
-    except (OSError, records.RecordsCut):
-        kinds = []
+    kinds = [str(record.get("name", record["kind"])) for record in _records(folder)]
     return f" Last record: {kinds[-1]}." if kinds else " It had written no record."
+
+
+def _records(folder: Path) -> list[records.Record]:
+    try:
+        return records.read(folder / "records.jsonl")
+    except (OSError, records.RecordsCut):
+        return []
 
 
 def host_facts(toolchains: Path | None = None) -> DeviceFacts:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from farm.cli import output
 from farm.cli.output import JsonFlag
+from farm.cli.profile import profile
 from farm.cli.session import connect
 from farm.runs import RunHandle
 from farm.types import Job, JobOutcome, JobState, JobWait, Run, RunState
@@ -23,6 +24,9 @@ _SOON_SECONDS = 100.0  # a time of day would not say much
 
 LimitOption = Annotated[int, typer.Option(min=1, max=500, help="At most so many.")]
 RunArgument = Annotated[int, typer.Argument(help="Number of the run.")]
+
+
+app.command()(profile)
 
 
 @app.callback()

@@ -132,9 +132,7 @@ class Cluster:
         ``start_timeout_seconds``: how long it is waited for such a node. The task is in Ray's queue meanwhile,
         because that demand is what makes an autoscaler start one.
         """
-        task = ray.remote(_build).options(
-            num_cpus=1, max_retries=0, label_selector=labels.selector_for(request.recipe.runtime)
-        )
+        task = ray.remote(_build).options(num_cpus=1, max_retries=0, **labels.placement(request.recipe))
         answers = task.remote(request.model_dump_json())
         try:
             while not await self._started(answers, request.recipe.runtime, start_timeout_seconds):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from farm.recipes import specification
+from farm.types import Recipe
 
 AGENT = "farm.io/agent"
 BUILD = "farm.io/build"
@@ -31,6 +32,14 @@ def of_builder(runtimes: Iterable[str], *, gpu: bool) -> dict[str, str]:
 def selector_for(runtime: str) -> dict[str, str]:
     """What a node has to carry for a build for this runtime."""
     return {BUILD: _YES, _RUNTIME + runtime: _YES}
+
+
+def placement(recipe: Recipe) -> dict[str, Any]:
+    """The options of a Ray task that builds it: what trains goes to a node with a GPU, if there is one."""
+    needed = selector_for(recipe.runtime)
+    if not specification.trains(recipe):
+        return {"label_selector": needed}
+    return {"label_selector": needed | {GPU: _YES}, "fallback_strategy": [{"label_selector": needed}]}
 
 
 def agent_names(nodes: Iterable[dict[str, Any]]) -> set[str]:

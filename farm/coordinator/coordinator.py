@@ -35,11 +35,14 @@ from farm.coordinator.state import FarmState
 from farm.coordinator.views import BuildView, JobView
 from farm.errors import AttemptInterrupted, FarmError, InternalError
 from farm.recipes.keys import tool_versions
+from farm.recipes.specification import trains
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
 from farm.types import Artifact, Blob, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run
+from farm.types.runs import batch_of
+from farm.types.steps import on_device
 
 log = logging.getLogger(__name__)
 
@@ -219,14 +222,15 @@ class Coordinator:
     # --- builds ---------------------------------------------------------------------------------------
 
     def _build_request(self, key: str, reading: Reading) -> BuildRequest:
-        build = reading.build(key)
+        build, settings = reading.build(key), self.settings
+        timeout_seconds = settings.distill_timeout_seconds if trains(build.recipe) else settings.build_timeout_seconds
         return BuildRequest(
             key=key,
             model=reading.model(build.model_id).spec,
             recipe=build.recipe,
             tool_versions=tool_versions(build.recipe),
             store_url=self.settings.resolved_store_url,
-            timeout_seconds=self.settings.build_timeout_seconds,
+            timeout_seconds=timeout_seconds,
             memory_bytes=self.settings.build_memory_bytes,
         )
 
@@ -275,12 +279,19 @@ class Coordinator:
             runtime=job.recipe.runtime,
             options=job.recipe.options,
             files=_files(job.artifact),
+            custom_operators=job.model.operators_for(job.recipe.runtime),
             example_inputs=job.model.example_inputs,
             parity_inputs=job.model.parity_inputs,
             reference_outputs=job.model.reference_outputs or _files(job.reference_artifact)[0],
             scenario=job.scenario,
+            batch=batch_of(job.recipe, job.scenario),
             protocol=job.run.protocol,
             ttl_seconds=self.leases.ttl_seconds,
+            evaluation_inputs=job.model.evaluation.inputs if job.model.evaluation else None,
+            evaluation_max_bytes=self.settings.max_evaluation_bytes,
+            preprocessing=on_device(job.model.preprocessing),
+            postprocessing=on_device(job.model.postprocessing),
+            raw_example=job.model.raw_example,
         )
 
 

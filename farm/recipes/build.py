@@ -8,23 +8,26 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
-from farm.recipes import limits, scratch, specification, toolchains, worker
+from farm.recipes import limits, operators, scratch, specification, toolchains, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
 from farm.recipes.buildlog import BuildLog
+from farm.recipes.checkpoint import Checkpoint
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
-from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM
-from farm.recipes.runtimes import BUILDERS
+from farm.recipes.program import CALIBRATION, EVALUATION, EXAMPLES, PARITY, PROGRAM, TRAINING, part_folder
+from farm.recipes.runtimes import BUILDERS, reference
+from farm.recipes.specification import REFERENCE_RUNTIME
 from farm.recipes.toolchains.environments import Environments
 from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
 from farm.store.artifacts import ArtifactStore
-from farm.types import Artifact, BuildReport, BuildRequest
+from farm.types import Artifact, BuildReport, BuildRequest, ModelSpec
 
 _log = logging.getLogger(__name__)
 
@@ -43,31 +46,41 @@ def run_build(request: BuildRequest) -> Artifact:
     _check_tools(request)
     scratch.discard_leftovers()
     store = ArtifactStore(request.store_url)
+    sdks = {name: str(path) for name, path in specification.sdks(specification.tools(request.recipe)).items()}
     with scratch.folder() as folder:
         log = BuildLog(folder, store, request.key)
+        checkpoint = Checkpoint(folder, store, request.key)
+
+        def looking() -> None:
+            log.show()
+            checkpoint.keep()
+
         try:
-            _stage(request, store, folder)
+            _stage(request, store, folder, sdks)
+            checkpoint.restore()
             ended = limits.run(
                 [sys.executable, "-P", "-m", worker.__name__, str(folder / ORDER)],
-                environment=_environment(folder, gpu=specification.needs_gpu(request.recipe.runtime)),
+                environment=_environment(folder, gpu=specification.may_use_gpu(request.recipe)) | sdks,
                 folder=folder,
                 log=log.path,
                 timeout_seconds=request.timeout_seconds,
                 memory_bytes=request.memory_bytes,
-                looking=log.show,
+                looking=looking,
             )
+            checkpoint.keep()
         except OSError as error:
             if error.errno in FULL_DISK:
                 raise disk_full(f"Building {request.recipe.name} failed") from error
             raise
         try:
-            outcome = _outcome(request, ended, folder, log)
+            outcome = _outcome(request, ended, folder, log, checkpoint)
             made = _made(request, folder)
         except FarmError as error:
             error.details.update(_kept(log))
             raise
         kept = log.keep()
         files = tuple(store.put_file(path) for path in made)
+        checkpoint.discard()
     return Artifact(
         key=request.key,
         files=files,
@@ -95,28 +108,40 @@ def _check_tools(request: BuildRequest) -> None:
         )
 
 
-def _stage(request: BuildRequest, store: ArtifactStore, folder: Path) -> None:
+def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapping[str, str]) -> None:
     model = request.model
+    stage_model(model, store, folder)
+    if model.evaluation is not None and request.recipe.runtime == REFERENCE_RUNTIME:
+        store.fetch(model.evaluation.inputs, folder / EVALUATION)
+    (folder / "tmp").mkdir()
+    # Their keys were checked with the tools. The child may not write there, so that it is marked as used here.
+    environments = Environments(toolchains.directory())
+    made = [environments.use(toolchain).path for toolchain in toolchains.of_tools(tuple(request.tool_versions))]
+    order = Order(
+        model=model,
+        recipe=request.recipe,
+        readable=(*map(Path, sdks.values()), *made),
+        memory_bytes=request.memory_bytes,
+        parent=os.getpid(),
+        gpu=specification.may_use_gpu(request.recipe),
+    )
+    (folder / ORDER).write_text(order.model_dump_json())
+
+
+def stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
     store.fetch(model.program, folder / PROGRAM)
     store.fetch(model.example_inputs, folder / EXAMPLES)
     store.fetch(model.parity_inputs, folder / PARITY)
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
-    (folder / "tmp").mkdir()
-    # Their keys were checked with the tools. The child may not write there, so that it is marked as used here.
-    environments = Environments(toolchains.directory())
-    needed = toolchains.of_tools(tuple(request.tool_versions))
-    readable = tuple(environments.use(toolchain).path for toolchain in needed)
-    gpu = specification.needs_gpu(request.recipe.runtime)
-    order = Order(
-        model=model,
-        recipe=request.recipe,
-        memory_bytes=request.memory_bytes,
-        parent=os.getpid(),
-        gpu=gpu,
-        readable=readable,
-    )
-    (folder / ORDER).write_text(order.model_dump_json())
+    for custom in model.custom_operators:
+        store.fetch(custom.file, operators.staged(custom, folder))
+    if model.training_inputs is not None:
+        store.fetch(model.training_inputs, folder / TRAINING)
+    for position, part in enumerate(model.fusion.parts if model.fusion else ()):
+        inside = part_folder(folder, position)
+        inside.mkdir()
+        stage_model(part, store, inside)
 
 
 def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:
@@ -149,11 +174,11 @@ def _kept(log: BuildLog) -> dict[str, Any]:
         return {}
 
 
-def _outcome(request: BuildRequest, ended: Ended, folder: Path, log: BuildLog) -> Outcome:
+def _outcome(request: BuildRequest, ended: Ended, folder: Path, log: BuildLog, checkpoint: Checkpoint) -> Outcome:
     """What the child reported, or the error that its end amounts to."""
     recipe, tail = request.recipe.name, log.tail()
     if ended.stopped_by is not None:
-        raise _stopped(request, ended, log)
+        raise _stopped(request, ended, log, checkpoint)
     outcome = _read_outcome(folder / OUTCOME)
     failed = outcome is None or outcome.failure is not None
     if failed and shutil.disk_usage(folder).free < _FULL_BYTES:
@@ -174,20 +199,22 @@ def _outcome(request: BuildRequest, ended: Ended, folder: Path, log: BuildLog) -
     return outcome
 
 
-def _stopped(request: BuildRequest, ended: Ended, log: BuildLog) -> FarmError:
+def _stopped(request: BuildRequest, ended: Ended, log: BuildLog, checkpoint: Checkpoint) -> FarmError:
     """The limit, how far it came, and what to set."""
     if ended.stopped_by == "time":
-        what, setting = f"took longer than the limit of {request.timeout_seconds:g} s", "build_timeout_seconds"
+        what = f"took longer than the limit of {request.timeout_seconds:g} s"
+        setting = "distill_timeout_seconds" if specification.trains(request.recipe) else "build_timeout_seconds"
         twice = f"{2 * request.timeout_seconds:g}"
     else:
         what = f"took more than the limit of {request.memory_bytes:,} bytes of memory"
         setting, twice = "build_memory_bytes", f"{2 * request.memory_bytes}"
     step = log.last_step()
+    kept = " What it had trained is kept: the next build goes on from there." if checkpoint.exists else ""
     came = f"in its step {step}" if step else "before its first step"
     return _failed(
         RecipeError,
         f"Building {request.recipe.name} {what} and was stopped {came}, after {ended.seconds:.0f} s, with up to "
-        f"{ended.peak_rss_bytes:,} bytes.",
+        f"{ended.peak_rss_bytes:,} bytes.{kept}",
         f"Try a smaller model or another recipe, or have the operator raise {setting} (to {twice}, say).",
         log.tail(),
         limit=ended.stopped_by,
@@ -225,7 +252,8 @@ def _read_outcome(path: Path) -> Outcome | None:
 def _made(request: BuildRequest, folder: Path) -> list[Path]:
     """The files that the builder has to leave; a link would lead the store to a file outside."""
     runtime = request.recipe.runtime
-    paths = [folder / OUTPUT / name for name in BUILDERS[runtime].FILES]
+    names = reference.files(request.model) if runtime == REFERENCE_RUNTIME else BUILDERS[runtime].FILES
+    paths = [folder / OUTPUT / name for name in names]
     for path in paths:
         if path.is_symlink() or not path.is_file():
             raise InternalError(

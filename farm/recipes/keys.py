@@ -18,15 +18,21 @@ def tool_versions(recipe: Recipe) -> dict[str, str]:
     if missing := [tool for tool in needed if tool not in versions]:
         raise InfrastructureError(
             f"Recipe {recipe.name!r} cannot be built here: {', '.join(missing)} is not installed.",
-            remedy=f"Install it on the head: {_how(missing, BUILDERS[recipe.runtime].EXTRA)}.",
+            remedy=_remedy(recipe, missing),
         )
     return versions
 
 
-def _how(missing: list[str], extra: str) -> str:
+def _remedy(recipe: Recipe, missing: list[str]) -> str:
     named = [tool.removeprefix(TOOL_PREFIX) for tool in missing if tool.startswith(TOOL_PREFIX)]
-    installed = [] if len(named) == len(missing) else [f"pip install 'torchfarm[{extra}]'"]
-    return " && ".join([*installed, *(f"farm toolchains make {name}" for name in named)])
+    sdks = [tool for tool in missing if tool.startswith("$")]
+    remedies = [f"set {sdk[1:]} to the folder of its SDK" for sdk in sdks]
+    if len(sdks) + len(named) < len(missing):
+        own = (*sdks, *(f"{TOOL_PREFIX}{name}" for name in named), *BUILDERS[recipe.runtime].TOOLS)
+        words = [f"'torchfarm[{BUILDERS[recipe.runtime].EXTRA}]'", *(tool for tool in missing if tool not in own)]
+        remedies.append(f"pip install {' '.join(words)}")
+    remedies += [f"farm toolchains make {name}" for name in named]
+    return f"On the head and wherever builds run: {'; '.join(remedies)}."
 
 
 def build_key(

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from farm.errors import RecipeSpecError
 from farm.recipes import toolchains, transforms
@@ -14,6 +16,24 @@ from farm.recipes.toolchains.environments import Environments
 from farm.types import ModelFormat, Recipe, Transform
 
 REFERENCE_RUNTIME = "reference"
+_BATCHES = ("batch", "dynamic-batch")
+
+# Transforms of the program whose outcome only some runtimes can make use of, and why the others cannot. What a
+# runtime's own tools make instead (``NATIVE``) is another matter, and its own reasons (``REFUSES``) come first.
+_ONLY_FOR = {
+    "quantize": (
+        ("pytorch", "aotinductor", "torchscript"),
+        "its tools do not quantize like that, and PyTorch's integer operators are not converted",
+    ),
+    "channels-last": (
+        ("pytorch", "torchscript", "pytorch-mobile"),
+        "its converter and its kernels choose the layout themselves",
+    ),
+    "dynamic-batch": (
+        ("pytorch", "aotinductor", "onnxruntime", "executorch"),
+        "its programs are for one size; take batch",
+    ),
+}
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -25,9 +45,10 @@ def complete(recipe: Recipe) -> Recipe:
             remedy=f"Use one of {', '.join(runtimes)}.",
         )
     _check_options(recipe)
-    divided(recipe)
     defaults = {name: values[0] for name, values in BUILDERS[recipe.runtime].OPTIONS.items()}
-    return recipe.model_copy(update={"options": defaults | recipe.options})
+    completed = recipe.model_copy(update={"options": defaults | recipe.options})
+    divided(completed)
+    return completed
 
 
 def _check_options(recipe: Recipe) -> None:
@@ -52,18 +73,25 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     on_program: list[Transform] = []
     native: list[Transform] = []
     for transform in recipe.transforms:
-        if why := builder.REFUSES.get(transform.label) or builder.REFUSES.get(transform.kind):
+        is_native = any(key in builder.NATIVE for key in _keys(recipe, transform))
+        if why := _refusal(recipe, transform, is_native=is_native):
             raise RecipeSpecError(
                 f"Recipe {recipe.name!r}: {recipe.runtime} cannot be built with {transform.label}: {why}.",
                 remedy="Leave the transform out, or take another runtime.",
             )
-        if transform.label in builder.NATIVE or transform.kind in builder.NATIVE:
+        if is_native:
             native.append(transform)
         elif native:
             raise RecipeSpecError(
                 f"Recipe {recipe.name!r}: {transform.label} comes after {native[-1].label}, which {recipe.runtime}'s "
                 "own tools make at the end.",
                 remedy=f"Put {transform.label} before it.",
+            )
+        elif transform.kind in _BATCHES and on_program:
+            raise RecipeSpecError(
+                f"Recipe {recipe.name!r}: {transform.label} comes after {on_program[-1].label}, which leaves a program "
+                "of fixed shapes.",
+                remedy=f"Put {transform.label} first, and only once.",
             )
         else:
             transforms.find(transform)
@@ -73,6 +101,21 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
             f"Recipe {recipe.name!r} says {native[0].kind} twice.", remedy="Say it once: the last one would win."
         )
     return tuple(on_program), tuple(native)
+
+
+def _refusal(recipe: Recipe, transform: Transform, *, is_native: bool) -> str | None:
+    """Why its runtime does not take the transform, at all or with one of the recipe's options."""
+    refuses = BUILDERS[recipe.runtime].REFUSES
+    if why := next((refuses[key] for key in _keys(recipe, transform) if key in refuses), None):
+        return why
+    able, reason = _ONLY_FOR.get(transform.kind, ((recipe.runtime,), ""))
+    return None if is_native or recipe.runtime in able else reason
+
+
+def _keys(recipe: Recipe, transform: Transform) -> Iterator[str]:
+    """What a builder may call it: its label or kind, alone or with an option (``fp16 backend=coreml``)."""
+    options = ["", *(f" {name}={value}" for name, value in recipe.options.items())]
+    return (f"{word}{option}" for word in (transform.label, transform.kind) for option in options)
 
 
 def tools(recipe: Recipe) -> tuple[str, ...]:
@@ -119,10 +162,24 @@ def needs_gpu(runtime: str) -> bool:
     return bool(getattr(BUILDERS.get(runtime), "NEEDS_GPU", False))
 
 
+def may_use_gpu(recipe: Recipe) -> bool:
+    """Whether its build gets a GPU where there is one: what needs it, and what trains."""
+    return needs_gpu(recipe.runtime) or trains(recipe)
+
+
+def trains(recipe: Recipe) -> bool:
+    return any(transform.kind == "distill" for transform in recipe.transforms)
+
+
 def installed(wanted: Iterable[str]) -> dict[str, str]:
-    """Versions of those distributions that are installed, and of toolchains that are made."""
+    """Versions of those distributions, SDKs and toolchains that are there. An SDK's version is the name of its folder,
+    a toolchain's its key."""
     found = {}
     for tool in wanted:
+        if tool.startswith("$"):
+            if (path := sdks([tool]).get(tool[1:])) is not None:
+                found[tool] = path.name
+            continue
         if tool.startswith(toolchains.TOOL_PREFIX):
             toolchain = toolchains.find(tool.removeprefix(toolchains.TOOL_PREFIX))
             if Environments(toolchains.directory()).find(toolchain):
@@ -133,6 +190,13 @@ def installed(wanted: Iterable[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def sdks(wanted: Iterable[str]) -> dict[str, Path]:
+    """The folders of those tools that are written ``$VARIABLE``, by variable; what is set wrongly is left out."""
+    names = (tool[1:] for tool in wanted if tool.startswith("$"))
+    paths = {name: Path(os.environ[name]).resolve() for name in names if os.environ.get(name)}
+    return {name: path for name, path in paths.items() if path.is_dir()}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

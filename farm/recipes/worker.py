@@ -38,7 +38,7 @@ class Order(Frozen):
     recipe: Recipe
     memory_bytes: int = Field(gt=0)
     parent: int
-    readable: tuple[Path, ...] = ()  # folders of toolchains
+    readable: tuple[Path, ...] = ()  # folders of SDKs and toolchains
     gpu: bool = False
 
 
@@ -104,6 +104,7 @@ def build(order: Order, folder: Path) -> Outcome:
     for transform in on_program:
         program, step = _apply(program, transform)
         lineage.append(step)
+    _check_batch(program, on_program)
     counted = complexity.measure(program)
     output = folder / OUTPUT
     output.mkdir()
@@ -127,6 +128,19 @@ def build(order: Order, folder: Path) -> Outcome:
         flops=counted.flops,
         delegation=built.delegation,
     )
+
+
+def _check_batch(program: Program, on_program: tuple[Transform, ...]) -> None:
+    """A transform that fixes the shapes again would make an artifact that takes less than its recipe says."""
+    from farm.recipes import shapes
+
+    if any(transform.kind == "dynamic-batch" for transform in on_program) and not shapes.is_symbolic(
+        program.exported()
+    ):
+        raise RecipeError(
+            f"After {on_program[-1].label} the program takes one size only.",
+            remedy="Take batch in place of dynamic-batch, or leave the other transform out.",
+        )
 
 
 def _say(step: str) -> None:

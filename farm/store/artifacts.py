@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import time
 import uuid
 from collections.abc import AsyncIterable, Iterable, Iterator
@@ -27,6 +28,8 @@ from farm.types import Blob
 CHUNK_BYTES = 1 << 20
 _UPLOAD_PREFIX = "upload-"
 _ID_FILE = "store-id"
+_CHECKPOINTS = "checkpoints"
+_CHECKPOINT_SECONDS = 14 * 86_400.0  # of a build that nobody tried again
 _LIVE_FOLDER = "live"
 
 
@@ -150,6 +153,38 @@ class ArtifactStore:
                 pass
         return True
 
+    # --- how far builds are that train: by the build's key, replaced as they go on --------------------
+
+    def put_checkpoint(self, key: str, file: BinaryIO) -> None:
+        temporary = f"{self._root}/{_UPLOAD_PREFIX}{uuid.uuid4().hex}"
+        with _storage_errors("The checkpoint of a build was not stored"):
+            self._fs.makedirs(f"{self._root}/{_CHECKPOINTS}", exist_ok=True)
+            with self._fs.open(temporary, "wb") as target:
+                shutil.copyfileobj(file, target, CHUNK_BYTES)
+                if isinstance(self._fs, LocalFileSystem):
+                    target.flush()
+                    os.fsync(target.fileno())
+            self._fs.mv(temporary, self._checkpoint_path(key))
+
+    def fetch_checkpoint(self, key: str, destination: Path) -> bool:
+        """Whether there is one."""
+        with _storage_errors("The checkpoint of a build cannot be read"):
+            try:
+                self._fs.get_file(self._checkpoint_path(key), str(destination))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def discard_checkpoint(self, key: str) -> None:
+        with (
+            _storage_errors("The checkpoint of a build that has ended cannot be removed"),
+            contextlib.suppress(FileNotFoundError),
+        ):
+            self._fs.rm(self._checkpoint_path(key))
+
+    def _checkpoint_path(self, key: str) -> str:
+        return f"{self._root}/{_CHECKPOINTS}/{key}"
+
     # --- logs of builds that run: by the build's key, replaced as they grow ----------------------------
 
     def put_live(self, key: str, content: bytes) -> None:
@@ -190,6 +225,8 @@ class ArtifactStore:
             path for pattern in (f"{_UPLOAD_PREFIX}*", f"{_LIVE_FOLDER}/*") for path in Path(self._root).glob(pattern)
         )
         old = [path for path in left if path.stat().st_mtime <= newest]
+        stale = min(newest, time.time() - _CHECKPOINT_SECONDS)
+        old += [path for path in Path(self._root).glob(f"{_CHECKPOINTS}/*") if path.stat().st_mtime <= stale]
         for path in old:
             path.unlink(missing_ok=True)
         return len(old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -9,17 +10,20 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 from agents.harness.failure import Failure
+from agents.harness.job import Operators
 from agents.harness.profile import Profiled
 from agents.harness.tensors import Array, Input
 
 NAMES = (
     "pytorch",
+    "aotinductor",
     "torchscript",
     "pytorch-mobile",
     "executorch",
     "onnxruntime",
     "onnxruntime-qnn",
     "litert",
+    "coreml",
     "openvino",
     "ncnn",
     "mnn",
@@ -74,6 +78,13 @@ class Runtime(Protocol):
         Raises what the runtime raises; the harness turns it into Failure ``load-failed``."""
 
 
+class ExtendableRuntime(Runtime, Protocol):
+    """A runtime that takes a user's own operators. One without ``extend`` takes none."""
+
+    def extend(self, operators: Operators) -> None:
+        """Before ``load``, in no phase. What it raises is said to be the operators' fault."""
+
+
 def find(name: str) -> type[Runtime]:
     """Also those of other packages, by the entry point group ``torchfarm.harness_runtimes``. Raises Failure
     ``unknown-runtime``."""
@@ -105,3 +116,12 @@ def check_threads(granted: int, asked: int) -> None:
             remedy="Ask for another number of threads; this build of the runtime does not support that one.",
             fault="device",
         )
+
+
+def needs_apple(what: str) -> Failure:
+    return Failure(
+        "needs-apple",
+        f"{what} runs on Apple's systems only; this is {platform.system()} on {platform.machine()}.",
+        remedy="Run it on a Mac, an iPhone or an iPad; for this device choose another recipe.",
+        fault="recipe",
+    )

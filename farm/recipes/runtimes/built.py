@@ -41,7 +41,9 @@ class Builder(Protocol):
 
     @property
     def TOOLS_FOR(self) -> Mapping[str, tuple[str, ...]]:
-        """Further ones, by the label of a native transform (``int8-static``) or an option (``backend=openvino``)."""
+        """Further ones, by the label of a native transform (``int8-static``) or an option (``backend=openvino``).
+
+        What no package index has is written ``$VARIABLE``: the environment variable that leads to its folder."""
 
     @property
     def EXTRA(self) -> str:
@@ -52,11 +54,13 @@ class Builder(Protocol):
 
     @property
     def NATIVE(self) -> tuple[str, ...]:
-        """Labels of the transforms that its own tools make. All others are made on the PyTorch program before."""
+        """Labels of the transforms that its own tools make. All others are made on the PyTorch program before.
+        ``fp16 backend=coreml``: with that option alone."""
 
     @property
     def REFUSES(self) -> Mapping[str, str]:
-        """Transforms that make no sense for it, by label, with the reason (``channels-last``: it chooses itself)."""
+        """Transforms that make no sense for it, by label, with the reason (``channels-last``: it chooses itself).
+        ``int8-static backend=vulkan``: not with that option."""
 
     @property
     def OPTIONS(self) -> Mapping[str, Values]:

@@ -1,32 +1,69 @@
-"""ExecuTorch with the XNNPACK backend, in fp32 or in static int8 (PT2E with torchao)."""
+"""ExecuTorch, lowered to one of its backends; what the backend does not take runs on portable kernels.
+
+Quantized in PyTorch 2 Export form (PT2E) by the quantizer that belongs to the backend: XNNPACK's (static, dynamic) or
+OpenVINO's (static).
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
+from farm.recipes.runtimes import compressed
+from farm.recipes.runtimes import executorch_backends as backends
 from farm.recipes.runtimes.built import Built, Values
-from farm.types import ModelFormat, Quantize, Recipe
+from farm.types import Delegation, ModelFormat, Quantize, Recipe
+from farm.types.recipes import FAMILIES
 
 FILES = ("model.pte",)
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "executorch", "torchao")
+TOOLS_FOR = {f"backend={backend}": tools for backend, tools in backends.TOOLS.items()}
 EXTRA = "executorch"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
-TOOLS_FOR: dict[str, tuple[str, ...]] = {}
-NATIVE: tuple[str, ...] = ("int8-static",)
-REFUSES: dict[str, str] = {}
-OPTIONS: dict[str, Values] = {"backend": ("xnnpack",)}
-_XNNPACK: dict[str, str | int | float | bool] = {"backend": "xnnpack"}
+NATIVE = ("int8-static", "int8-dynamic", "int4-dynamic")
+_QUANTIZERS = {"xnnpack": NATIVE, "openvino": ("int8-static",)}
+REFUSES = {
+    f"{label} backend={backend}": f"its backend {backend} computes that in floating point; {able} can"
+    for label in NATIVE
+    for able in [" and ".join(name for name, labels in _QUANTIZERS.items() if label in labels)]
+    for backend in backends.TOOLS
+    if label not in _QUANTIZERS.get(backend, ())
+}
+OPTIONS: dict[str, Values] = {"backend": tuple(backends.TOOLS)}
+
+
+def _preset(backend: str, quantize: Quantize | None = None, suffix: str = "", **fields: Any) -> Recipe:
+    transforms = (quantize,) if quantize else ()
+    name = f"executorch-{backend}{suffix}"
+    return Recipe("executorch", name=name, transforms=transforms, options={"backend": backend}, **fields)
+
+
 PRESETS = (
-    (Recipe("executorch", options=_XNNPACK), "ExecuTorch on XNNPACK, fp32."),
+    (_preset("xnnpack"), "ExecuTorch on XNNPACK, fp32."),
+    (_preset("xnnpack", Quantize(), "-int8"), "ExecuTorch on XNNPACK, static int8 (PT2E)."),
     (
-        Recipe("executorch", name="executorch-xnnpack-int8", transforms=(Quantize(),), options=_XNNPACK),
-        "ExecuTorch on XNNPACK, static int8 (PT2E).",
+        _preset("xnnpack", Quantize(mode="dynamic"), "-int8-dynamic"),
+        "ExecuTorch on XNNPACK, linear layers in dynamic int8 (PT2E).",
+    ),
+    (_preset("portable"), "ExecuTorch on its portable kernels, fp32: the reference, very slow."),
+    (_preset("vulkan"), "ExecuTorch on Vulkan: GPUs of Android phones."),
+    (_preset("coreml"), "ExecuTorch on Core ML, fp32: Apple's devices."),
+    # The runtime compiles at load, and takes bfloat16 where the CPU computes in it. No option of it says otherwise.
+    (_preset("openvino", parity=FAMILIES["bf16"]), "ExecuTorch on OpenVINO, fp32, or bf16 where the CPU has it."),
+    (_preset("openvino", Quantize(), "-int8"), "ExecuTorch on OpenVINO, static int8 (NNCF)."),
+    (_preset("qnn", parity=FAMILIES["fp16"]), "ExecuTorch on QNN, fp16: Qualcomm's NPU."),
+    *compressed.presets(
+        "executorch",
+        "ExecuTorch on XNNPACK",
+        "pruned50-structured",
+        "distilled",
+        "distilled-int8",
+        prefix="executorch-xnnpack",
+        options={"backend": "xnnpack"},
     ),
 )
 
@@ -35,30 +72,41 @@ _REMEDY = "Look at the end of the build's log; the operator it names may not be 
 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     notes: list[str] = []
+    backend = str(recipe.options["backend"])
     exported = program.exported()
-    if recipe.transforms:
-        from farm.recipes.transforms import pt2e
-
-        calibration, note = program.calibration_samples()
-        quantized = pt2e.quantize(exported, [program.tensors(sample) for sample in calibration])
-        exported = quantized.program
-        notes += [note, *quantized.notes]
-    with Boundary(RecipeError, "ExecuTorch does not convert the program", _REMEDY):
-        content, left = _lower(exported)
-    if left:
-        names = ", ".join(f"{count} x {name}" for name, count in left.most_common(8))
-        notes.append(f"Not delegated to XNNPACK, so run by slow portable kernels: {names}.")
-    path = folder / FILES[0]
-    path.write_bytes(content)
-    return Built(tuple(notes))
+    for quantize in (transform for transform in recipe.transforms if isinstance(transform, Quantize)):
+        exported, more = _quantized(program, quantize, backend)
+        notes += more
+    with Boundary(RecipeError, f"ExecuTorch does not convert the program for {backend}", _REMEDY):
+        edge = backends.lower(exported, backend, program.tensors())
+        lowered = edge.to_executorch()
+        delegation = backends.delegation(edge, lowered)
+    if backend != "portable":
+        notes += _left_over(delegation, backend)
+    (folder / FILES[0]).write_bytes(lowered.buffer)
+    return Built(tuple(notes), delegation)
 
 
-def _lower(exported: Any) -> tuple[bytes, Counter[str]]:
-    """The ``.pte`` and a count of the operators that the backend did not take."""
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
+def _quantized(program: Program, transform: Quantize, backend: str) -> tuple[Any, tuple[str, ...]]:
+    """The quantized ``ExportedProgram`` and notes."""
+    from farm.recipes.transforms import pt2e
 
-    lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
-    calls = (str(node.target) for node in lowered.exported_program().graph.nodes if node.op == "call_function")
-    left = Counter(name for name in calls if "::" in name or "." in name)
-    return bytes(lowered.buffer), left
+    exported = program.exported()
+    if transform.mode == "dynamic":
+        made = pt2e.quantize_dynamic(exported, program.tensors(), transform.dtype, program.export)
+        return made.program, made.notes
+    calibration, note = program.calibration_samples()
+    samples = [program.tensors(sample) for sample in calibration]
+    quantize = pt2e.quantize_for_openvino if backend == "openvino" else pt2e.quantize
+    made = quantize(exported, samples, program.export)
+    return made.program, (note, *made.notes)
+
+
+def _left_over(delegation: Delegation, backend: str) -> list[str]:
+    if not delegation.left_over:
+        return []
+    first = list(delegation.left_over.items())[:8]
+    names = ", ".join(f"{count} x {name}" for name, count in first)
+    more = len(delegation.left_over) - len(first)
+    rest = f" and {more} kinds more" if more else ""
+    return [f"Not delegated to {backend}, so run by slow portable kernels: {names}{rest}."]

@@ -18,14 +18,17 @@ _REMEDY = "Look at the end of the build's log; leave the transform out if the mo
 
 def of(exported: Any) -> Any:
     """The ``ExportedProgram`` as an ``fx.GraphModule`` with layers, in eval mode; inputs, outputs and results are the
-    same.
+    same. Its tensors are its own: what is done to them does not reach the program.
 
     Convolutions (also transposed), linear layers, norms (batch, layer, group), embeddings and PReLU become modules, at
     the place where their weight was. One that is called several times is one module; where a tensor has other uses as
     well (tied embeddings), all of them stay calls of aten operators that share it.
     """
     with Boundary(RecipeError, "The program cannot be taken apart into layers", _REMEDY):
+        import torch
+
         graph_module = exported.module(check_guards=False)
+        _own_tensors(graph_module)
         held = _Tensors(graph_module)
         found = {node: layer for node in graph_module.graph.nodes if (layer := layer_of(node, held)) is not None}
         made: dict[tuple[Any, ...], str] = {}
@@ -46,7 +49,7 @@ def of(exported: Any) -> Any:
             node.replace_all_uses_with(call)
             graph_module.graph.erase_node(node)
         _tidy(graph_module)
-    return graph_module
+        return torch.fx.GraphModule(graph_module, graph_module.graph).eval()  # an exported one has no train and eval
 
 
 def export(module: Any, like: Any, example: tuple[Any, ...]) -> Any:
@@ -55,13 +58,26 @@ def export(module: Any, like: Any, example: tuple[Any, ...]) -> Any:
     Raises RecipeError with the operator's own words where the module does not run on the example."""
     import torch
 
-    for part in module.modules():
-        part.training = False
+    module.eval()
     shapes, inputs = _dynamic(like, example)
     with Boundary(RecipeError, "The transformed program cannot be exported again", _REMEDY), torch.no_grad():
         made = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
         made.example_inputs = None
     return made
+
+
+def _own_tensors(graph_module: Any) -> None:
+    import torch
+
+    own: dict[int, Any] = {}
+    for place in graph_module.modules():
+        for state in (place._parameters, place._buffers):
+            for name, tensor in state.items():
+                if tensor is not None and id(tensor) not in own:
+                    copied = tensor.detach().clone()
+                    parameter = isinstance(tensor, torch.nn.Parameter)
+                    own[id(tensor)] = torch.nn.Parameter(copied, tensor.requires_grad) if parameter else copied
+                state[name] = own.get(id(tensor))
 
 
 class _Tensors(Mapping[Any, Any]):

@@ -1,16 +1,23 @@
-"""Static int8 for XNNPACK with torchao's PT2E flow: prepare, calibrate, correct, convert."""
+"""Static and dynamic quantization with torchao's PT2E flow: prepare, calibrate, correct, convert.
+
+Static int8 for XNNPACK, for OpenVINO and for TorchInductor, dynamic for XNNPACK, each by its backend's quantizer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.transforms import bias
 
+_FAILED = "Quantization (PT2E) failed"
 _REMEDY = "Look at the end of the build's log; use the fp32 recipe if the model cannot be quantized."
+
+
+Export = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -21,9 +28,41 @@ class Quantized:
     notes: tuple[str, ...]
 
 
-def quantize(exported: Any, calibration: Sequence[tuple[Any, ...]]) -> Quantized:
-    """``calibration``: samples of torch tensors in the order of the inputs. Raises RecipeError."""
-    with Boundary(RecipeError, "Quantization (PT2E) failed", _REMEDY):
+def quantize(
+    exported: Any, calibration: Sequence[tuple[Any, ...]], export: Export | None = None, quantizer: Any = None
+) -> Quantized:
+    """``calibration``: samples of torch tensors in the order of the inputs. ``export``: of the quantized module,
+    default in the shapes of a sample; ``quantizer``: default XNNPACK's. Raises RecipeError."""
+    with Boundary(RecipeError, _FAILED, _REMEDY):
+        import torch
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+        module = integers_as_tensors(exported.module(check_guards=False))
+        prepared = prepare_pt2e(module, quantizer or _xnnpack())
+        fused = fuse_clamps(prepared)
+        with torch.no_grad():
+            corrected = _calibrate(prepared, calibration)
+            converted = convert_pt2e(prepared)
+            program = export(converted) if export else torch.export.export(converted, calibration[0], strict=False)
+    notes = (f"{fused} activations fused into the layer before them.", f"Bias corrected in {corrected} layers.")
+    return Quantized(program, notes)
+
+
+def _xnnpack() -> Any:
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+
+    return XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+
+
+def quantize_dynamic(
+    exported: Any, example: tuple[Any, ...], dtype: Literal["int8", "int4"], export: Export | None = None
+) -> Quantized:
+    """Weights of linear layers in ``dtype`` per output channel, their inputs in int8 by the range of each inference.
+    Raises RecipeError, also where there are no linear layers."""
+    with Boundary(RecipeError, _FAILED, _REMEDY):
         import torch
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
             XNNPACKQuantizer,
@@ -31,15 +70,64 @@ def quantize(exported: Any, calibration: Sequence[tuple[Any, ...]]) -> Quantized
         )
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-        per_channel = get_symmetric_quantization_config(is_per_channel=True)
-        prepared = prepare_pt2e(exported.module(), XNNPACKQuantizer().set_global(per_channel))
-        fused = fuse_clamps(prepared)
+        linear = torch.ops.aten.linear.default
+        low, high = {"int8": (-127, 127), "int4": (-8, 7)}[dtype]
+        dynamic = get_symmetric_quantization_config(
+            is_per_channel=True, is_dynamic=True, weight_qmin=low, weight_qmax=high
+        )
+        module = integers_as_tensors(exported.module(check_guards=False))
+        prepared = prepare_pt2e(module, XNNPACKQuantizer().set_operator_type(linear, dynamic))
+        count = sum(node.target == linear for node in prepared.graph.nodes)
+        if not count:
+            raise RecipeError(
+                "The program has no linear layers, and XNNPACK computes no others in dynamic quantization.",
+                remedy="Use static int8, with calibration inputs.",
+            )
         with torch.no_grad():
-            corrected = _calibrate(prepared, calibration)
+            prepared(*example)  # the weights' ranges
             converted = convert_pt2e(prepared)
-            program = torch.export.export(converted, calibration[0], strict=False)
-    notes = (f"{fused} activations fused into the layer before them.", f"Bias corrected in {corrected} layers.")
-    return Quantized(program, notes)
+            program = export(converted) if export else torch.export.export(converted, example, strict=False)
+    return Quantized(program, (f"{count} linear layers quantized, all else in floating point.",))
+
+
+def quantize_for_openvino(
+    exported: Any, calibration: Sequence[tuple[Any, ...]], export: Export | None = None
+) -> Quantized:
+    """Static int8 by NNCF, with its own correction of biases. Raises RecipeError."""
+    with Boundary(RecipeError, _FAILED, _REMEDY):
+        import torch
+        from executorch.backends.openvino.quantizer import quantize_model
+
+        count = len(calibration)
+        with torch.no_grad():
+            quantized = quantize_model(exported.module(check_guards=False), calibration, subset_size=count)
+            program = export(quantized) if export else torch.export.export(quantized, calibration[0], strict=False)
+    return Quantized(program, ("Quantized and corrected by NNCF.",))
+
+
+def integers_as_tensors(module: Any) -> Any:
+    """Numbers that are added to integer tensors, and those that multiply them, become integer tensors.
+
+    XNNPACKQuantizer makes float tensors of such numbers wherever they occur: positions and indices would become
+    floats, and what is looked up by them would fail.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    for node in list(module.graph.nodes):
+        if node.target not in (aten.add.Tensor, aten.mul.Tensor) or node.meta["val"].is_floating_point():
+            continue
+        for index, number in enumerate(node.args):
+            if isinstance(number, torch.fx.Node):
+                continue
+            name, tensor = f"_integer_{node.name}_{index}", torch.tensor(number)
+            module.register_buffer(name, tensor)
+            with module.graph.inserting_before(node):
+                constant = module.graph.get_attr(name)
+            constant.meta["val"] = node.meta["val"].fake_mode.from_tensor(tensor, static_shapes=True)
+            node.update_arg(index, constant)
+    module.recompile()
+    return module
 
 
 def fuse_clamps(prepared: Any) -> int:

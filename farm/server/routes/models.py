@@ -6,26 +6,33 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from farm.errors import ModelError, NotFoundError, TooLargeError
+from farm.errors import ForbiddenError, ModelError, NotFoundError, TooLargeError
 from farm.server.auth import Reader, Writer
+from farm.server.fusion import check_fusion, fuse
 from farm.server.inputs import check_inputs
+from farm.server.operators import check_operators
 from farm.server.problems import documented
-from farm.server.resources import Farm, now
+from farm.server.resources import Farm, Resources, now
 from farm.server.route import Route
 from farm.store.artifacts import ArtifactStore
-from farm.types import Model, ModelSpec
+from farm.types import FusionRequest, Model, ModelSpec
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=Route)
 
 
-@router.post("", responses=documented(ModelError, TooLargeError))
+@router.post("", responses=documented(ForbiddenError, ModelError, TooLargeError))
 def add(spec: ModelSpec, farm: Farm, caller: Writer) -> Model:
     """Register a model whose files were uploaded before. Idempotent."""
-    _check_files(spec, farm.artifacts)
-    check_inputs(spec, farm.artifacts)
-    with farm.store.transaction() as transaction:
-        _check_files(spec, farm.artifacts)  # again: files that nothing refers to are removed in a transaction, too
-        return transaction.add_model(spec, caller.name, now())
+    return _added(spec, farm, caller.name)
+
+
+@router.post("/fused", responses=documented(ForbiddenError, ModelError, NotFoundError, TooLargeError))
+def add_fused(request: FusionRequest, farm: Farm, caller: Writer) -> Model:
+    """Register the model that uploaded ones are together, one after the other or side by side. Idempotent."""
+    with farm.store.reading() as reading:
+        parts = [reading.model(ref).spec for ref in request.models]
+    limit = farm.settings.max_upload_bytes
+    return _added(fuse(parts, request.how, request.name, farm.artifacts, limit), farm, caller.name)
 
 
 @router.get("", responses=documented())
@@ -42,11 +49,24 @@ def model(ref: str, farm: Farm, caller: Reader) -> Model:
         return reading.model(ref)
 
 
+def _added(spec: ModelSpec, farm: Resources, caller: str) -> Model:
+    check_operators(spec, farm.settings)
+    _check_files(spec, farm.artifacts)
+    _check(spec, farm.artifacts)
+    with farm.store.transaction() as transaction:
+        _check_files(spec, farm.artifacts)  # again: files that nothing refers to are removed in a transaction, too
+        return transaction.add_model(spec, caller, now())
+
+
+def _check(spec: ModelSpec, artifacts: ArtifactStore) -> None:
+    check_inputs(spec, artifacts)
+    check_fusion(spec, artifacts)
+    for part in spec.fusion.parts if spec.fusion else ():
+        _check(part, artifacts)
+
+
 def _check_files(spec: ModelSpec, artifacts: ArtifactStore) -> None:
-    files = [spec.program, spec.example_inputs, spec.parity_inputs, spec.reference_outputs, spec.calibration_inputs]
-    for blob in files:
-        if blob is None:
-            continue
+    for blob in spec.blobs:
         if not artifacts.exists(blob.sha256):
             raise ModelError(
                 f"{blob.name} ({blob.sha256[:12]}) of model {spec.name} was not uploaded.",

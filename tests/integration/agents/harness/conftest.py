@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from agents.harness.records import HarnessError, Record, read, summarize
 from farm.types import Protocol
 
-from .programs import FILES, Classifier, Model, Overflowing, Tagger, classifier_inputs, tagger_inputs
+from .programs import Classifier, Model, Overflowing, Tagger, classifier_inputs, tagger_inputs
 
 QUICK = Protocol(min_warmup_seconds=0.02, min_samples=20, max_samples=200, max_seconds=5, timeout_seconds=60)
 
@@ -46,7 +47,7 @@ def job(folder: Path, model: Model, runtime: str, **changes: Any) -> Path:
     fields = {
         "runtime": runtime,
         "options": {"backend": "xnnpack"} if runtime == "executorch" else {},
-        "files": changes.pop("files", None) or {FILES[runtime]: str(model.file(runtime))},
+        "files": changes.pop("files", None) or {name: str(path) for name, path in model.files(runtime).items()},
         "example_inputs": str(model.folder / "example.npz"),
         "parity_inputs": str(model.folder / "parity.npz"),
         "reference_outputs": str(model.folder / "reference.npz"),
@@ -93,6 +94,15 @@ def measure(tmp_path: Path) -> Measure:
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return _made(Model(Classifier().eval(), tmp_path_factory.mktemp("classifier"), classifier_inputs))
+
+
+@pytest.fixture(scope="session")
+def batches_of_two(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Programs that take two samples at once, with samples of one each, an odd number of them."""
+    import torch
+
+    model = _made(Model(Classifier().eval(), tmp_path_factory.mktemp("batches"), classifier_inputs))
+    return dataclasses.replace(model, inputs=lambda: (torch.randn(2, 3, 32, 32),))
 
 
 @pytest.fixture(scope="session")

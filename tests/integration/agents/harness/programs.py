@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,27 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from farm.packaging import package
+from farm.recipes import presets
+from farm.recipes import runtimes as farm_builders
+from farm.recipes.program import EXAMPLES, PARITY, PROGRAM, Program
+
 FILES = {
     "pytorch": "model.pt2",
+    "aotinductor": "model.aoti.pt2",
     "torchscript": "model.ts",
     "pytorch-mobile": "model.ptl",
     "executorch": "model.pte",
     "onnxruntime": "model.onnx",
     "litert": "model.tflite",
+    "openvino": "model.xml",
+    "ncnn": "model.ncnn.param",
+    "mnn": "model.mnn",
+}
+BESIDE = {  # further files of an artifact
+    "openvino": ("model.bin",),
+    "ncnn": ("model.ncnn.bin", "signature.json"),
+    "mnn": ("signature.json",),
 }
 RUNTIMES = tuple(FILES)
 
@@ -90,9 +105,15 @@ class Model:
         save(self.folder / "parity.npz", samples)
         save(self.folder / "reference.npz", answers)
 
+    def files(self, runtime: str) -> dict[str, Path]:
+        """All of the artifact's, by name."""
+        first = self.file(runtime)
+        return {name: first.with_name(name) for name in (first.name, *BESIDE.get(runtime, ()))}
+
     def file(self, runtime: str) -> Path:
-        path = self.folder / FILES[runtime]
+        path = self.folder / runtime / FILES[runtime]
         if not path.exists():
+            path.parent.mkdir(exist_ok=True)
             torch.manual_seed(1)
             BUILDERS[runtime](self.module, self.inputs(), path)
         return path
@@ -105,6 +126,12 @@ def save(path: Path, samples: list[Tensors]) -> None:
 
 def build_pytorch(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
     torch.export.save(torch.export.export(module, inputs, strict=False), path)
+
+
+def build_aotinductor(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
+    from farm.recipes.runtimes.aotinductor import compile_package
+
+    compile_package(torch.export.export(module, inputs, strict=False), path)
 
 
 def build_torchscript(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
@@ -138,11 +165,41 @@ def build_litert(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
     litert_torch.convert(module, inputs).export(str(path))
 
 
+def build_openvino(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
+    import openvino
+
+    model = openvino.convert_model(torch.export.export(module, inputs, strict=False))
+    model.reshape({position: list(tensor.shape) for position, tensor in enumerate(inputs)})
+    openvino.save_model(model, str(path), compress_to_fp16=False)
+
+
+def by_the_farm(runtime: str) -> Callable[[torch.nn.Module, Tensors, Path], None]:
+    """By the farm's own builder: what it writes beside the converter's files is half of these artifacts."""
+
+    def build(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
+        staged = path.with_name("staged")
+        staged.mkdir()
+        with package(module, inputs) as made:
+            for name, blob in (
+                (PROGRAM, made.spec.program),
+                (EXAMPLES, made.spec.example_inputs),
+                (PARITY, made.spec.parity_inputs),
+            ):
+                shutil.copyfile(made.files[blob.sha256], staged / name)
+            farm_builders.BUILDERS[runtime].build(Program(made.spec, staged), presets.preset(runtime), path.parent)
+
+    return build
+
+
 BUILDERS: dict[str, Callable[[torch.nn.Module, Tensors, Path], None]] = {
     "pytorch": build_pytorch,
+    "aotinductor": build_aotinductor,
     "torchscript": build_torchscript,
     "pytorch-mobile": build_pytorch_mobile,
     "executorch": build_executorch,
     "onnxruntime": build_onnxruntime,
     "litert": build_litert,
+    "openvino": build_openvino,
+    "ncnn": by_the_farm("ncnn"),
+    "mnn": by_the_farm("mnn"),
 }
