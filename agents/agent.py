@@ -22,6 +22,7 @@ from typing import Any
 
 from agents.attached import Attached
 from agents.cache import ArtifactCache
+from agents.delivery import Delivery
 from agents.drivers import catalogue
 from agents.drivers.base import Driver
 from agents.fence import Fence
@@ -29,8 +30,8 @@ from agents.health import HealthChecks, refused
 from agents.hooks import Hooks
 from agents.journal import Journal, JournalUnwritable
 from farm.config import Settings
-from farm.errors import AttemptInterrupted, DeviceBusyError, FarmError, InfrastructureError, InternalError
-from farm.types import AgentEvent, AgentInfo, CheckStep, DeviceCheck, Failure, Lease, Measurement
+from farm.errors import AttemptInterrupted, DeviceBusyError, DeviceError, FarmError, InfrastructureError, InternalError
+from farm.types import AgentEvent, AgentInfo, CheckStep, CustomOperators, DeviceCheck, Failure, Lease, Measurement
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Agent:
         self._folder = settings.state_dir / "agents" / settings.agent_name
         self._journal = Journal(self._folder / "journal.db")
         self._cache = ArtifactCache(settings, self._folder / "cache")
+        self._delivery = Delivery(settings)
         self._drivers = catalogue.drivers(settings)
         self._hooks = Hooks(settings)
         self._attached = Attached(self._drivers, self._hooks.configured)
@@ -184,6 +186,7 @@ class Agent:
                 await self._hooks.run("pre-lease", lease.device_id, lease.attempt_id)
                 attempt.handle = await self._launch(lease, driver, folder)
             measurement = await driver.collect(lease, attempt.handle, folder, adopted=adopted)
+            measurement = await self._delivered(lease, measurement, folder)
         except FarmError as error:
             failure = Failure.of(error, log_tail=_tail(folder / "log.txt"))
         except (OSError, JournalUnwritable) as error:
@@ -194,6 +197,19 @@ class Agent:
             failure = Failure.of(InternalError(f"The agent failed: {error!r}.", remedy="Report this bug."))
         attempt.ending = True
         await self._wind_up(attempt, measurement, failure)
+
+    async def _delivered(self, lease: Lease, measurement: Measurement, folder: Path) -> Measurement:
+        """With its outputs at the head, or without them and the reason. The journal hears of them only afterwards."""
+        outputs = measurement.evaluation_outputs
+        if outputs is None:
+            return measurement
+        try:
+            await self._delivery.send(folder / outputs.name, outputs, lease.reference_outputs)
+        except InfrastructureError as error:
+            log.warning("attempt %d: %s", lease.attempt_id, error)
+            absent = {**measurement.absent, "evaluation": error.message.rstrip(".")}
+            return measurement.model_copy(update={"evaluation_outputs": None, "absent": absent})
+        return measurement
 
     async def _take_turn(self, attempt: _Attempt) -> None:
         """Once the attempt before is through with its post-lease hook."""
@@ -221,12 +237,22 @@ class Agent:
         self._finish(attempt.lease, measurement, failure, device_failure)
 
     async def _launch(self, lease: Lease, driver: Driver, folder: Path) -> str:
-        blobs = (*lease.files, lease.example_inputs, lease.parity_inputs, lease.reference_outputs)
+        blobs = [*lease.files, *lease.inputs]
+        if lease.custom_operators:
+            self._check_operators(lease.custom_operators)
+            blobs.append(lease.custom_operators.file)
         needed = blobs if driver.needs_files else ()
         files = {blob.sha256: await self._cache.obtain(blob) for blob in needed}
         handle = self._launch_now(lease, driver, files, folder)
         self._news.set()
         return handle
+
+    def _check_operators(self, operators: CustomOperators) -> None:
+        if not self._settings.allow_custom_operators:
+            raise DeviceError(
+                f"{operators.file.name} is code of a user, which this agent does not run.",
+                remedy="Whoever answers for the agent's machine sets allow_custom_operators there.",
+            )
 
     def _launch_now(self, lease: Lease, driver: Driver, files: dict[str, Path], folder: Path) -> str:
         shutil.rmtree(folder, ignore_errors=True)

@@ -37,8 +37,11 @@ if TYPE_CHECKING:
         TooLargeError,
         UserError,
     )
+    from farm.evaluation import EvaluationSet
+    from farm.inputs import Input
     from farm.recipes.transforms.combine import fused
     from farm.runs import AsyncRunHandle, RunHandle
+    from farm.steps import with_steps
     from farm.types import ParityLimits, Protocol, Quantize, Recipe, Scenario
     from farm.types.transforms import (
         batch,
@@ -64,9 +67,11 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "DeviceError",
+    "EvaluationSet",
     "FarmError",
     "ForbiddenError",
     "InfrastructureError",
+    "Input",
     "InternalError",
     "ModelError",
     "NotFoundError",
@@ -94,6 +99,7 @@ __all__ = [
     "plugin",
     "prune",
     "quantize",
+    "with_steps",
 ]
 
 _HOMES = {
@@ -102,6 +108,8 @@ _HOMES = {
     "Client": "farm.client",
     "embedded_farm": "farm.embedded",
     "Comparison": "farm.analysis.comparison",
+    "EvaluationSet": "farm.evaluation",
+    "Input": "farm.inputs",
     "ParityLimits": "farm.types",
     "Protocol": "farm.types",
     "Quantize": "farm.types",
@@ -118,6 +126,7 @@ _HOMES = {
     "palettize": "farm.types.transforms",
     "plugin": "farm.types.transforms",
     "prune": "farm.types.transforms",
+    "with_steps": "farm.steps",
     "quantize": "farm.types.transforms",
 }  # what is not here is an error class
 

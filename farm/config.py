@@ -19,6 +19,11 @@ MAX_RECOVERY_SECONDS = 600.0
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+def default_toolchains_dir() -> Path:
+    """Of the user on this machine: what is in it can always be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torchfarm" / "toolchains"
+
+
 def _default_state_dir() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "torchfarm"
 
@@ -34,6 +39,10 @@ class Settings(BaseSettings):
     token: SecretStr | None = None
     timeout_seconds: float = Field(default=30.0, gt=0)
 
+    # every machine that builds or measures
+    toolchains_dir: Path = Field(default_factory=default_toolchains_dir)
+    toolchains_bytes: int = Field(default=10 * 2**30, gt=0)  # more than that: the longest unused ones go
+
     # head
     host: str = "127.0.0.1"
     port: int = Field(default=7070, ge=0, le=65535)
@@ -41,9 +50,12 @@ class Settings(BaseSettings):
     database_url: str | None = None  # default: SQLite in state_dir
     store_url: str | None = None  # default: a folder in state_dir
     max_upload_bytes: int = Field(default=4 * 2**30, gt=0)
+    max_evaluation_bytes: int = Field(default=256 * 2**20, gt=0)  # outputs of one job on a labelled set
     build_timeout_seconds: float = Field(default=900.0, gt=0)
     distill_timeout_seconds: float = Field(default=6 * 3600.0, gt=0)  # in place of the former, of builds that train
     build_memory_bytes: int = Field(default=8 * 2**30, gt=0)
+    # Code of users that harnesses run as the agent: docs/custom-operators.md. On the head, and on agents' machines.
+    allow_custom_operators: bool = False
     build_start_timeout_seconds: float = Field(default=600.0, gt=0)  # while no node of the cluster can do it
     build_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1), ge=0)  # on the head
     max_builds: int | None = Field(default=None, ge=1)  # at a time; default: as many as the cluster has slots

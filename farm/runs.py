@@ -17,6 +17,7 @@ from farm.types import Event, JobOutcome, JobState, JobWait, Run, RunState
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.analysis.profile import OperatorProfile
 
 logger = logging.getLogger("farm")
 
@@ -75,6 +76,14 @@ class AsyncRunHandle:
     async def compare(self) -> Comparison:
         """The jobs side by side. For a report with the latency distributions, see ``report()``."""
         return await compare(self.connection, [self.id])
+
+    async def profile(self, recipe: str, device: str | None = None, scenario: str | None = None) -> OperatorProfile:
+        """What the operators of a variant cost; ``.diff(other)`` compares two. The run must have been submitted with
+        ``Protocol(profile=True)``. Raises NotFoundError, with the reason where there is one, and UserError where
+        several devices or scenarios have it."""
+        from farm.analysis.profile import find
+
+        return find(await self.outcomes(), recipe, device, scenario)
 
     async def report(self, path: str | Path) -> Path:
         """Write the HTML report, one self-contained file."""
@@ -243,6 +252,10 @@ class RunHandle:
 
     def compare(self) -> Comparison:
         return compare_blocking(self._handle.connection, [self.id], self._loop)
+
+    def profile(self, recipe: str, device: str | None = None, scenario: str | None = None) -> OperatorProfile:
+        """See ``AsyncRunHandle.profile``."""
+        return self._loop.call(self._handle.profile(recipe, device, scenario))
 
     def report(self, path: str | Path) -> Path:
         return self._loop.call(self._handle.report(path))

@@ -40,13 +40,17 @@ def parse_recipes(wanted: Sequence[str | dict[str, Any] | Recipe] | Path) -> tup
 
 def recipes_for(model: Model, infos: Sequence[RecipeInfo], url: str) -> tuple[Recipe, ...]:
     """All that are usable at the farm and take the model. Raises RecipeSpecError if none does."""
-    found = tuple(info.recipe for info in infos if info.usable and model.spec.format in info.accepts)
+    found = tuple(info.recipe for info in infos if _suits(info, model))
     if not found:
         raise RecipeSpecError(
             f"No recipe is usable at {url} for a model in {model.spec.format} format.",
             remedy="`farm recipes` shows what each one lacks.",
         )
     return found
+
+
+def _suits(info: RecipeInfo, model: Model) -> bool:
+    return info.usable and model.spec.format in info.accepts and model.spec.runs_on(info.recipe.runtime)
 
 
 def is_uploaded(model: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -24,13 +25,15 @@ from agents.drivers import selftest
 from agents.harness import records, runtimes
 from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry
 from farm.errors import DeviceError, FarmError, InfrastructureError, ModelError, RecipeError
-from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
+from farm.types import Blob, Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
 
+EVALUATION = "evaluation.npz"
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 class HostDriver:
     """``agent``: the agent's name, which makes the device's id stable. ``folder``: where the agent writes.
+    ``toolchains``: where isolated environments lie, for runtimes that live in one.
 
     A handle is ``[pid, start of the process]``: the start tells the harness from a later process with the same number.
     It is counted from the boot of the machine, because a step of the wall clock moves every time of day.
@@ -39,11 +42,15 @@ class HostDriver:
     name = "host"
     needs_files = True
 
-    def __init__(self, agent: str, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, agent: str, folder: Path, toolchains: Path | None = None) -> None:
+        self._folder, self._toolchains = folder, toolchains
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         device = Device(
-            id=f"{agent}-cpu", agent=agent, host=socket.gethostname(), facts=host_facts(), state=DeviceState.ONLINE
+            id=f"{agent}-cpu",
+            agent=agent,
+            host=socket.gethostname(),
+            facts=host_facts(toolchains),
+            state=DeviceState.ONLINE,
         )
         self._devices = (device,)
 
@@ -60,13 +67,30 @@ class HostDriver:
             "runtime": lease.runtime,
             "options": lease.options,
             "files": {file.name: str(files[file.sha256]) for file in lease.files},
+            "custom_operators": _operators(lease, files),
             "example_inputs": str(files[lease.example_inputs.sha256]),
             "parity_inputs": str(files[lease.parity_inputs.sha256]),
             "reference_outputs": str(files[lease.reference_outputs.sha256]),
             "threads": lease.scenario.threads,
+            "batch": lease.batch,
             "cpus": pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads),
             "protocol": lease.protocol.model_dump(),
             "records": str(folder / "records.jsonl"),
+            "evaluation": {
+                "inputs": str(files[lease.evaluation_inputs.sha256]),
+                "outputs": str(folder / EVALUATION),
+                "max_bytes": lease.evaluation_max_bytes,
+                "max_seconds": lease.protocol.evaluation_max_seconds,
+            }
+            if lease.evaluation_inputs
+            else None,
+            "processing": {
+                "inputs": str(files[lease.raw_example.sha256]) if lease.raw_example else None,
+                "before": [step.model_dump() for step in lease.preprocessing],
+                "after": [step.model_dump() for step in lease.postprocessing],
+            }
+            if lease.preprocessing or lease.postprocessing
+            else None,
         }
         (folder / "job.json").write_text(json.dumps(job))
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
@@ -75,7 +99,7 @@ class HostDriver:
             with (folder / "log.txt").open("wb") as log:
                 # Its own session: it outlives this process, and is killed with all its children.
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "agents.harness", str(folder / "job.json")],
+                    [self._python(lease.runtime), "-m", "agents.harness", str(folder / "job.json")],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -90,19 +114,24 @@ class HostDriver:
         self._children[process.pid] = process
         return json.dumps([process.pid, _started_ticks(process.pid)])
 
+    def _python(self, runtime: str) -> str:
+        """The interpreter that has the runtime: this one, or that of its toolchain."""
+        name = getattr(runtimes.find(runtime), "toolchain", "")
+        if not name or self._toolchains is None:
+            return sys.executable
+        (self._toolchains / name / "used").touch()  # as long as it is used, it is not removed to make room
+        return str(self._toolchains / name / "bin" / "python")
+
     async def collect(self, lease: Lease, handle: str, folder: Path, *, adopted: bool) -> Measurement:
         pid, started_ticks = _process(handle)
         cpus = pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads)
         telemetry = HostTelemetry(pid, cpus, os.cpu_count() or 1)
         try:
-            async with asyncio.timeout(lease.protocol.timeout_seconds):
+            async with asyncio.timeout(lease.timeout_seconds):
                 await self._sample_until_exit(pid, started_ticks, telemetry)
         except TimeoutError:
             self.kill(handle)
-            raise DeviceError(
-                f"The harness was killed after {lease.protocol.timeout_seconds:g} s.{_reached(folder)}",
-                remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
-            ) from None
+            raise _too_long(lease, folder) from None
         exit_code = self._reap(pid)
         readings = telemetry.summary()
         if adopted:
@@ -152,6 +181,12 @@ class HostDriver:
         """The agent's power-cycle hook has done all there is to do."""
 
 
+def _operators(lease: Lease, files: Mapping[str, Path]) -> dict[str, str] | None:
+    if lease.custom_operators is None:
+        return None
+    return {"kind": lease.custom_operators.kind, "file": str(files[lease.custom_operators.file.sha256])}
+
+
 def _process(handle: str) -> tuple[int, int]:
     pid, started_ticks = json.loads(handle)
     return pid, started_ticks
@@ -184,9 +219,16 @@ def _read_measurement(lease: Lease, folder: Path, exit_code: int | None, reading
         job_id=lease.job_id,
         epoch=lease.epoch,
         telemetry=readings,
+        evaluation_outputs=_blob(folder / EVALUATION) if facts["evaluation_seconds"] is not None else None,
         started_at=datetime.fromtimestamp((folder / "job.json").stat().st_mtime, UTC),
         **facts,
     )
+
+
+def _blob(path: Path) -> Blob:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Blob(name=path.name, sha256=digest, size_bytes=path.stat().st_size)
 
 
 def _crash(exit_code: int | None, folder: Path) -> FarmError:
@@ -202,16 +244,37 @@ def _crash(exit_code: int | None, folder: Path) -> FarmError:
     )
 
 
+def _too_long(lease: Lease, folder: Path) -> FarmError:
+    """A program that loads, and whose one inference outlasts what a whole measurement may take, is slow: that says
+    nothing of the device. All else that does not end is as likely the device's doing."""
+    limit_seconds = lease.timeout_seconds
+    phases = {record["name"]: record["seconds"] for record in _records(folder) if record["kind"] == "phase"}
+    if "load" in phases and (seconds := phases.get("first_inference", limit_seconds)) > lease.protocol.max_seconds:
+        took = f"took {seconds:.2g} s" if "first_inference" in phases else "had not ended"
+        return RecipeError(
+            f"The harness was killed after {limit_seconds:g} s; the first inference {took}.",
+            remedy="Choose a faster recipe or a smaller model here, or raise the protocol's timeout_seconds.",
+        )
+    return DeviceError(
+        f"The harness was killed after {limit_seconds:g} s.{_reached(folder)}",
+        remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
+    )
+
+
 def _reached(folder: Path) -> str:
     """How far it came, for messages."""
-    try:
-        kinds = [str(record.get("name", record["kind"])) for record in records.read(folder / "records.jsonl")]
-    except (OSError, records.RecordsCut):
-        kinds = []
+    kinds = [str(record.get("name", record["kind"])) for record in _records(folder)]
     return f" Last record: {kinds[-1]}." if kinds else " It had written no record."
 
 
-def host_facts() -> DeviceFacts:
+def _records(folder: Path) -> list[records.Record]:
+    try:
+        return records.read(folder / "records.jsonl")
+    except (OSError, records.RecordsCut):
+        return []
+
+
+def host_facts(toolchains: Path | None = None) -> DeviceFacts:
     model = _cpu_model()
     return DeviceFacts(
         platform="linux",
@@ -221,9 +284,16 @@ def host_facts() -> DeviceFacts:
         os_version=f"{platform.system()} {platform.release()}",
         memory_bytes=psutil.virtual_memory().total,
         cpu_count=len(os.sched_getaffinity(0)),
-        runtimes=tuple(name for name in runtimes.names() if all(map(_installed, runtimes.find(name).distributions))),
+        runtimes=tuple(name for name in runtimes.names() if _has(name, toolchains)),
         hypervisor=_hypervisor(),
     )
+
+
+def _has(runtime: str, toolchains: Path | None) -> bool:
+    kind = runtimes.find(runtime)
+    if name := getattr(kind, "toolchain", ""):
+        return toolchains is not None and (toolchains / name / "complete").is_file()
+    return all(map(_installed, kind.distributions))
 
 
 def _installed(distribution: str) -> bool:

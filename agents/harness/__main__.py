@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(job: Job, writer: Writer) -> int:
-    writer.write("start", runtime=job.runtime, threads=job.threads, cpus=job.cpus, pid=os.getpid())
+    writer.write("start", runtime=job.runtime, threads=job.threads, cpus=job.cpus, batch=job.batch, pid=os.getpid())
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job.threads)))
     try:
         affinity.pin(job.cpus)

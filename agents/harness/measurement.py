@@ -13,7 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from agents.harness import affinity, growth, loading, loop, memory, parity, profile, tensors
+from agents.harness import (
+    affinity,
+    evaluation,
+    growth,
+    loading,
+    loop,
+    memory,
+    operators,
+    parity,
+    processing,
+    profile,
+    tensors,
+)
 from agents.harness.failure import Failure
 from agents.harness.job import Job
 from agents.harness.loop import Samples
@@ -32,14 +44,17 @@ def measure(job: Job, writer: Writer) -> None:
     kind = find(job.runtime)
     files = _artifact(job, kind)
     name = kind.files[0]
-    example = tensors.load(job.example_inputs)[0]
+    (example,) = tensors.stacked(tensors.load(job.example_inputs)[:1], job.batch)
     parity_inputs, references = _parity_samples(job)
+    parity_inputs = tensors.stacked(parity_inputs, job.batch)
     baseline_bytes = memory.resident("VmRSS")
 
     with Phase("import", f"importing {job.runtime}", writer):
         runtime = _imported(kind, job)
     after_import_bytes = memory.resident("VmRSS")
-    writer.write("runtime_versions", versions=_versions(kind))
+    writer.write("runtime_versions", versions=_versions(kind), emulated=getattr(kind, "emulates", ""))
+    if job.custom_operators:
+        operators.load(runtime, job.runtime, job.custom_operators)
     program = _loaded(runtime, files, job, writer)
     after_load_bytes = memory.resident("VmRSS")
     tensors.check(program.inputs, example, "Example input")
@@ -66,12 +81,19 @@ def measure(job: Job, writer: Writer) -> None:
     writer.write("memory_series", **series)
 
     with Step("parity", "comparing with PyTorch's outputs"):
-        distance, non_finite = parity.compare(_answers(program, parity_inputs, references))
+        distance, non_finite = parity.compare(_answers(program, parity_inputs, references, job.batch))
     if distance is None:
         writer.write("parity", absent="no output element is finite both here and in PyTorch")
     else:
         writer.write("parity", **asdict(distance))
     writer.write("outputs", non_finite=non_finite)
+    if job.processing:
+        with Step("processing", "running the declared steps"):
+            answer = [np.asarray(output) for output in program.outputs(program.bind(example)())]
+            processing.measure(job.processing, job.protocol, example, answer, writer)
+    if job.evaluation:
+        with Step("evaluation", "running the evaluation set"):
+            evaluation.run(program, job.evaluation, writer)
     if job.protocol.profile:
         writer.write("profile", **profile.record(program, example, job.runtime, median_seconds))
 
@@ -220,8 +242,11 @@ def _recorded(kind: str, writer: Writer, reached: Callable[[Samples], bool]) -> 
 
 
 def _answers(
-    program: Program, inputs: list[Sample], references: list[Sample]
+    program: Program, inputs: list[Sample], references: list[Sample], batch: int
 ) -> Iterator[tuple[list[Array], list[Array]]]:
-    for sample, reference in zip(inputs, references, strict=True):
+    """The outputs of each sample with their references; ``inputs`` are batches."""
+    for number, sample in enumerate(inputs):
         returned = program.bind(sample)()
-        yield [np.asarray(output) for output in program.outputs(returned)], reference
+        outputs = tensors.unstacked([np.asarray(output) for output in program.outputs(returned)], batch)
+        # The last batch may be filled up with more samples than there are references.
+        yield from zip(outputs, references[number * batch : (number + 1) * batch], strict=False)

@@ -17,6 +17,7 @@ from agents.harness.failure import Failure
 from agents.harness.tensors import Array, describe
 
 SNR_LIMIT_DB = -20 * math.log10(np.finfo(np.float64).eps)  # 313 dB: what float64 resolves; equal arrays have this
+TOP = 5
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Parity:
     (10 log10 of signal over error power, within ±313 dB) are taken over all samples of an output together, the lowest
     output counts. ``top1_agreement`` is the share of rows with the same largest element; only where the program has one
     output and it looks like rows of class scores: floating point, two dimensions, at least two columns.
+    ``top5_agreement`` is the share of rows whose largest element in the reference is among the five largest of the
+    output; only where there are more than five columns.
     """
 
     samples: int
@@ -37,6 +40,7 @@ class Parity:
     cosine: float
     snr_db: float
     top1_agreement: float | None
+    top5_agreement: float | None
 
 
 class _Distance:
@@ -85,6 +89,30 @@ class _Distance:
         return max(-SNR_LIMIT_DB, min(SNR_LIMIT_DB, ratio_db))
 
 
+class _Agreement:
+    """Counts of rows of class scores."""
+
+    def __init__(self) -> None:
+        self.rows = self.same_first = self.rows_of_many = self.first_among_five = 0
+
+    def add(self, output: Array, reference: Array) -> None:
+        first = np.argmax(reference, axis=1)
+        self.rows += len(reference)
+        self.same_first += int(np.sum(np.argmax(output, axis=1) == first))
+        if reference.shape[1] > TOP:
+            among = np.argpartition(-output.astype(np.float64), TOP - 1, axis=1)[:, :TOP]
+            self.rows_of_many += len(reference)
+            self.first_among_five += int(np.sum(np.any(among == first[:, None], axis=1)))
+
+    @property
+    def top1(self) -> float | None:
+        return self.same_first / self.rows if self.rows else None
+
+    @property
+    def top5(self) -> float | None:
+        return self.first_among_five / self.rows if self.rows and self.rows_of_many == self.rows else None
+
+
 def compare(pairs: Iterable[tuple[Sequence[Array], Sequence[Array]]]) -> tuple[Parity | None, int]:
     """Parity over (outputs, reference outputs) of every sample, and how many output elements are not finite.
 
@@ -92,8 +120,8 @@ def compare(pairs: Iterable[tuple[Sequence[Array], Sequence[Array]]]) -> tuple[P
     ``wrong-output-shape``.
     """
     distances: list[_Distance] = []
-    samples = non_finite = rows = agreeing = 0
-    scores = True
+    samples = non_finite = 0
+    scores, agreement = True, _Agreement()
     for outputs, references in pairs:
         _check(outputs, references, samples)
         distances = distances or [_Distance() for _ in references]
@@ -102,8 +130,7 @@ def compare(pairs: Iterable[tuple[Sequence[Array], Sequence[Array]]]) -> tuple[P
             distance.add(output, reference)
         scores = scores and len(references) == 1 and _is_scores(references[0])
         if scores:
-            rows += len(references[0])
-            agreeing += int(np.sum(np.argmax(outputs[0], axis=1) == np.argmax(references[0], axis=1)))
+            agreement.add(outputs[0], references[0])
         samples += 1
     compared = [distance for distance in distances if distance.elements]
     if not compared:
@@ -116,7 +143,8 @@ def compare(pairs: Iterable[tuple[Sequence[Array], Sequence[Array]]]) -> tuple[P
         reference_abs_max=worst.reference_abs_max,
         cosine=min(distance.cosine for distance in compared),
         snr_db=min(distance.snr_db for distance in compared),
-        top1_agreement=agreeing / rows if scores and rows else None,
+        top1_agreement=agreement.top1 if scores else None,
+        top5_agreement=agreement.top5 if scores else None,
     ), non_finite
 
 

@@ -15,6 +15,7 @@ HEAD_CHARACTERS, TAIL_CHARACTERS = 500, 1500
 # Whose side an error is on that the step itself did not expect, and what to do about it.
 STEPS: dict[str, tuple[Fault, str]] = {
     "import": ("device", "Reinstall the runtime on the device's machine; its own reason is in the message."),
+    "operators": ("user", "See the reason: does the file load where the model was made, with this runtime's version?"),
     "load": ("recipe", "The artifact does not suit this runtime or device: see the reason, try another recipe."),
     "first_inference": ("recipe", "See the runtime's reason; check the example inputs, or try another recipe."),
     "warmup": ("recipe", "The first inference succeeded and a later one did not: see the runtime's reason."),
@@ -22,6 +23,8 @@ STEPS: dict[str, tuple[Fault, str]] = {
     "growth": ("recipe", "The measured inferences succeeded and a later one did not: see the runtime's reason."),
     "profile": ("device", "Measure without a profile."),
     "parity": ("recipe", "See the runtime's reason; check that the parity inputs are like the example inputs."),
+    "processing": ("user", "See the reason; check the declared steps against the model's inputs and outputs."),
+    "evaluation": ("recipe", "See the runtime's reason; check that the evaluation inputs are like the example inputs."),
 }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.harness.failure import Failure
+from agents.harness.failure import Failure, Fault
 
 Array = NDArray[Any]
 Sample = list[Array]
@@ -56,28 +57,78 @@ def load(path: Path) -> list[Sample]:
 
     Raises Failure ``missing-file`` or ``bad-tensors``. Never unpickles.
     """
+    return list(stream(path))
+
+
+def stream(path: Path) -> Iterator[Sample]:
+    """As ``load``, one sample after the other, for sets that need not be in memory at once."""
     require([path])
     if not zipfile.is_zipfile(path):
         raise _bad(path, "is no .npz file, or is cut")
+    with _readable(path), np.load(path, allow_pickle=False) as archive:
+        names = _ordered(path, archive.files)
+        for number, sample_names in enumerate(names):
+            sample = [np.asarray(archive[name], order="C") for name in sample_names]
+            for index, array in enumerate(sample):
+                if array.dtype not in DTYPES:
+                    raise _bad(path, f"holds {array.dtype} in {number}.{index}; the farm knows {_known()}")
+            yield sample
+
+
+def _ordered(path: Path, names: Sequence[str]) -> list[list[str]]:
+    """The arrays' names, sample by sample."""
+    left, samples = set(names), list[list[str]]()
+    while f"{len(samples)}.0" in left:
+        number, sample = len(samples), list[str]()
+        while (name := f"{number}.{len(sample)}") in left:
+            left.remove(name)
+            sample.append(name)
+        samples.append(sample)
+    if left or not samples:
+        listed = ", ".join(sorted(left)[:5]) or "nothing"
+        raise _bad(path, f'should hold arrays named "0.0", "0.1", "1.0" and so on without gaps; it has {listed}')
+    return samples
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name], order="C") for name in archive.files}
+        yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _bad(path, f"cannot be read as plain arrays: {error}") from error
-    samples: list[Sample] = []
-    while f"{len(samples)}.0" in arrays:
-        number, sample = len(samples), Sample()
-        while (name := f"{number}.{len(sample)}") in arrays:
-            sample.append(arrays.pop(name))
-        samples.append(sample)
-    if arrays or not samples:
-        names = ", ".join(sorted(arrays)[:5]) or "nothing"
-        raise _bad(path, f'should hold arrays named "0.0", "0.1", "1.0" and so on without gaps; it has {names}')
-    for number, sample in enumerate(samples):
-        for index, array in enumerate(sample):
-            if array.dtype not in DTYPES:
-                raise _bad(path, f"holds {array.dtype} in {number}.{index}; the farm knows {_known()}")
-    return samples
+
+
+def stacked(samples: Sequence[Sample], size: int) -> list[Sample]:
+    """Batches of ``size`` samples along the first dimension; the last one is filled up with its last sample.
+
+    Raises Failure ``no-batch`` where the inputs have no such dimension."""
+    if size == 1:
+        return list(samples)
+    groups = [[*samples[start : start + size]] for start in range(0, len(samples), size)]
+    filled = [group + [group[-1]] * (size - len(group)) for group in groups]
+    return [[_concatenated(arrays) for arrays in zip(*group, strict=True)] for group in filled]
+
+
+def unstacked(outputs: Sequence[Array], size: int) -> list[Sample]:
+    """The outputs of each sample of a batch. Raises Failure ``no-batch``."""
+    if size == 1:
+        return [list(outputs)]
+    for index, output in enumerate(outputs):
+        if output.ndim == 0 or len(output) % size:
+            raise _no_batch(f"output {index} is {describe(output)}", size, fault="recipe")
+    return [list(each) for each in zip(*(np.split(output, size) for output in outputs), strict=True)]
+
+
+def _concatenated(arrays: Sequence[Array]) -> Array:
+    if arrays[0].ndim == 0:
+        raise _no_batch("an input is a number", len(arrays), fault="user")
+    return np.concatenate(arrays)
+
+
+def _no_batch(what: str, size: int, fault: Fault) -> Failure:
+    message = f"A batch of {size} samples cannot be told apart: {what}."
+    remedy = "Use batches only for models whose inputs and outputs have the batch as their first dimension."
+    return Failure("no-batch", message, remedy=remedy, fault=fault)
 
 
 def check(inputs: Sequence[Input], sample: Sample, what: str, *, exactly: bool = False) -> None:

@@ -111,7 +111,8 @@ def mends(step: RecoveryStep, broken: Breakage) -> bool:
 
 
 def base_seconds(kind: Kind, seed: int, lease: Lease) -> float:
-    """The median latency of this artifact on this cool device with this many threads, without noise."""
+    """The median latency of this artifact on this cool device with this many threads, without noise; a batch takes as
+    long as its samples one by one."""
     latency = kind.latency
     artifact = "/".join(file.sha256 for file in lease.files)
     logarithm = (
@@ -121,7 +122,7 @@ def base_seconds(kind: Kind, seed: int, lease: Lease) -> float:
     )
     threads = min(lease.scenario.threads, kind.cpu_count)
     alone = 1 - latency.parallel_ratio + latency.parallel_ratio / threads
-    return latency.median_seconds * math.exp(logarithm) * alone / kind.speed
+    return latency.median_seconds * math.exp(logarithm) * alone / kind.speed * lease.batch
 
 
 def course(kind: Kind, seed: int, lease: Lease, before: Condition) -> Course:

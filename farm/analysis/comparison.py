@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.analysis.ratio import differs, ratio
-from farm.analysis.row import BASELINE, Recommendation, Row, Setting
+from farm.analysis.row import BASELINE, Recommendation, Row, Setting, is_baseline
 from farm.errors import ConflictError, NotFoundError, UserError
 from farm.types import Estimate, JobOutcome, Run, Scenario, VerdictLevel
 
@@ -39,10 +39,16 @@ def _quantile(name: str) -> Callable[[Row], float | None]:
     return of
 
 
+def _seconds_per_sample(row: Row) -> float | None:
+    estimate = row.latency("p50")
+    return estimate.value / row.batch if estimate else None
+
+
 # Of all metrics the smallest value is best.
 METRICS: Mapping[str, Callable[[Row], float | None]] = {
     **{f"latency_{name}": _quantile(name) for name in ("p50", "p90", "p95", "p99")},
     "latency_mean": _figure("latency_mean_seconds"),
+    "seconds_per_sample": _seconds_per_sample,
     "load": _figure("load_seconds"),
     "first_inference": _figure("first_inference_seconds"),
     "memory_peak": _figure("memory_peak_bytes"),
@@ -73,7 +79,7 @@ class Comparison:
         real = [outcome for outcome in everything if not outcome.device.facts.virtual]
         shown = everything if include_virtual or not real else real
         self.left_out = len(everything) - len(shown)
-        baselines = {_place(outcome): outcome for outcome in shown if outcome.job.recipe.name == BASELINE}
+        baselines = {_place(outcome): outcome for outcome in shown if is_baseline(outcome.job)}
         among_runs = len({outcome.job.run_id for outcome in shown}) > 1
         rows = []
         for outcome in shown:
@@ -96,10 +102,12 @@ class Comparison:
         device: str | None = None,
         scenario: str | Scenario | None = None,
         run: int | None = None,
+        batch: int | None = None,
         trusted_only: bool = True,
     ) -> Row:
         """The row with the smallest ``metric`` (a key of ``METRICS``) on one device.
 
+        Latencies are those of one call; ``seconds_per_sample`` is what compares batches of different sizes.
         Invalid results never win; suspect ones may with ``trusted_only=False``. Rivals that cannot be told from the
         winner are in ``rivals(row)``. Raises UserError where the question has no one answer (unknown metric, several
         devices or models), NotFoundError where nothing matches, ConflictError where nothing can be trusted.
@@ -110,13 +118,14 @@ class Comparison:
             row
             for row in self.rows
             if device in (None, row.setting.device)
-            and (scenario is None or str(scenario) in (row.setting.scenario, row.outcome.job.scenario.name))
+            and (scenario is None or str(scenario) in _names(row))
             and run in (None, row.run_id)
+            and batch in (None, row.batch)
         ]
         if not rows:
             asked = [
                 f"{key}={value}"
-                for key, value in (("device", device), ("scenario", scenario), ("run", run))
+                for key, value in (("device", device), ("scenario", scenario), ("run", run), ("batch", batch))
                 if value is not None
             ]
             raise NotFoundError(
@@ -124,6 +133,8 @@ class Comparison:
                 remedy=f"It holds {_listing(f'{s.device} {s.scenario}' for s in self.settings) or 'nothing'}.",
             )
         _only_one("devices", "device", {row.setting.device for row in rows})
+        if metric.startswith("latency_"):  # of a call
+            _only_one("batch sizes", "batch", {str(row.batch) for row in rows})
         _only_one("models", "run", {row.run.model_id: f"run {row.run_id}" for row in rows if row.run}.values())
         best = _smallest(rows, metric, _LEVELS[:1] if trusted_only else _LEVELS[:2])
         if best is None:
@@ -242,15 +253,24 @@ class Comparison:
         return fragment(self)
 
 
+def _names(row: Row) -> tuple[str, ...]:
+    """What its scenario may be called."""
+    scenario = row.outcome.job.scenario
+    return row.setting.scenario, str(scenario), scenario.name
+
+
 def _place(outcome: JobOutcome) -> tuple[int, str, Scenario]:
-    return outcome.job.run_id, outcome.device.id, outcome.job.scenario
+    """Also of an artifact that brought its batch with it: what was asked for a batch of that size stands beside it."""
+    scenario = outcome.job.scenario.model_copy(update={"batch": outcome.job.batch})
+    return outcome.job.run_id, outcome.device.id, scenario
 
 
 def _speedup(outcome: JobOutcome, baseline: JobOutcome | None) -> tuple[Estimate | None, str]:
     if outcome.result is None:
         return None, "the job has no result"
     if baseline is None or baseline.result is None:
-        return None, f"there is no result of {BASELINE!r} in this run on this device in this scenario"
+        batch = f" with batch {outcome.job.batch}" if outcome.job.batch > 1 else ""
+        return None, f"there is no result of {BASELINE!r}{batch} in this run on this device in this scenario"
     if outcome.job.id == baseline.job.id:
         return Estimate(value=1, low=1, high=1), ""
     if baseline.result.verdict.level is VerdictLevel.INVALID:

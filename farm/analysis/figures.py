@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from farm.types import Estimate
+from farm.types import Estimate, Parity
 
 MISSING = "—"
 
@@ -71,3 +71,29 @@ def cosine(value: float) -> str:
     if value >= 1:
         return "1.000000"
     return f"{min(value, 0.999999):.6f}"
+
+
+def parity(found: Parity) -> str:
+    """Every figure in one line."""
+    agreements = (("top-1", found.top1_agreement), ("top-5", found.top5_agreement))
+    parts = [
+        f"cosine {cosine(found.cosine)}",
+        f"largest error {number(found.max_abs_error)} (outputs up to {number(found.reference_abs_max)})",
+        f"relative {number(found.max_rel_error)}",
+        f"SNR {found.snr_db:.1f} dB",
+        *(f"{name} agreement {share:.4g}" for name, share in agreements if share is not None),
+    ]
+    return f"{', '.join(parts)}; {found.samples} inputs"
+
+
+def score(value: float) -> str:
+    return number(value, digits=4)
+
+
+def change(value: float) -> str:
+    """With its sign: a drop of 0.012, a gain of -0.012."""
+    return "0" if value == 0 else f"{value:+.4f}" if abs(value) < 1 else f"{value:+.4g}"
+
+
+def change_interval(drop: Estimate) -> str:
+    return f"{change(drop.low)} to {change(drop.high)}"

@@ -8,15 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from farm.analysis import figures
-from farm.errors import UserError
-from farm.types import OperatorTime, Profile
+from farm.errors import NotFoundError, UserError
+from farm.types import JobOutcome, OperatorTime, Profile
 
 if TYPE_CHECKING:
     import pandas
     from rich.console import Console, ConsoleOptions, RenderResult
 
 MOST_ROWS = 200  # kept with a result; the raw record has all
-TOP = 15
 OTHERS = "(others)"
 
 
@@ -39,6 +38,45 @@ def compact(profile: Profile, most: int = MOST_ROWS) -> Profile:
         for where, found in rest.items()
     ]
     return profile.model_copy(update={"operators": (*rows[:most], *others)})
+
+
+def find(
+    outcomes: Iterable[JobOutcome], recipe: str, device: str | None = None, scenario: str | None = None
+) -> OperatorProfile:
+    """The profile of a recipe in a run. Raises NotFoundError with the reason why there is none, and UserError where
+    several devices or scenarios have one."""
+    outcomes = list(outcomes)
+    asked = [outcome for outcome in outcomes if outcome.job.recipe.name == recipe]
+    if not asked:
+        names = ", ".join(sorted({outcome.job.recipe.name for outcome in outcomes}))
+        raise NotFoundError(f"The run has no recipe {recipe!r}.", remedy=f"It has {names}.")
+    asked = [
+        outcome
+        for outcome in asked
+        if device in (None, outcome.device.id) and scenario in (None, str(outcome.job.scenario))
+    ]
+    profiles = [found for outcome in asked if (found := of(outcome)) is not None]
+    if not profiles:
+        whys = {outcome.result.absent.get("profile") for outcome in asked if outcome.result} - {None}
+        why = "; ".join(sorted(filter(None, whys))) or "none was asked for, or the job has no result"
+        raise NotFoundError(
+            f"There is no profile of {recipe}: {why}.",
+            remedy="Submit with --profile, or Protocol(profile=True); docs/profiling.md says which runtimes have one.",
+        )
+    if len(profiles) > 1:
+        places = ", ".join(f"{outcome.device.id} {outcome.job.scenario}" for outcome in asked if of(outcome))
+        raise UserError(
+            f"There are {len(profiles)} profiles of {recipe}: {places}.", remedy="Name the device and the scenario."
+        )
+    return profiles[0]
+
+
+def of(outcome: JobOutcome) -> OperatorProfile | None:
+    """The profile of one job, where it has one."""
+    result = outcome.result
+    if result is None or result.profile is None:
+        return None
+    return OperatorProfile(outcome.job.recipe.name, result.profile)
 
 
 @dataclass(frozen=True)
@@ -76,11 +114,15 @@ class Change:
 
 @dataclass(frozen=True)
 class OperatorProfile:
-    """The profile of one variant on one device. ``median_seconds``: of its inferences without the profiler."""
+    """The profile of one variant on one device."""
 
     label: str
     profile: Profile
-    median_seconds: float
+
+    @property
+    def median_seconds(self) -> float:
+        """Of its measured inferences, without the profiler."""
+        return self.profile.unprofiled_seconds
 
     @cached_property
     def lines(self) -> tuple[Line, ...]:
@@ -166,26 +208,9 @@ class OperatorProfile:
         return pandas.DataFrame.from_records(self.to_dict()["operators"])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text
+        from farm.analysis.profiletable import operators
 
-        yield Text(figures.plain(self.label), style="bold")
-        named = any(line.name != line.type for line in self.lines)
-        lines = self.lines[:TOP]
-        yield _table(
-            ("operator", "type", "where", "calls", "ms", "mean ms", "share") if named else _TYPES,
-            (
-                (*((line.name, line.type) if named else (line.type,)), line.where, *_numbers(line), f"{line.share:.1%}")
-                for line in lines
-            ),
-            left=3 if named else 2,
-        )
-        if left := len(self.lines) - len(lines):
-            seconds = sum(line.seconds for line in self.lines[TOP:])
-            yield Text(f"{left} more operators take {figures.milliseconds(seconds)} ms together.", style="dim")
-        yield Text(self.said, style="dim")
-
-
-_TYPES = ("type", "where", "calls", "ms", "mean ms", "share")
+        yield from operators(self)
 
 
 @dataclass(frozen=True)
@@ -225,17 +250,9 @@ class Diff:
         }
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text
+        from farm.analysis.profiletable import changes
 
-        for heading, changes in (("type", self.types), ("operator", self.names)):
-            if changes:
-                columns = (heading, f"{self.before.label} ms", f"{self.after.label} ms", "change ms", "calls")
-                yield _table(columns, map(_change_row, changes[:TOP]), left=1)
-        before, after = (
-            f"{figures.milliseconds(side.profile.operators_seconds)} ms ({figures.milliseconds(side.median_seconds)})"
-            for side in (self.before, self.after)
-        )
-        yield Text(f"All operators (median without the profiler): {before} to {after}.")
+        yield from changes(self)
 
 
 def _summed(side: OperatorProfile, key: str) -> dict[str, tuple[float, float]]:
@@ -254,30 +271,3 @@ def _changes(before: Mapping[str, tuple[float, float]], after: Mapping[str, tupl
         (was, was_calls), (now, now_calls) = before.get(name, nothing), after.get(name, nothing)
         changes.append(Change(name, was, now, was_calls, now_calls))
     return tuple(sorted(changes, key=lambda change: (-abs(change.gained_seconds), change.name)))
-
-
-def _numbers(line: Line) -> tuple[str, ...]:
-    return figures.number(line.calls), figures.milliseconds(line.seconds), figures.milliseconds(line.mean_seconds)
-
-
-def _change_row(change: Change) -> tuple[str, ...]:
-    before, after = (
-        figures.MISSING if seconds is None else figures.milliseconds(seconds)
-        for seconds in (change.before_seconds, change.after_seconds)
-    )
-    calls = f"{figures.number(change.before_calls)} → {figures.number(change.after_calls)}"
-    sign = "+" if change.gained_seconds > 0 else ""
-    return change.name, before, after, sign + figures.milliseconds(change.gained_seconds), calls
-
-
-def _table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, left: int) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(figures.plain(cell)) for cell in row))
-    return table

@@ -7,9 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.analysis import insight
-from farm.types import Estimate, JobOutcome, JobState, Reason, Run, VerdictLevel
+from farm.types import Estimate, Evaluation, Job, JobOutcome, JobState, Reason, Run, VerdictLevel
 
 BASELINE = "pytorch"
+PARITY = (
+    "samples",
+    "cosine",
+    "max_abs_error",
+    "max_rel_error",
+    "reference_abs_max",
+    "snr_db",
+    "top1_agreement",
+    "top5_agreement",
+)
 
 # The keys of ``Row.to_dict`` that hold a figure of the variant: what a search can be for.
 FIGURES = (
@@ -28,9 +38,19 @@ FIGURES = (
 )
 
 
+def is_baseline(job: Job) -> bool:
+    """Eager PyTorch; of batches what was made for them and nothing else."""
+    recipe = job.recipe
+    if job.batch == 1:
+        return recipe.name == BASELINE
+    eager = recipe.runtime == "pytorch" and recipe.options.get("mode", "eager") == "eager"
+    return eager and all(step.kind in ("batch", "dynamic-batch") for step in recipe.transforms)
+
+
 @dataclass(frozen=True)
 class Setting:
-    """Where and what: only rows of one setting are ranked against each other."""
+    """Where and what: only rows of one setting are ranked against each other. ``scenario`` tells the batch also where
+    the artifact brought its own: calls of different sizes are no rivals."""
 
     device: str
     scenario: str
@@ -66,11 +86,17 @@ class Row:
     @property
     def setting(self) -> Setting:
         job, device = self.outcome.job, self.outcome.device
-        return Setting(device.id, str(job.scenario), device.facts.virtual)
+        scenario = job.scenario.model_copy(update={"batch": self.batch})
+        return Setting(device.id, str(scenario), device.facts.virtual)
+
+    @property
+    def batch(self) -> int:
+        """Samples per inference."""
+        return self.outcome.job.batch
 
     @property
     def is_baseline(self) -> bool:
-        return self.recipe == BASELINE
+        return is_baseline(self.outcome.job)
 
     @property
     def level(self) -> VerdictLevel | None:
@@ -104,6 +130,10 @@ class Row:
         absent = {**result.absent, **result.telemetry.absent} if result else {}
         return absent | ({"speedup": self.speedup_absent} if self.speedup_absent else {})
 
+    @property
+    def evaluation(self) -> Evaluation | None:
+        return self.outcome.result.evaluation if self.outcome.result else None
+
     def latency(self, quantile: str) -> Estimate | None:
         """``quantile``: "p50", "p90", "p95" or "p99"; seconds."""
         return self.outcome.result.latency_seconds.get(quantile) if self.outcome.result else None
@@ -122,6 +152,7 @@ class Row:
             "virtual": device.facts.virtual,
             "scenario": job.scenario.name,
             "threads": job.scenario.threads,
+            "batch": self.batch,
             "state": str(job.state),
             "verdict": str(self.level) if self.level else None,
             "reasons": [reason.model_dump(mode="json") for reason in self.reasons],
@@ -130,11 +161,15 @@ class Row:
         for quantile in ("p50", "p90", "p95", "p99"):
             record |= _columns(f"latency_{quantile}", "_seconds", self.latency(quantile))
         record |= _columns("speedup", "", self.speedup)
+        record |= _columns("preprocess", "_seconds", result.preprocess_seconds if result else None)
+        record |= _columns("postprocess", "_seconds", result.postprocess_seconds if result else None)
+        record["host_preprocess_seconds"] = result.host_preprocess_seconds if result else None
         for name in (
             "latency_mean_seconds",
             "confidence",
             "sample_count",
             "independent_sample_count",
+            "samples_per_second",
             "import_seconds",
             "load_seconds",
             "first_inference_seconds",
@@ -143,15 +178,31 @@ class Row:
         ):
             record[name] = getattr(result, name) if result else None
         parity = result.parity if result else None
+        for name in PARITY:
+            value = getattr(parity, name) if parity else None
+            record[f"parity_{name}"] = _finite(value) if isinstance(value, float) else value
+        record |= self._scores()
         return record | {
             "artifact_bytes": self.artifact_bytes,
-            "parity_cosine": _finite(parity.cosine) if parity else None,
-            "parity_max_abs_error": _finite(parity.max_abs_error) if parity else None,
-            "parity_top1_agreement": parity.top1_agreement if parity else None,
             **insight.columns(self.outcome),
             "measured_at": result.measured_at.isoformat() if result else None,
             "absent": self.absent,
         }
+
+    def _scores(self) -> dict[str, Any]:
+        """Of the labelled set; with every metric where there is one, so that other rows lack these columns."""
+        found = self.evaluation
+        record: dict[str, Any] = {
+            "evaluation_task": found.task if found else None,
+            "evaluation_samples": found.samples if found else None,
+            "evaluation_score": found.score if found else None,
+            **_columns("evaluation_drop", "", found.drop if found else None),
+            "evaluation_changed_predictions": found.changed_predictions if found else None,
+        }
+        if found:
+            record |= {f"evaluation_{name}": _finite(value) for name, value in found.metrics.items()}
+            record |= {f"evaluation_pytorch_{name}": _finite(value) for name, value in found.reference_metrics.items()}
+        return record
 
 
 @dataclass(frozen=True)

@@ -73,12 +73,19 @@ def _columns(comparison: Comparison) -> list[Column]:
         Column(("p50 ms", interval), 0, lambda row: _latency(row, "p50")),
         Column(("p95 ms", interval), 2, lambda row: _latency(row, "p95")),
         Column(("speed-up", interval), 1, _speedup),
+        *([Column(("samples/s", ""), 0, _throughput)] if any(row.batch > 1 for row in comparison.rows) else []),
         Column(("load", "1st run"), 6, _load),
         Column(("memory", "peak"), 5, _memory),
         Column(("artifact", "size"), 3, _size),
         Column(("cosine", "max err"), 4, _parity),
         Column(("verdict", ""), 0, _verdict, left=True),
     ]
+    if names := {row.evaluation.score for row in comparison.rows if row.evaluation}:
+        score = names.pop() if len(names) == 1 else "score"
+        columns[-2:-2] = [
+            Column((score, "PyTorch's"), 1, _score),
+            Column(("drop", interval), 1, _drop),
+        ]
     optional = (
         Column(("FLOPs", "params"), 7, _program),
         Column(("delegated", ""), 8, _delegated),
@@ -105,6 +112,11 @@ def _speedup(row: Row) -> Cell:
     return figures.times(row.speedup.value), "" if row.is_baseline else figures.times_interval(row.speedup)
 
 
+def _throughput(row: Row) -> Cell:
+    result = row.outcome.result
+    return (f"{result.samples_per_second:,.1f}" if result else MISSING), ""
+
+
 def _load(row: Row) -> Cell:
     result = row.outcome.result
     return (
@@ -126,6 +138,18 @@ def _size(row: Row) -> Cell:
 def _parity(row: Row) -> Cell:
     parity = row.outcome.result.parity if row.outcome.result else None
     return (figures.cosine(parity.cosine), f"{parity.max_abs_error:.1e}") if parity else (MISSING, "")
+
+
+def _score(row: Row) -> Cell:
+    found = row.evaluation
+    if found is None:
+        return MISSING, ""
+    return figures.score(found.metrics[found.score]), figures.score(found.reference_metrics[found.score])
+
+
+def _drop(row: Row) -> Cell:
+    drop = row.evaluation.drop if row.evaluation else None
+    return (figures.change(drop.value), figures.change_interval(drop)) if drop else (MISSING, "")
 
 
 def _program(row: Row) -> Cell:

@@ -16,12 +16,24 @@ so a result without that reading is suspect.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from farm.analysis import figures
 from farm.analysis.growth import MAX_GROWTH_BYTES, grows, growth
 from farm.analysis.statistics import OUTLIER_RATIO, Summary
-from farm.types import Measurement, Parity, ParityLimits, Protocol, Reason, Scenario, Telemetry, Verdict, VerdictLevel
+from farm.types import (
+    Filled,
+    Measurement,
+    Parity,
+    ParityLimits,
+    Protocol,
+    Reason,
+    Scenario,
+    Telemetry,
+    Verdict,
+    VerdictLevel,
+)
 
 # What the farm tolerates. The drift limit is the 5 % within which MLPerf Mobile asks results to be replicable; the
 # others are this project's own choices.
@@ -132,17 +144,34 @@ RULES: dict[str, Rule] = {
             "Run `farm doctor` on the agent's machine.",
         ),
         Rule(
+            "emulated",
+            VerdictLevel.SUSPECT,
+            "The accelerator was emulated: its outputs can be compared, but there is no latency of it.",
+            "Measure on a device that has the accelerator.",
+        ),
+        Rule(
             "simulated",
             VerdictLevel.TRUSTED,
             "Its device is virtual: nothing was run, all figures come from a model and say nothing about the variant.",
             "Measure on a real device.",
+        ),
+        Rule(
+            "inputs-filled",
+            VerdictLevel.TRUSTED,
+            "Values that were missing in the model's inputs were filled as declared.",
+            "Give complete inputs.",
         ),
     )
 }
 
 
 def judge(
-    measurement: Measurement, summary: Summary, protocol: Protocol, limits: ParityLimits, scenario: Scenario
+    measurement: Measurement,
+    summary: Summary,
+    protocol: Protocol,
+    limits: ParityLimits,
+    scenario: Scenario,
+    filled: Sequence[Filled] = (),
 ) -> Verdict:
     """The verdict on one measurement, with every reason that holds."""
     found = (
@@ -153,6 +182,7 @@ def judge(
         *_cpus(measurement.cpus_allowed, scenario.threads),
         *_memory(measurement, protocol.confidence),
         *_origin(measurement),
+        *(("inputs-filled", f"Missing values were filled: {each}.") for each in filled),
     )
     reasons = tuple(Reason(code=code, level=RULES[code].level, text=text) for code, text in found)
     levels = {reason.level for reason in reasons}
@@ -177,22 +207,39 @@ def _outputs(measurement: Measurement, limits: ParityLimits) -> Found:
 
 
 def _parity(parity: Parity, limits: ParityLimits) -> Found:
+    missed = list(_missed(parity, limits))
+    for text in missed[:-1]:
+        yield "parity-failed", f"{text}."
+    if missed:
+        yield "parity-failed", f"{missed[-1]}. All figures: {figures.parity(parity)}."
+
+
+def _missed(parity: Parity, limits: ParityLimits) -> Iterator[str]:
     if parity.max_abs_error == 0:
         return  # identical; the cosine of outputs that are all zero is not defined
     # Written so that NaN fails.
     if not parity.cosine >= limits.min_cosine:
-        yield "parity-failed", f"Cosine with PyTorch's outputs is {parity.cosine:.6f}, below {limits.min_cosine:g}."
+        yield f"Cosine with PyTorch's outputs is {parity.cosine:.6f}, below {limits.min_cosine:g}"
     if limits.max_abs_error_ratio is None:
         if not math.isfinite(parity.max_abs_error):
-            yield "parity-failed", f"The largest error is {parity.max_abs_error}."
-        return
-    allowed = limits.max_abs_error_ratio * parity.reference_abs_max
-    if not parity.max_abs_error <= allowed:
+            yield f"The largest error is {parity.max_abs_error}"
+    elif not parity.max_abs_error <= (allowed := limits.max_abs_error_ratio * parity.reference_abs_max):
         yield (
-            "parity-failed",
             f"The largest error is {parity.max_abs_error:.3g}, over {allowed:.3g} "
-            f"({limits.max_abs_error_ratio:g} of the largest output, {parity.reference_abs_max:.3g}).",
+            f"({limits.max_abs_error_ratio:g} of the largest output, {parity.reference_abs_max:.3g})"
         )
+    if limits.max_rel_error is not None and not parity.max_rel_error <= limits.max_rel_error:
+        yield f"The largest relative error is {parity.max_rel_error:.3g}, over {limits.max_rel_error:g}"
+    if limits.min_snr_db is not None and not parity.snr_db >= limits.min_snr_db:
+        yield f"The signal-to-noise ratio is {parity.snr_db:.1f} dB, below {limits.min_snr_db:g} dB"
+    for name, share, least in (
+        ("top-1", parity.top1_agreement, limits.min_top1_agreement),
+        ("top-5", parity.top5_agreement, limits.min_top5_agreement),
+    ):
+        if least is not None and share is None:
+            yield f"A {name} agreement of {least:g} is asked for, and the outputs are no class scores that have one"
+        elif least is not None and share is not None and not share >= least:
+            yield f"The {name} agreement with PyTorch is {share:.4g}, below {least:g}"
 
 
 def _samples(summary: Summary, protocol: Protocol) -> Found:
@@ -256,5 +303,7 @@ def _memory(measurement: Measurement, confidence: float) -> Found:
 
 
 def _origin(measurement: Measurement) -> Found:
+    if measurement.emulated:
+        yield "emulated", f"{measurement.emulated} was emulated: outputs are as on it, times are the emulator's."
     if measurement.simulated:
         yield "simulated", "The device is virtual: nothing was run, the figures come from a model."

@@ -9,6 +9,16 @@ import typer
 from pydantic import ValidationError
 
 from farm.cli import output
+from farm.cli.labelled import (
+    ClassNamesFlag,
+    EvaluationFlag,
+    InputsFlag,
+    LabelsFlag,
+    TaskFlag,
+    ThresholdFlag,
+    declared_inputs,
+    evaluation_set,
+)
 from farm.cli.output import JsonFlag
 from farm.cli.runs import exit_code, follow
 from farm.cli.session import connect
@@ -36,8 +46,17 @@ def submit(
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to compare outputs on.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to quantize with.")] = None,
     training_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) that distillation learns from.")] = None,
+    evaluation: EvaluationFlag = None,
+    labels: LabelsFlag = None,
+    task: TaskFlag = None,
+    class_names: ClassNamesFlag = None,
+    threshold: ThresholdFlag = None,
+    declared: InputsFlag = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     model_name: Annotated[str | None, typer.Option(help="Name of a model file; default: after the file.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also say what each operator costs; `farm runs profile` shows it.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end and print the comparison.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -52,11 +71,15 @@ def submit(
             devices=devices,
             example_inputs=inputs,
             scenarios=_scenarios(threads),
-            protocol=_protocol(max_seconds=max_seconds, timeout_seconds=timeout_seconds),
+            protocol=_protocol(max_seconds=max_seconds, timeout_seconds=timeout_seconds).model_copy(
+                update={"profile": profile}
+            ),
             priority=priority,
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
             training_inputs=training_inputs,
+            evaluation=evaluation_set(evaluation, labels, task, class_names, threshold),
+            inputs=declared_inputs(declared) or None,
             name=name,
             model_name=model_name,
         )

@@ -41,6 +41,8 @@ from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
 from farm.types import Artifact, Blob, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run
+from farm.types.runs import batch_of
+from farm.types.steps import on_device
 
 log = logging.getLogger(__name__)
 
@@ -277,12 +279,19 @@ class Coordinator:
             runtime=job.recipe.runtime,
             options=job.recipe.options,
             files=_files(job.artifact),
+            custom_operators=job.model.operators_for(job.recipe.runtime),
             example_inputs=job.model.example_inputs,
             parity_inputs=job.model.parity_inputs,
             reference_outputs=job.model.reference_outputs or _files(job.reference_artifact)[0],
             scenario=job.scenario,
+            batch=batch_of(job.recipe, job.scenario),
             protocol=job.run.protocol,
             ttl_seconds=self.leases.ttl_seconds,
+            evaluation_inputs=job.model.evaluation.inputs if job.model.evaluation else None,
+            evaluation_max_bytes=self.settings.max_evaluation_bytes,
+            preprocessing=on_device(job.model.preprocessing),
+            postprocessing=on_device(job.model.postprocessing),
+            raw_example=job.model.raw_example,
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from farm.cluster.connection import AgentConnection
 from farm.coordinator import events as ev
 from farm.coordinator.concluder import as_record
+from farm.coordinator.labelled import labelled
 from farm.errors import DeviceBusyError, FarmError, InfrastructureError, InternalError
 from farm.store.transaction import Transaction
 from farm.types import AgentEvent, AgentInfo, Blob, CheckStep, Device, DeviceCheck, Failure, Lease, Measurement, Result
@@ -208,18 +209,23 @@ class AgentFollower:
             result, samples, kept = await self._with_room(lambda: self._conclude(job_id, measurement))
         except FarmError as error:  # nothing can be concluded from it
             failed = event.model_copy(update={"failure": Failure.of(error)})
-            await self._farm.shared_turn(
-                ev.AttemptEnded(job_id, event.epoch, failed.failure),
-                writing=lambda tx: self._record(tx, journal_id, failed),
-            )
+
+            def write_failure(tx: Transaction) -> None:
+                self._record(tx, journal_id, failed)
+                tx.note_loose(measurement.evaluation_outputs)
+
+            await self._farm.shared_turn(ev.AttemptEnded(job_id, event.epoch, failed.failure), writing=write_failure)
             return
 
         def write(tx: Transaction) -> None:
             if self._farm.state.attempt_is_current(job_id, event.epoch):
                 self._record(tx, journal_id, event, kept)
                 tx.add_result(result, samples)
+                if result.evaluation:
+                    return
             elif tx.record_agent_event(self._name, journal_id, event.seq):  # cancelled meanwhile
                 tx.end_attempt(event.attempt_id, "cancelled", event.at, measurement=kept)
+            tx.note_loose(measurement.evaluation_outputs)
 
         await self._farm.shared_turn(ev.AttemptEnded(job_id, event.epoch), writing=write)
 
@@ -230,6 +236,7 @@ class AgentFollower:
         def write(tx: Transaction) -> None:
             if tx.record_agent_event(self._name, journal_id, event.seq):
                 tx.supersede_attempt(event.attempt_id, blob)
+                tx.note_loose(measurement.evaluation_outputs)
 
         await self._farm.shared_turn(writing=write)
 
@@ -255,10 +262,17 @@ class AgentFollower:
 
     async def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Result, Blob, Blob]:
         with self._farm.store.reading() as reading:
-            job, spec, artifact = reading.conclusion_parts(job_id)
-        if artifact is None:
+            parts = reading.conclusion_parts(job_id)
+        if parts.artifact is None:
             raise InternalError(f"Job {job_id} has measured what was never built.", remedy="Report this bug.")
-        result, samples, record = await self._farm.concluder.conclude(job, artifact, measurement, spec.protocol)
+        result, samples, record = await self._farm.concluder.conclude(
+            parts.job,
+            parts.artifact,
+            measurement,
+            parts.run.protocol,
+            labelled(parts, measurement, self._farm.settings.resolved_store_url),
+            parts.model,
+        )
         return result, await self._put(samples, f"samples-{job_id}.parquet"), await self._put_record(job_id, record)
 
     async def _put_record(self, job_id: int, record: bytes) -> Blob:

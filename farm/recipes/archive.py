@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -35,30 +36,35 @@ _FREE_TEXT = {"metadata", "as_string", "as_strings", "torch_version"}  # kept as
 _NAMES = {"name", "as_name"}
 _ARITHMETIC = "eq ne le ge lt gt neg pos mul add sub floordiv mod pow truediv and_ or_ lshift rshift getitem"
 _CONTROL_FLOW = "cond while_loop map_impl scan associative_scan wrap_with_set_grad_enabled wrap_with_autocast"
+OPERATOR_NAMESPACES = ("aten", "prims", "prim", "quantized", "quantized_decomposed", "torchao", "higher_order")
 _OPERATOR = re.compile(
-    r"torch\.ops\.(aten|prims|prim|quantized|quantized_decomposed|torchao)\.(?!from_file)(\w+)\.[A-Za-z]\w*"
+    rf"torch\.ops\.({'|'.join(OPERATOR_NAMESPACES[:-1])})\.(?!from_file)(\w+)\.[A-Za-z]\w*"
     rf"|torch\.ops\.higher_order\.({_CONTROL_FLOW.replace(' ', '|')})"
     rf"|_operator\.({_ARITHMETIC.replace(' ', '|')})|math\.trunc|torch\.sym_(not|int|float|ite|max|min|sqrt)"
 )
+_CUSTOM = re.compile(r"torch\.ops\.([A-Za-z]\w*)\.([A-Za-z]\w*)\.[A-Za-z]\w*")
 _SYMBOL = re.compile(r"[a-z]{1,5}\d+|int_oo|oo|True|False")
 _FUNCTION = re.compile(
     "FloorDiv|ModularIndexing|Where|PythonMod|Mod|CleanDiv|CeilToInt|FloorToInt|CeilDiv|LShift|RShift|PowByNatural"
     "|FloatPow|FloatTrueDiv|IntTrueDiv|IsNonOverlappingAndDenseIndicator|TruncToFloat|TruncToInt|RoundToInt"
     "|RoundDecimal|ToFloat|Identity|Max|Min|Pow|Eq|Ne|Ge|Gt|Le|Lt|And|Or|Not|floor|ceiling|Abs"
+    "|Integer|Rational|Add|Mul"
 )
-_EXPRESSION = re.compile(r"([A-Za-z_]\w*)|\d+(\.\d+)?|[\s+*/%(),<>=!&|~-]")
+_SREPR_SYMBOL = r"Symbol\('[a-z]{1,5}\d+'(?:, (?:positive|nonnegative|integer)=True)*\)"  # as torch 2.13 writes them
+_EXPRESSION = re.compile(rf"{_SREPR_SYMBOL}|([A-Za-z_]\w*)|\d+(\.\d+)?|[\s+*/%(),<>=!&|~-]")
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
 
 _SCRIPT_FILES = re.compile(rb"\bfrom_file\b|\b(torch|aten)(\.|::)save\b|\bdebugprims\b")
 _SCRIPT_CLASSES = re.compile(rb"torch\.classes\.(?!(quantized|xnnpack|rnn)\b)(\w+)")
-_SCRIPT_OPERATORS = re.compile(rb"\bops\.(?!(aten|prim|prims|quantized)\b)(\w+)\.")
+_SCRIPT_OPERATORS = re.compile(rb"\bops\.(?!(aten|prim|prims|quantized)\b)(\w+)\.(\w*)")
 _SCRIPT_CODE_BYTES = 64 * 2**20  # of source after decompression; the largest models have about a tenth
 
 _EXPORT_AGAIN = "Export the model again with torch.export.save, or hand the nn.Module to farm.Client."
 
 
-def clean_pt2(source: Path, destination: Path) -> None:
-    """Check an uploaded ``.pt2`` and write a copy of it that is safe to load. Raises ModelError."""
+def clean_pt2(source: Path, destination: Path, operators: Set[str] = frozenset()) -> None:
+    """Check an uploaded ``.pt2`` and write a copy of it that is safe to load. ``operators``: custom ones that it may
+    use, as ``library::operator``. Raises ModelError."""
     from torch.export.pt2_archive._package import PT2ArchiveReader, PT2ArchiveWriter
 
     _check_zip(source)
@@ -71,7 +77,9 @@ def clean_pt2(source: Path, destination: Path) -> None:
         for member in members:
             if _PT2_KEPT.fullmatch(member):
                 content = reader.read_bytes(member)
-                writer.write_bytes(member, _clean_json(member, content) if member.endswith(".json") else content)
+                writer.write_bytes(
+                    member, _clean_json(member, content, operators) if member.endswith(".json") else content
+                )
             elif not _PT2_DROPPED.fullmatch(member):
                 raise ModelError(
                     f"The .pt2 file holds {member!r}, which the farm never loads "
@@ -93,7 +101,7 @@ def _check_zip(path: Path) -> None:
         raise ModelError("The .pt2 file holds compressed members, as no exporter writes them.", remedy=_EXPORT_AGAIN)
 
 
-def _clean_json(member: str, content: bytes) -> bytes:
+def _clean_json(member: str, content: bytes, operators: Set[str]) -> bytes:
     try:
         document = json.loads(content)
     except ValueError as error:
@@ -102,7 +110,7 @@ def _clean_json(member: str, content: bytes) -> bytes:
         _check_payloads(document)
     else:
         document["guards_code"] = []  # compiled by torch when the program is used; the farm checks shapes itself
-        _check_value(document, "")
+        _check_value(document, "", operators)
     return json.dumps(document).encode()
 
 
@@ -116,23 +124,23 @@ def _check_payloads(document: dict[str, Any]) -> None:
     _check_value(document, "")
 
 
-def _check_value(value: Any, key: str) -> None:
+def _check_value(value: Any, key: str, operators: Set[str] = frozenset()) -> None:
     """Refuse every string of a serialized program that is not what an exporter writes in its place."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            _check_text(name, "name of an entry")
+            _check_text(name, "name of an entry", operators)
             if name not in _FREE_TEXT:
-                _check_value(inner, name)
+                _check_value(inner, name, operators)
     elif isinstance(value, list):
         for inner in value:
-            _check_value(inner, "name" if key == "forward_arg_names" else key)
+            _check_value(inner, "name" if key == "forward_arg_names" else key, operators)
     elif isinstance(value, str):
-        _check_text(value, key)
+        _check_text(value, key, operators)
 
 
-def _check_text(text: str, key: str) -> None:
+def _check_text(text: str, key: str, operators: Set[str]) -> None:
     if key in ("target", "as_operator"):
-        accepted = _OPERATOR.fullmatch(text) is not None
+        accepted = _OPERATOR.fullmatch(text) is not None or custom_operator(text) in operators
     elif key in _NAMES:
         accepted = _NAME.fullmatch(text) is not None
     elif key in ("in_spec", "out_spec"):
@@ -144,9 +152,15 @@ def _check_text(text: str, key: str) -> None:
     if not accepted:
         raise ModelError(
             f"The .pt2 file holds {text[:80]!r} as {key or 'text'}, which is not accepted: loading it could run code.",
-            remedy="Use PyTorch's own operators, and outputs that are tensors, tuples, lists or dicts. "
-            + _EXPORT_AGAIN,
+            remedy="Use PyTorch's own operators or declare yours (custom_operators), and outputs that are tensors, "
+            f"tuples, lists or dicts. {_EXPORT_AGAIN}",
         )
+
+
+def custom_operator(target: str) -> str | None:
+    """``library::operator`` of ``torch.ops.library.operator.overload``."""
+    found = _CUSTOM.fullmatch(target)
+    return f"{found[1]}::{found[2]}" if found else None
 
 
 def plain_expression(text: str) -> bool:
@@ -181,14 +195,15 @@ def _plain_key(key: Any) -> bool:
     return isinstance(key, int) or (isinstance(key, str) and _PLAIN.fullmatch(key) is not None)
 
 
-def check_torchscript(path: Path) -> None:
+def check_torchscript(path: Path, operators: Set[str] = frozenset()) -> None:
     """Refuse TorchScript whose source uses operators that touch files or classes that load native code.
 
-    Raises ModelError. The language has no dynamic look-up: an operator that is not in the source is not used.
+    ``operators``: as for ``clean_pt2``. Raises ModelError. The language has no dynamic look-up: an operator that is
+    not in the source is not used.
     """
     import torch
 
-    remedy = "Save the model with torch.jit.save, using PyTorch's own tensor operators."
+    remedy = "Save the model with torch.jit.save, using PyTorch's own tensor operators or those you declare."
     with Boundary(ModelError, "The file is no TorchScript program", remedy):
         reader = torch._C.PyTorchFileReader(str(path))
         sources = [name for name in reader.get_all_records() if name.startswith("code/") and name.endswith(".py")]
@@ -201,11 +216,20 @@ def check_torchscript(path: Path) -> None:
             )
         for name in sources:
             source = reader.get_record(name)
-            for pattern in (_SCRIPT_FILES, _SCRIPT_CLASSES, _SCRIPT_OPERATORS):
-                if found := pattern.search(source):
+            for found in _suspects(source):
+                if _scripted_operator(found) not in operators:
                     raise ModelError(
                         f"The TorchScript program uses {found[0].decode()!r}, which is not accepted.", remedy=remedy
                     )
+
+
+def _suspects(source: bytes) -> Iterator[re.Match[bytes]]:
+    for pattern in (_SCRIPT_FILES, _SCRIPT_CLASSES, _SCRIPT_OPERATORS):
+        yield from pattern.finditer(source)
+
+
+def _scripted_operator(found: re.Match[bytes]) -> str | None:
+    return f"{found[2].decode()}::{found[3].decode()}" if found.re is _SCRIPT_OPERATORS else None
 
 
 def check_onnx(path: Path) -> None:

@@ -15,14 +15,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
-from farm.recipes import limits, scratch, specification, worker
+from farm.recipes import limits, operators, scratch, specification, toolchains, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
 from farm.recipes.buildlog import BuildLog
 from farm.recipes.checkpoint import Checkpoint
 from farm.recipes.keys import tool_versions
 from farm.recipes.limits import Ended
-from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM, TRAINING, part_folder
-from farm.recipes.runtimes import BUILDERS
+from farm.recipes.program import CALIBRATION, EVALUATION, EXAMPLES, PARITY, PROGRAM, TRAINING, part_folder
+from farm.recipes.runtimes import BUILDERS, reference
+from farm.recipes.specification import REFERENCE_RUNTIME
+from farm.recipes.toolchains.environments import Environments
 from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
 from farm.store.artifacts import ArtifactStore
 from farm.types import Artifact, BuildReport, BuildRequest, ModelSpec
@@ -108,12 +110,17 @@ def _check_tools(request: BuildRequest) -> None:
 
 def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapping[str, str]) -> None:
     model = request.model
-    _stage_model(model, store, folder)
+    stage_model(model, store, folder)
+    if model.evaluation is not None and request.recipe.runtime == REFERENCE_RUNTIME:
+        store.fetch(model.evaluation.inputs, folder / EVALUATION)
     (folder / "tmp").mkdir()
+    # Their keys were checked with the tools. The child may not write there, so that it is marked as used here.
+    environments = Environments(toolchains.directory())
+    made = [environments.use(toolchain).path for toolchain in toolchains.of_tools(tuple(request.tool_versions))]
     order = Order(
         model=model,
         recipe=request.recipe,
-        sdks=tuple(sdks.values()),
+        readable=(*map(Path, sdks.values()), *made),
         memory_bytes=request.memory_bytes,
         parent=os.getpid(),
         gpu=specification.may_use_gpu(request.recipe),
@@ -121,18 +128,20 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapp
     (folder / ORDER).write_text(order.model_dump_json())
 
 
-def _stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
+def stage_model(model: ModelSpec, store: ArtifactStore, folder: Path) -> None:
     store.fetch(model.program, folder / PROGRAM)
     store.fetch(model.example_inputs, folder / EXAMPLES)
     store.fetch(model.parity_inputs, folder / PARITY)
     if model.calibration_inputs is not None:
         store.fetch(model.calibration_inputs, folder / CALIBRATION)
+    for custom in model.custom_operators:
+        store.fetch(custom.file, operators.staged(custom, folder))
     if model.training_inputs is not None:
         store.fetch(model.training_inputs, folder / TRAINING)
     for position, part in enumerate(model.fusion.parts if model.fusion else ()):
         inside = part_folder(folder, position)
         inside.mkdir()
-        _stage_model(part, store, inside)
+        stage_model(part, store, inside)
 
 
 def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:
@@ -153,6 +162,7 @@ def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:
         "TMPDIR": private,
         "USER": "farm",
         "TORCHINDUCTOR_CACHE_DIR": private,
+        toolchains.DIRECTORY_VARIABLE: str(toolchains.directory()),
     }
 
 
@@ -243,7 +253,8 @@ def _read_outcome(path: Path) -> Outcome | None:
 def _made(request: BuildRequest, folder: Path) -> list[Path]:
     """The files that the builder has to leave; a link would lead the store to a file outside."""
     runtime = request.recipe.runtime
-    paths = [folder / OUTPUT / name for name in BUILDERS[runtime].FILES]
+    names = reference.files(request.model) if runtime == REFERENCE_RUNTIME else BUILDERS[runtime].FILES
+    paths = [folder / OUTPUT / name for name in names]
     for path in paths:
         if path.is_symlink() or not path.is_file():
             raise InternalError(

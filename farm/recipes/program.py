@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from farm.errors import ModelError, RecipeError, RecipeSpecError
-from farm.recipes import archive, samples
+from farm.recipes import archive, operators, samples, shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Sample
 from farm.types import Fusion, ModelFormat, ModelSpec, TensorSpec
@@ -19,6 +19,7 @@ PARITY = "parity_inputs.npz"
 CALIBRATION = "calibration_inputs.npz"
 TRAINING = "training_inputs.npz"
 CHECKPOINT = "checkpoint.safetensors"  # of a transform that trains: what it goes on from, replaced as it does
+EVALUATION = "evaluation_inputs.npz"
 _EXPORT_AGAIN = "Run it where it was saved; then export again with this PyTorch version and submit that."
 
 
@@ -33,6 +34,7 @@ class Program:
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
         self.path = folder / PROGRAM
+        self.operators = operators.load(spec, folder)  # custom ones that the program may use, by name
         self.original = self  # what transforms began with
         self._transformed: Any = None
         self._loaded: Any = None
@@ -83,6 +85,21 @@ class Program:
             )
         return found, f"Trained on {len(self.training)} training and {len(calibration)} calibration inputs."
 
+    def evaluation_samples(self) -> list[Sample]:
+        """Inputs of the labelled set: there for the reference build only, which answers them."""
+        return self._read(self.path.with_name(EVALUATION), "evaluation inputs")
+
+    def stacked(self, size: int) -> Program:
+        """The same model with samples of which each is a batch of ``size``; what is left over is filled up by
+        repetition. Its program has to be replaced by one for that size."""
+        other = copy.copy(self)
+        inputs = [spec.model_copy(update={"shape": (size, *spec.shape[1:])}) for spec in self.spec.inputs]
+        other.spec = self.spec.model_copy(update={"inputs": tuple(inputs)})
+        other.example = samples.stacked([self.example], size)[0]
+        other.parity = samples.stacked(self.parity, size)
+        other.calibration = samples.stacked(self.calibration, size) if self.calibration else None
+        return other
+
     def tensors(self, sample: Sample | None = None) -> tuple[Any, ...]:
         """A sample (default: the example) as torch tensors."""
         import torch
@@ -90,12 +107,39 @@ class Program:
         return tuple(torch.from_numpy(array.copy()) for array in (self.example if sample is None else sample))
 
     def exported(self) -> Any:
-        """The ``torch.export.ExportedProgram``, the same at every call; TorchScript is lifted into one."""
+        """The ``torch.export.ExportedProgram``, the same at every call; TorchScript is lifted into one. It takes the
+        example's shapes alone, also where more was uploaded, unless a transform made it for a batch of any size."""
         if self._transformed is not None:
             return self._transformed
         if self._loaded is None:
-            self._loaded = self._load()
+            self._loaded = self._for_the_example(self._load())
         return self._loaded
+
+    def _for_the_example(self, uploaded: Any) -> Any:
+        if not shapes.is_symbolic(uploaded):
+            return uploaded
+        with Boundary(ModelError, "torch.export cannot export the program for the example's shapes", _EXPORT_AGAIN):
+            return shapes.fixed(uploaded, self.tensors())
+
+    def for_any_batch(self) -> Any:
+        """The uploaded ``ExportedProgram``, which takes any batch. Raises RecipeSpecError where it does not."""
+        uploaded = self._load()
+        if not shapes.takes_any_batch(uploaded) or any(spec.shape[:1] != (1,) for spec in self.spec.inputs):
+            raise RecipeSpecError(
+                "The model was exported for the shapes of its example alone, so it takes no batches.",
+                remedy="Submit the nn.Module with dynamic_batch=True and an example whose first dimensions are 1.",
+            )
+        return uploaded
+
+    def export(self, module: Any) -> Any:
+        """``module`` (this program's, changed) as an ``ExportedProgram`` of the same shapes, symbolic ones included.
+        Raises what torch.export raises."""
+        import torch
+
+        if self._transformed is not None and shapes.is_symbolic(self._transformed):
+            (batch,) = self._transformed.range_constraints.values()
+            return shapes.any_batch(module, self.tensors(), int(batch.upper))
+        return torch.export.export(module, self.tensors(), strict=False)
 
     def _load(self) -> Any:
         from torch.export.pt2_archive._package import load_pt2
@@ -107,7 +151,7 @@ class Program:
         if self.spec.format != ModelFormat.PT2:
             raise RecipeSpecError("An ONNX model has no PyTorch program.", remedy="Upload a .pt2 for this recipe.")
         clean = self.path.with_suffix(".pt2")
-        archive.clean_pt2(self.path, clean)
+        archive.clean_pt2(self.path, clean, self.operators)
         with Boundary(ModelError, "The .pt2 program does not load", _EXPORT_AGAIN):
             # torch.export.load does no more, but hides the reason when this fails
             program = load_pt2(str(clean)).exported_programs["model"]
@@ -131,7 +175,7 @@ class Program:
 
     def module(self) -> Any:
         """A callable module of the exported program, in eval mode."""
-        module = self.exported().module()
+        module = self.exported().module(check_guards=False)  # the samples were checked
         for part in module.modules():
             part.training = False  # an exported module has no eval(); it was exported in eval mode
         return module
@@ -140,7 +184,7 @@ class Program:
         """An uploaded TorchScript program in eval mode, checked to run on the example inputs."""
         import torch
 
-        archive.check_torchscript(self.path)
+        archive.check_torchscript(self.path, self.operators)
         remedy = "Check that it loads with torch.jit.load and runs on the example inputs."
         with Boundary(ModelError, "The TorchScript program does not load", remedy):
             script = torch.jit.load(str(self.path), map_location="cpu")
@@ -153,13 +197,20 @@ class Program:
 
     def onnx(self) -> Path:
         """An uploaded ONNX file, checked against the declared inputs."""
-        import onnxruntime
-
         archive.check_onnx(self.path)
         with Boundary(ModelError, "ONNX Runtime does not load the model", "Check it with onnx.checker."):
-            session = onnxruntime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
+            session = self.session(self.path)
         self._check_signature([(node.name, node.shape, _ONNX_TYPES.get(node.type)) for node in session.get_inputs()])
         return self.path
+
+    def session(self, path: Path, config: Mapping[str, str] | None = None) -> Any:
+        """An ``onnxruntime.InferenceSession`` on the CPU, with the model's custom operators."""
+        import onnxruntime
+
+        options = operators.session_options(self.spec, self.path.parent)
+        for key, value in (config or {}).items():
+            options.add_session_config_entry(key, value)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def _check_signature(self, found: Sequence[tuple[str, Sequence[Any], str | None]]) -> None:
         """``found``: name, shape (only ints are fixed) and type of each input that the program itself declares."""

@@ -32,13 +32,13 @@ STEP = "farm: "  # begins the lines of the log in which this process says what i
 
 
 class Order(Frozen):
-    """What the child has to know: nothing of the store, no secrets. ``sdks``: folders that it may read."""
+    """What the child has to know: nothing of the store, no secrets."""
 
     model: ModelSpec
     recipe: Recipe
-    sdks: tuple[str, ...] = ()
     memory_bytes: int = Field(gt=0)
     parent: int
+    readable: tuple[Path, ...] = ()  # folders of SDKs and toolchains
     gpu: bool = False
 
 
@@ -104,6 +104,7 @@ def build(order: Order, folder: Path) -> Outcome:
     for transform in on_program:
         program, step = _apply(program, transform)
         lineage.append(step)
+    _check_batch(program, on_program)
     counted = complexity.measure(program)
     output = folder / OUTPUT
     output.mkdir()
@@ -127,6 +128,19 @@ def build(order: Order, folder: Path) -> Outcome:
         flops=counted.flops,
         delegation=built.delegation,
     )
+
+
+def _check_batch(program: Program, on_program: tuple[Transform, ...]) -> None:
+    """A transform that fixes the shapes again would make an artifact that takes less than its recipe says."""
+    from farm.recipes import shapes
+
+    if any(transform.kind == "dynamic-batch" for transform in on_program) and not shapes.is_symbolic(
+        program.exported()
+    ):
+        raise RecipeError(
+            f"After {on_program[-1].label} the program takes one size only.",
+            remedy="Take batch in place of dynamic-batch, or leave the other transform out.",
+        )
 
 
 def _say(step: str) -> None:
@@ -161,7 +175,11 @@ def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep
 def main(folder: Path) -> None:
     order = Order.model_validate(json.loads((folder / ORDER).read_text()))
     isolation = sandbox.enter(
-        folder, parent=order.parent, memory_bytes=order.memory_bytes, gpu=order.gpu, readable=order.sdks
+        folder,
+        parent=order.parent,
+        memory_bytes=order.memory_bytes,
+        gpu=order.gpu,
+        readable=order.readable,
     )
     with Report(folder / OUTCOME) as report:
         report.outcome = Outcome(network_isolated=isolation.network)

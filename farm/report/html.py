@@ -18,11 +18,12 @@ import jinja2
 import numpy as np
 
 import farm
-from farm.analysis import figures
+from farm.analysis import figures, insight
+from farm.analysis import profile as profiles
 from farm.analysis.advice import caveats, headline, unreadable
 from farm.analysis.row import Row
 from farm.analysis.verdict import RULES
-from farm.report import plots
+from farm.report import operators, plots, scores
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
@@ -52,6 +53,7 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
                     "caveats": list(caveats(recommendation, rows)),
                     "unreadable": unreadable(rows),
                     "plots": _plots(rows, arrays),
+                    "profiles": [found for row in rows if (found := profiles.of(row.outcome))],
                     "without_samples": [row for row in rows if row.outcome.result and row.outcome.job.id not in arrays],
                 }
                 for recommendation in comparison.recommendations()
@@ -109,6 +111,24 @@ def _plots(rows: Sequence[Row], samples: Mapping[int, plots.Samples]) -> list[di
             False,
         ),
         (
+            "Where the time goes",
+            "Operators by type, per inference; the tick is the median without the profiler.",
+            operators.bars([(row.label, found) for row in rows if (found := profiles.of(row.outcome))]),
+            True,
+        ),
+        (
+            "ROC curve",
+            "On the labelled set; of more than two classes the mean of each class against all others.",
+            scores.roc(rows),
+            False,
+        ),
+        (
+            "Drop",
+            "On the labelled set, against PyTorch on the same samples, with the interval; right of the line is worse.",
+            scores.drops(rows),
+            False,
+        ),
+        (
             "In the order measured",
             "Each sample over its variant's median; the line is the running median. A slope or a step is drift; "
             "samples beyond a panel stand at its edge.",
@@ -151,6 +171,11 @@ def _environment() -> jinja2.Environment:
         "cosine": figures.cosine,
         "number": figures.number,
         "plain": figures.plain,
+        "count": figures.count,
+        "coverage": insight.coverage,
+        "score": figures.score,
+        "change": figures.change,
+        "change_interval": figures.change_interval,
     }
     environment.globals["MISSING"] = figures.MISSING
     return environment

@@ -35,11 +35,9 @@ def distribution(rows: Sequence[Row], samples: Mapping[int, Samples]) -> Figure 
     traces: list[dict[str, Any]] = []
     for row in measured:
         values = np.sort(samples[row.outcome.job.id]) * 1000
-        low, first, median, third, high = (
-            _short(value) for value in np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
-        )
+        low, first, median, third, high = (short(value) for value in np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)))
         beyond = _thinned(np.concatenate([values[values < low], values[values > high]]), MAX_POINTS // 4)
-        name = _name(row)
+        name = name_of(row)
         colour = f"${row.status}"
         traces.append(
             {
@@ -62,16 +60,16 @@ def distribution(rows: Sequence[Row], samples: Mapping[int, Samples]) -> Figure 
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [_short(value) for value in beyond],
+                "x": [short(value) for value in beyond],
                 "y": [name] * len(beyond),
                 "marker": {"color": colour, "size": 4, "opacity": 0.45},
                 "hovertemplate": "%{x} ms<extra></extra>",
             }
         )
-    layout = _layout(height=70 + 34 * len(measured))
-    layout["xaxis"] |= {"title": {"text": "latency, ms"}, "rangemode": "tozero"}
-    layout["yaxis"] |= {"autorange": "reversed", "automargin": True, "showgrid": False}
-    return {"data": traces, "layout": layout}
+    drawn = layout(height=70 + 34 * len(measured))
+    drawn["xaxis"] |= {"title": {"text": "latency, ms"}, "rangemode": "tozero"}
+    drawn["yaxis"] |= {"autorange": "reversed", "automargin": True, "showgrid": False}
+    return {"data": traces, "layout": drawn}
 
 
 def against_size(rows: Sequence[Row]) -> Figure | None:
@@ -99,10 +97,10 @@ def series(rows: Sequence[Row], samples: Mapping[int, Samples]) -> Figure | None
     if not measured:
         return None
     lines = -(-len(measured) // _PANEL_COLUMNS)
-    layout = _layout(height=20 + _PANEL_PIXELS * lines)
-    layout["margin"] |= {"b": 8}
-    layout["annotations"] = []
-    del layout["xaxis"], layout["yaxis"]
+    drawn = layout(height=20 + _PANEL_PIXELS * lines)
+    drawn["margin"] |= {"b": 8}
+    drawn["annotations"] = []
+    del drawn["xaxis"], drawn["yaxis"]
     traces: list[dict[str, Any]] = []
     for index, row in enumerate(measured):
         line, column = divmod(index, _PANEL_COLUMNS)
@@ -113,21 +111,21 @@ def series(rows: Sequence[Row], samples: Mapping[int, Samples]) -> Figure | None
         left = column * (1 + 0.06) / _PANEL_COLUMNS
         top = 1 - line / lines
         low, high = min(0.9, float(np.quantile(ratio, 0.02))), max(1.1, float(np.quantile(ratio, 0.98)))
-        layout[f"xaxis{axis}"] = _axis() | {
+        drawn[f"xaxis{axis}"] = _axis() | {
             "domain": [left, left + (1 - 0.06) / _PANEL_COLUMNS],
             "anchor": f"y{axis}",
             "ticksuffix": " s",
         }
-        layout[f"yaxis{axis}"] = _axis() | {
+        drawn[f"yaxis{axis}"] = _axis() | {
             "domain": [top - 0.80 / lines, top - 0.15 / lines],
             "anchor": f"x{axis}",
             "range": [low - 0.03 * (high - low), high + 0.03 * (high - low)],
             "tickformat": ".2~f",
             "nticks": 4,
         }
-        layout["annotations"].append(
+        drawn["annotations"].append(
             {
-                "text": f"<b>{_name(row)}</b>  {escape(row.status)}",
+                "text": f"<b>{name_of(row)}</b>  {escape(row.status)}",
                 "font": {"color": f"${row.status}", "size": 12},
                 "showarrow": False,
                 "xref": "paper",
@@ -148,11 +146,11 @@ def series(rows: Sequence[Row], samples: Mapping[int, Samples]) -> Figure | None
             },
             {"mode": "lines", "line": {"color": f"${row.status}", "width": 2}, "x": at[where], "y": running},
         ):
-            numbers = {key: [_short(float(value)) for value in trace[key]] for key in ("x", "y")}
+            numbers = {key: [short(float(value)) for value in trace[key]] for key in ("x", "y")}
             traces.append(
                 {"type": "scatter", "xaxis": f"x{axis}", "yaxis": f"y{axis}", "hoverinfo": "y"} | trace | numbers
             )
-    return {"data": traces, "layout": layout}
+    return {"data": traces, "layout": drawn}
 
 
 def _scatter(points: Sequence[tuple[Row, float]], title: str, *, logarithmic: bool) -> Figure | None:
@@ -169,33 +167,33 @@ def _scatter(points: Sequence[tuple[Row, float]], title: str, *, logarithmic: bo
         [row.label for row, _, _ in shown],
     )
     traces = [_point(row, x, median, side) for (row, x, median), side in zip(shown, sides, strict=True)]
-    layout = _layout(height=380)
-    layout["xaxis"] |= {"title": {"text": title}, "range": x_range}
-    layout["yaxis"] |= {"title": {"text": "p50 latency, ms"}, "range": y_range}
+    drawn = layout(height=380)
+    drawn["xaxis"] |= {"title": {"text": title}, "range": x_range}
+    drawn["yaxis"] |= {"title": {"text": "p50 latency, ms"}, "range": y_range}
     if logarithmic:
-        layout["xaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1}
-    return {"data": traces, "layout": layout}
+        drawn["xaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1}
+    return {"data": traces, "layout": drawn}
 
 
 def _point(row: Row, x: float, median: Estimate, side: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers+text",
-        "x": [_short(x)],
-        "y": [_short(median.value * 1000)],
-        "text": [_name(row)],
+        "x": [short(x)],
+        "y": [short(median.value * 1000)],
+        "text": [name_of(row)],
         "textposition": side,
         "textfont": {"size": 11},
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [_short((median.high - median.value) * 1000)],
-            "arrayminus": [_short((median.value - median.low) * 1000)],
+            "array": [short((median.high - median.value) * 1000)],
+            "arrayminus": [short((median.value - median.low) * 1000)],
             "color": f"${row.status}",
             "thickness": 1,
         },
         "marker": {"color": f"${row.status}", "size": 10, "symbol": SYMBOLS[row.level] if row.level else "circle"},
-        "hovertemplate": f"{_name(row)}<br>{figures.milliseconds(median.value)} ms, %{{x:.3~g}}<extra></extra>",
+        "hovertemplate": f"{name_of(row)}<br>{figures.milliseconds(median.value)} ms, %{{x:.3~g}}<extra></extra>",
     }
 
 
@@ -277,11 +275,11 @@ def _thinned(values: Samples, most: int) -> Samples:
     return values[np.linspace(0, len(values) - 1, most).astype(np.intp)]
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _name(row: Row) -> str:
+def name_of(row: Row) -> str:
     return escape(figures.plain(row.label))
 
 
@@ -289,7 +287,7 @@ def _axis() -> dict[str, Any]:
     return {"tickangle": 0, "gridcolor": "$grid", "linecolor": "$grid", "zeroline": False, "ticks": ""}
 
 
-def _layout(height: int) -> dict[str, Any]:
+def layout(height: int) -> dict[str, Any]:
     return {
         "height": height,
         "margin": {"l": 56, "r": 16, "t": 12, "b": 48},

@@ -11,7 +11,7 @@ from farm.errors import RecipeSpecError, TooLargeError, UserError
 from farm.selectors import Selector, parse, values_of
 from farm.server.selection import Selection, choose, matching, out_of_service
 from farm.store.transaction import NewJob
-from farm.types import Device, JobOutcome, Model, ModelFormat, Recipe, RecipeInfo, RunSpec
+from farm.types import Device, JobOutcome, Model, ModelFormat, Recipe, RecipeInfo, RunSpec, Scenario
 
 MAX_JOBS = 10_000
 
@@ -42,6 +42,8 @@ def expand(
     _check_unique("scenario", [str(scenario) for scenario in spec.scenarios])
     for recipe in spec.recipes:
         _check_recipe(recipe, model.spec.format, infos)
+        _check_batch(recipe, model, spec.scenarios)
+        _check_operators(recipe, model)
     selection = _select(spec, devices, rng)
     picks = selection.picks
     count = len(picks) * len(spec.scenarios) * len(spec.recipes)
@@ -54,7 +56,7 @@ def expand(
     keys = {recipe.name: key_of(recipe) for recipe in spec.recipes}
     builds = {keys[recipe.name]: recipe for recipe in spec.recipes}
     reference_key = None
-    if model.spec.reference_outputs is None:
+    if model.spec.needs_reference:
         reference_key = key_of(reference)
         builds[reference_key] = reference
     away = all(out_of_service(pick.device) for pick in picks)
@@ -131,6 +133,33 @@ def _check_recipe(recipe: Recipe, format: ModelFormat, infos: Sequence[RecipeInf
         raise RecipeSpecError(
             f"Recipe {recipe.name!r} takes {_listed(info.accepts)} models; this one is {format}.",
             remedy=f"Recipes that take {format}: {_listed(others)}." if others else "Upload it in another format.",
+        )
+
+
+def _check_batch(recipe: Recipe, model: Model, scenarios: Iterable[Scenario]) -> None:
+    if recipe.largest_batch > 1 and not model.spec.dynamic_batch:
+        raise RecipeSpecError(
+            f"Recipe {recipe.name!r} makes batches, and the model {model.spec.name!r} takes one size only.",
+            remedy="Submit the nn.Module with dynamic_batch=True.",
+        )
+    for scenario in scenarios:
+        if scenario.batch > recipe.largest_batch or (scenario.batch > 1 and scenario.batch < recipe.batch):
+            takes = f"1 to {recipe.largest_batch}" if recipe.largest_batch > recipe.batch else str(recipe.batch)
+            raise RecipeSpecError(
+                f"Scenario {scenario} wants batches of {scenario.batch}; recipe {recipe.name!r} takes {takes}.",
+                remedy=f"Give the recipe farm.dynamic_batch({scenario.batch}) as its first transform, or measure it in "
+                "a run of its own.",
+            )
+
+
+def _check_operators(recipe: Recipe, model: Model) -> None:
+    if not model.spec.runs_on(recipe.runtime):
+        given = [operators.runtime for operators in model.spec.custom_operators]
+        raise RecipeSpecError(
+            f"Recipe {recipe.name!r}: {model.spec.name} has custom operators for {_listed(given)}, and none for "
+            f"{recipe.runtime}.",
+            remedy="Leave the recipe out, or upload the model again with operators for this runtime where it takes "
+            "them (docs/custom-operators.md).",
         )
 
 

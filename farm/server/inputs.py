@@ -45,13 +45,19 @@ def check_inputs(spec: ModelSpec, artifacts: ArtifactStore) -> None:
     """Raises ModelError that names the file, the sample, and what was expected instead."""
     if not spec.inputs:
         raise ModelError(f"Model {spec.name} has no inputs.", remedy="Describe them in `inputs`.")
-    for blob in (spec.example_inputs, spec.parity_inputs, spec.calibration_inputs, spec.training_inputs):
+    labelled = spec.evaluation
+    of_labelled = labelled.inputs if labelled else None
+    given = (spec.example_inputs, spec.parity_inputs, spec.calibration_inputs, spec.training_inputs, of_labelled)
+    for blob in given:
         if blob is not None:
             with artifacts.open(blob.sha256) as file:
-                _check_samples(blob, arrays_of(blob, file), spec.inputs)
+                found = _check_samples(blob, arrays_of(blob, file), spec.inputs)
+            if labelled and blob is labelled.inputs and found != labelled.samples:
+                raise _unfit(blob, f"it holds {found} samples, the model says {labelled.samples}")
 
 
-def _check_samples(blob: Blob, arrays: dict[tuple[int, int], _Array], inputs: tuple[TensorSpec, ...]) -> None:
+def _check_samples(blob: Blob, arrays: dict[tuple[int, int], _Array], inputs: tuple[TensorSpec, ...]) -> int:
+    """How many there are."""
     samples = 1 + max((sample for sample, _ in arrays), default=0)
     for sample, index in itertools.product(range(samples), range(len(inputs))):
         if (sample, index) not in arrays:
@@ -62,6 +68,7 @@ def _check_samples(blob: Blob, arrays: dict[tuple[int, int], _Array], inputs: tu
         wanted = inputs[index]
         if found != (wanted.shape, wanted.dtype):
             raise _unfit(blob, f"input {index} of sample {sample} is {found}; the model takes {wanted}")
+    return samples
 
 
 def arrays_of(blob: Blob, file: BinaryIO) -> dict[tuple[int, int], _Array]:

@@ -74,6 +74,16 @@ class LeaseParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
+class ConclusionParts(NamedTuple):
+    """What a result is worked out from, beside the measurement."""
+
+    job: Job
+    run: RunSpec
+    artifact: Artifact | None
+    model: ModelSpec
+    reference_artifact: Artifact | None
+
+
 class Reading(DeviceReading):
     """One consistent view of the database."""
 
@@ -170,13 +180,13 @@ class Reading(DeviceReading):
             raise _no_job(job_id)
         return LeaseParts(*row)
 
-    def conclusion_parts(self, job_id: int) -> tuple[Job, RunSpec, Artifact | None]:
-        """The job, what its run asked for, and what was built for it, in one query. Raises NotFoundError."""
+    def conclusion_parts(self, job_id: int) -> ConclusionParts:
+        """In one query. Raises NotFoundError."""
         row = self._connection.execute(_CONCLUSION_PARTS, {"job": job_id}).first()
         if row is None:
             raise _no_job(job_id)
-        *job, spec, artifact = row
-        return Job(**dict(zip(Job.model_fields, job, strict=True))), spec, artifact
+        *job, spec, artifact, model, reference = row
+        return ConclusionParts(Job(**dict(zip(Job.model_fields, job, strict=True))), spec, artifact, model, reference)
 
     def run_spec(self, run_id: int) -> RunSpec:
         """What was asked for. Counts no jobs, as ``run`` does. Raises NotFoundError."""
@@ -361,10 +371,16 @@ def _lease_parts() -> sa.Select[Any]:
 
 
 def _conclusion_parts() -> sa.Select[Any]:
-    jobs, runs, builds = tables.jobs, tables.runs, tables.builds
+    jobs, runs, models, builds = tables.jobs, tables.runs, tables.models, tables.builds
+    reference = builds.alias()
     return (
-        sa.select(*(jobs.c[name] for name in Job.model_fields), runs.c.spec, builds.c.artifact)
-        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(builds, builds.c.key == jobs.c.build_key))
+        sa.select(
+            *(jobs.c[name] for name in Job.model_fields),
+            *(runs.c.spec, builds.c.artifact, models.c.spec, reference.c.artifact),
+        )
+        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(models, models.c.id == runs.c.model_id))
+        .join(builds, builds.c.key == jobs.c.build_key)
+        .outerjoin(reference, reference.c.key == jobs.c.reference_key)
         .where(jobs.c.id == sa.bindparam("job"))
     )
 

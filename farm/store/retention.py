@@ -17,7 +17,7 @@ from farm.errors import ConflictError, NotFoundError
 from farm.store import loose, tables
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
-from farm.types import Blob, RunState
+from farm.types import Blob, Result, RunState
 
 JOBS_PER_STEP = 100
 EVENTS_PER_STEP = 1_000
@@ -99,7 +99,9 @@ def _delete_jobs(connection: sa.Connection, run_id: int) -> int:
     builds = connection.execute(sa.select(jobs.c.build_key, jobs.c.reference_key).where(jobs.c.id.in_(job_ids))).all()
     records = sa.select(attempts.c.measurement).where(attempts.c.job_id.in_(job_ids))
     samples = sa.select(results.c.samples).where(results.c.job_id.in_(job_ids))
+    concluded = sa.select(results.c.result).where(results.c.job_id.in_(job_ids))
     blobs: list[Blob | None] = [*connection.execute(records).scalars(), *connection.execute(samples).scalars()]
+    blobs += [_outputs(result) for result in connection.execute(concluded).scalars()]
     loose.note(connection, {blob.sha256 for blob in blobs if blob})
     for table in (results, attempts):
         connection.execute(sa.delete(table).where(table.c.job_id.in_(job_ids)))
@@ -142,7 +144,13 @@ def _used(connection: sa.Connection) -> set[str]:
             used.add(log.sha256)
     for column in (tables.attempts.c.measurement, tables.results.c.samples):
         used |= {blob.sha256 for blob in connection.execute(sa.select(column)).scalars() if blob}
+    for result in connection.execute(sa.select(tables.results.c.result)).scalars():
+        used |= {blob.sha256} if (blob := _outputs(result)) else set()
     return used
+
+
+def _outputs(result: Result) -> Blob | None:
+    return result.evaluation.outputs if result.evaluation else None
 
 
 def _used_by_models(connection: sa.Connection) -> set[str]:

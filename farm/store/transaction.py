@@ -249,6 +249,11 @@ class Transaction(Reading, DeviceWriting):
         """False, and nothing changes, when the job already has one."""
         return self._insert_new(tables.results, job_id=result.job_id, result=result, samples=samples)
 
+    def note_loose(self, blob: Blob | None) -> None:
+        """Nothing here refers to this file any longer: it goes unless something else does."""
+        if blob:
+            loose.note(self._connection, {blob.sha256})
+
     # --- agents and events --------------------------------------------------------------------------
 
     def record_agent_event(self, agent: str, journal_id: str, seq: int) -> bool:

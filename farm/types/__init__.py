@@ -4,7 +4,7 @@ One word per thing (docs/glossary.md). Durations are seconds, sizes bytes, tempe
 A value that could not be measured is absent, and ``Result.absent`` says why: null is not zero.
 """
 
-from farm.types.base import Blob, DType, FileName, Frozen, Name, Sha256, TensorSpec, digest_of
+from farm.types.base import Blob, DType, Estimate, FileName, Frozen, Name, Sha256, TensorSpec, digest_of
 from farm.types.devices import (
     CheckStep,
     Device,
@@ -19,9 +19,10 @@ from farm.types.devices import (
     RecoveryStep,
     Reservation,
 )
+from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
-from farm.types.models import Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
+from farm.types.models import CustomOperators, Filled, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
@@ -37,7 +38,6 @@ from farm.types.recipes import (
     default_parity,
 )
 from farm.types.results import (
-    Estimate,
     JobOutcome,
     Measurement,
     Parity,
@@ -79,6 +79,7 @@ __all__ = [
     "ChannelsLast",
     "CheckStep",
     "ClusterJoin",
+    "CustomOperators",
     "DType",
     "Delegation",
     "Device",
@@ -91,9 +92,12 @@ __all__ = [
     "Distill",
     "DynamicBatch",
     "Estimate",
+    "Evaluation",
+    "EvaluationSpec",
     "Event",
     "Failure",
     "FileName",
+    "Filled",
     "Frozen",
     "Fuse",
     "Fusion",
@@ -133,6 +137,7 @@ __all__ = [
     "RecoveryStep",
     "Reservation",
     "Result",
+    "RocCurve",
     "Role",
     "Run",
     "RunSpec",

@@ -29,12 +29,13 @@ class Profile(Frozen):
     """Times of single operators over ``runs`` profiled inferences, the most expensive one first.
 
     Profiling slows a program down, so it comes after the measured phase and never touches its latencies;
-    ``inference_seconds`` is the median of the profiled inferences, to tell how much.
+    ``inference_seconds`` is the mean of the profiled inferences, ``unprofiled_seconds`` the median of those measured.
     """
 
     tool: str
     runs: int = Field(ge=1)
     inference_seconds: float = Field(gt=0)
+    unprofiled_seconds: float = Field(gt=0)
     operators: tuple[OperatorTime, ...]
 
     @property

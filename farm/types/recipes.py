@@ -13,14 +13,22 @@ from farm.errors import InternalError
 from farm.types.base import Blob, Frozen, Name, Sha256, digest_of
 from farm.types.failure import Failure
 from farm.types.models import ModelFormat, ModelSpec
-from farm.types.transforms import Transform
+from farm.types.transforms import Batch, DynamicBatch, Transform
 
 
 class ParityLimits(Frozen):
-    """How far a variant may be from PyTorch. ``max_abs_error_ratio`` is relative to the largest |reference|."""
+    """How far a variant may be from PyTorch. ``max_abs_error_ratio`` is relative to the largest |reference|.
+
+    What is None is not asked for. An agreement that is asked for and cannot be told, because the outputs are no class
+    scores, fails.
+    """
 
     min_cosine: float = Field(ge=-1, le=1)
     max_abs_error_ratio: float | None = Field(default=None, gt=0)
+    max_rel_error: float | None = Field(default=None, gt=0)
+    min_snr_db: float | None = Field(default=None, ge=-313, le=313)
+    min_top1_agreement: float | None = Field(default=None, gt=0, le=1)
+    min_top5_agreement: float | None = Field(default=None, gt=0, le=1)
 
 
 FP32 = ParityLimits(min_cosine=0.9999, max_abs_error_ratio=0.001)
@@ -85,6 +93,16 @@ class Recipe(Frozen):
     def digest(self) -> str:
         """Of what determines the artifact; the name and the limits do not."""
         return digest_of(self.model_dump(mode="json", exclude={"name", "parity"}))
+
+    @property
+    def batch(self) -> int:
+        """How many samples one inference of the artifact takes; where it takes any number, the least."""
+        return next((step.size for step in self.transforms if isinstance(step, Batch)), 1)
+
+    @property
+    def largest_batch(self) -> int:
+        """The most samples that one inference takes."""
+        return next((step.max_size for step in self.transforms if isinstance(step, DynamicBatch)), self.batch)
 
 
 class RecipeInfo(Frozen):

@@ -6,9 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from farm.types.base import Frozen, Name
+from farm.types.base import Blob, Estimate, Frozen, Name
 from farm.types.devices import Device
+from farm.types.evaluation import Evaluation
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
+from farm.types.models import Filled
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
 
@@ -16,7 +18,8 @@ from farm.types.runs import Job
 class Parity(Frozen):
     """Distance of the outputs on the device from PyTorch's, over ``samples`` inputs.
 
-    ``top1_agreement`` is absent where the outputs are no rows of class scores.
+    ``top1_agreement`` is absent where the outputs are no rows of class scores, ``top5_agreement`` also where these are
+    fewer than six.
     """
 
     samples: int
@@ -26,6 +29,7 @@ class Parity(Frozen):
     cosine: float
     snr_db: float
     top1_agreement: float | None = None
+    top5_agreement: float | None = None
 
 
 class Telemetry(Frozen):
@@ -62,24 +66,18 @@ class Measurement(Frozen):
     runtime_versions: dict[str, str]
     telemetry: Telemetry
     started_at: datetime
+    evaluation_outputs: Blob | None = None
+    evaluation_seconds: float | None = None
+    preprocess_samples_seconds: tuple[float, ...] = ()
+    postprocess_samples_seconds: tuple[float, ...] = ()
     absent: dict[str, str] = {}
     simulated: bool = False
+    batch: int = 1  # samples per inference
+    emulated: str = ""  # an accelerator that was not there: outputs are right, times are not its
     memory_course: MemoryCourse | None = None
     memory_series: MemorySeries | None = None
     load_cost: LoadCost | None = None
     profile: Profile | None = None
-
-
-class Estimate(Frozen):
-    """A figure with its confidence interval [low, high]."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def half_width_ratio(self) -> float:
-        return (self.high - self.low) / 2 / self.value if self.value else float("inf")
 
 
 class VerdictLevel(StrEnum):
@@ -102,7 +100,8 @@ class Verdict(Frozen):
 
 
 class Result(Frozen):
-    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``.
+    """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``; they are those of one call,
+    which takes ``batch`` samples.
 
     ``memory_growth_bytes`` is per 1,000 inferences.
     """
@@ -110,7 +109,7 @@ class Result(Frozen):
     job_id: int
     epoch: int
     latency_seconds: dict[str, Estimate]
-    latency_mean_seconds: float
+    latency_mean_seconds: float | None
     confidence: float
     sample_count: int
     independent_sample_count: int | None = None  # serially correlated samples count as fewer
@@ -121,6 +120,12 @@ class Result(Frozen):
     memory_over_baseline_bytes: int | None
     artifact_bytes: int
     parity: Parity | None
+    evaluation: Evaluation | None = None
+    evaluation_seconds: float | None = None  # of all its inferences, with what it takes to hand them over
+    preprocess_seconds: Estimate | None = None  # median of the declared steps on the device, beside the latency
+    postprocess_seconds: Estimate | None = None
+    host_preprocess_seconds: float | None = None  # mean per sample where the model was uploaded from
+    filled: tuple[Filled, ...] = ()  # what was missing in the model's inputs
     telemetry: Telemetry
     verdict: Verdict
     runtime_versions: dict[str, str] = {}
@@ -130,6 +135,12 @@ class Result(Frozen):
     memory_growth_bytes: Estimate | None = None
     load_cost: LoadCost | None = None
     profile: Profile | None = None
+    batch: int = 1
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """Throughput, one call after the other; None where there is no latency."""
+        return self.batch / self.latency_mean_seconds if self.latency_mean_seconds else None
 
 
 class JobOutcome(Frozen):

@@ -10,30 +10,35 @@ from pydantic import ConfigDict, Field, model_validator
 
 from farm.types.base import Blob, Frozen, Name, Sha256
 from farm.types.failure import Failure
+from farm.types.models import CustomOperators
 from farm.types.recipes import Recipe
+from farm.types.steps import Step
 
 
 class Scenario(Frozen):
     """What is measured. ``single-stream`` (MLPerf's name): one request after the other.
 
-    May be written ``Scenario("single-stream", threads=2)``.
+    ``batch``: samples per request, for artifacts that take any number (``farm.dynamic_batch()``); an artifact built for
+    a batch of its own size is measured with that. May be written ``Scenario("single-stream", threads=2)``.
     """
 
     name: Literal["single-stream"] = "single-stream"
     threads: int = Field(default=1, ge=1, le=256)
     accelerator: Literal["cpu"] = "cpu"
+    batch: int = Field(default=1, ge=1, le=1024)
 
     def __init__(self, name: str = "single-stream", **fields: Any) -> None:
         super().__init__(**{"name": name, **fields})
 
     def __str__(self) -> str:
-        return f"{self.name}/{self.threads}t"
+        return f"{self.name}/{self.threads}t" + (f"/b{self.batch}" if self.batch > 1 else "")
 
 
 class Protocol(Frozen):
     """How: warm-up, stop rule, time-out. The stop rule ends a measurement once the confidence interval of
     the median is within ±``target_half_width_ratio`` and the minima are met, or when ``max_seconds`` are spent (then
     the verdict says so). 100 samples leave room for the interval of a p95, which needs 72 independent ones.
+    ``evaluation_max_seconds`` are for the labelled set, which is run afterwards: they come on top of the time-out.
 
     Afterwards, inferences go on for at most ``growth_seconds`` to see whether memory grows (0: they do not).
     ``profile``: last of all, some more are run with the runtime's profiler.
@@ -50,6 +55,7 @@ class Protocol(Frozen):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     target_half_width_ratio: float = Field(default=0.02, gt=0, lt=1)
     timeout_seconds: float = Field(default=300.0, gt=0)
+    evaluation_max_seconds: float = Field(default=300.0, gt=0)
     growth_seconds: float = Field(default=3.0, ge=0)
     profile: bool = False
 
@@ -121,6 +127,15 @@ class Job(Frozen):
     pool: int | None = None
     slot: int = 0
 
+    @property
+    def batch(self) -> int:
+        return batch_of(self.recipe, self.scenario)
+
+
+def batch_of(recipe: Recipe, scenario: Scenario) -> int:
+    """Samples per inference."""
+    return max(recipe.batch, scenario.batch)
+
 
 class JobWait(Frozen):
     """Why a job waits. ``starts_in_seconds`` is an estimate from how long jobs took on its device so far; it is absent
@@ -155,12 +170,36 @@ class Lease(Frozen):
     runtime: Name
     options: dict[str, str | int | float | bool] = {}
     files: tuple[Blob, ...]
+    custom_operators: CustomOperators | None = None
     example_inputs: Blob
     parity_inputs: Blob
     reference_outputs: Blob
     scenario: Scenario
+    batch: int = Field(default=1, ge=1)  # samples per inference
     protocol: Protocol
     ttl_seconds: float = Field(gt=0)
+    evaluation_inputs: Blob | None = None
+    evaluation_max_bytes: int = 0  # of the outputs
+    preprocessing: tuple[Step, ...] = ()  # on the device, of ``raw_example``
+    postprocessing: tuple[Step, ...] = ()
+    raw_example: Blob | None = None
+
+    @property
+    def inputs(self) -> tuple[Blob, ...]:
+        """All files that a device needs beside the artifact's."""
+        given = (
+            self.example_inputs,
+            self.parity_inputs,
+            self.reference_outputs,
+            self.evaluation_inputs,
+            self.raw_example,
+        )
+        return tuple(blob for blob in given if blob is not None)
+
+    @property
+    def timeout_seconds(self) -> float:
+        extra_seconds = self.protocol.evaluation_max_seconds if self.evaluation_inputs else 0.0
+        return self.protocol.timeout_seconds + extra_seconds
 
 
 class Attempt(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -9,16 +10,20 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 from agents.harness.failure import Failure
+from agents.harness.job import Operators
 from agents.harness.profile import Profiled
 from agents.harness.tensors import Array, Input
 
 NAMES = (
     "pytorch",
+    "aotinductor",
     "torchscript",
     "pytorch-mobile",
     "executorch",
     "onnxruntime",
+    "onnxruntime-qnn",
     "litert",
+    "coreml",
     "openvino",
     "ncnn",
     "mnn",
@@ -55,7 +60,10 @@ class ProfiledProgram(Program, Protocol):
 
 
 class Runtime(Protocol):
-    """One inference engine. Creating it imports the engine's package: the ``import`` phase."""
+    """One inference engine. Creating it imports the engine's package: the ``import`` phase.
+
+    A class may also have ``toolchain``: the isolated environment that it runs in, whose Python then runs the harness;
+    and ``emulates``: the accelerator that is only emulated here, so that times say nothing of it."""
 
     files: ClassVar[tuple[str, ...]]  # of the artifact
     distributions: ClassVar[tuple[str, ...]]  # pip distributions whose versions are recorded
@@ -68,6 +76,13 @@ class Runtime(Protocol):
         """The ``load`` phase. ``files`` has those of the artifact under their names; where they lie, they are named by
         their content. ``options`` are the recipe's; those that matter only to its build are passed over.
         Raises what the runtime raises; the harness turns it into Failure ``load-failed``."""
+
+
+class ExtendableRuntime(Runtime, Protocol):
+    """A runtime that takes a user's own operators. One without ``extend`` takes none."""
+
+    def extend(self, operators: Operators) -> None:
+        """Before ``load``, in no phase. What it raises is said to be the operators' fault."""
 
 
 def find(name: str) -> type[Runtime]:
@@ -101,3 +116,12 @@ def check_threads(granted: int, asked: int) -> None:
             remedy="Ask for another number of threads; this build of the runtime does not support that one.",
             fault="device",
         )
+
+
+def needs_apple(what: str) -> Failure:
+    return Failure(
+        "needs-apple",
+        f"{what} runs on Apple's systems only; this is {platform.system()} on {platform.machine()}.",
+        remedy="Run it on a Mac, an iPhone or an iPad; for this device choose another recipe.",
+        fault="recipe",
+    )

@@ -4,9 +4,9 @@ Inside a measured inference: ``Interpreter.runSession``. The inputs lie in the s
 from run to run; the outputs are in its tensors afterwards. Loading includes creating the session, where MNN packs the
 weights.
 
-Precision ``high`` is float32; ``low`` is float16 where the CPU has it. Memory ``normal`` computes with quantized
-weights in floating point, ``low`` quantizes the activations as well. The converter turns int64 inputs into int32: a
-sample is narrowed when all its values fit, and refused otherwise.
+Precision ``high`` is float32; ``low`` is float16 where the CPU has it. With memory ``normal`` quantized weights are
+computed with in floating point. The converter turns int64 inputs into int32: a sample is narrowed when all its values
+fit, and refused otherwise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
-"""ONNX Runtime on its CPU execution provider, graph optimizations at their default (all), at load.
+"""ONNX Runtime, graph optimizations at their default (all), at load, on the execution provider of the recipe.
 
 Inside a measured inference: ``InferenceSession.run_with_iobinding`` with inputs and outputs bound as OrtValues in CPU
-memory, which is what the C and C++ interfaces do; nothing is converted to or from numpy.
+memory, which is what the C and C++ interfaces do; nothing is converted to or from numpy. With a provider that has
+memory of its own, copying the inputs there and the outputs back is inside, as it is for who calls it with an image.
+
+Option ``provider``: ``cpu``, or one that this build of ONNX Runtime must have and that must take operators of the
+model; what it leaves runs on the CPU. Nothing falls back to the CPU unsaid: then there is no measurement.
 """
 
 from __future__ import annotations
@@ -9,10 +13,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from agents.harness.failure import Failure
+from agents.harness.job import Operators
 from agents.harness.profile import Profiled, summed, timed
 from agents.harness.runtimes import Files, Options, check_threads
 from agents.harness.tensors import Array, Input
@@ -20,30 +28,107 @@ from agents.harness.tensors import Array, Input
 # ONNX names types its own way: tensor(float) is float32.
 DTYPES = {"float": "float32", "double": "float64"}
 
+CPU = "CPUExecutionProvider"
+PROVIDERS = {
+    "cpu": CPU,
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "nnapi": "NnapiExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+}
+# Arithmetic stays in the precision of the recipe: TF32 keeps 10 bits of a fp32 mantissa.
+PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+ASSIGNMENT = "session.record_ep_graph_assignment_info"
+# All bring the package ``onnxruntime``, with other providers in it; one of them is installed.
+DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-qnn")
+
+
+def _distribution() -> str:
+    for name in DISTRIBUTIONS:
+        with suppress(metadata.PackageNotFoundError):
+            metadata.version(name)
+            return name
+    return DISTRIBUTIONS[0]
+
 
 class Runtime:
     files = ("model.onnx",)
-    distributions = ("onnxruntime",)
+    distributions = (_distribution(),)
     extra = "onnxruntime"
 
     def __init__(self, threads: int) -> None:
         import onnxruntime
 
         self._onnxruntime, self._threads = onnxruntime, threads
+        self._operators: Path | None = None
+
+    def extend(self, operators: Operators) -> None:
+        """Registered with every session; once here, so that what does not load is told from what does not fit."""
+        self._onnxruntime.SessionOptions().register_custom_ops_library(str(operators.file))
+        self._operators = operators.file
 
     def load(self, files: Files, options: Options) -> _Program:
+        provider = self._provider(str(options.get("provider", "cpu")))
+        if provider in NVIDIA:
+            self._onnxruntime.preload_dlls()  # CUDA and cuDNN where pip put them
+
         def open_session(profile_prefix: str | None = None) -> Any:
             settings = self._onnxruntime.SessionOptions()
             settings.intra_op_num_threads = self._threads
             settings.inter_op_num_threads = 1
+            settings.add_session_config_entry(ASSIGNMENT, "0" if provider == CPU else "1")
+            if self._operators is not None:
+                settings.register_custom_ops_library(str(self._operators))
             if profile_prefix is not None:
                 settings.enable_profiling, settings.profile_file_prefix = True, profile_prefix
-            path, providers = files[self.files[0]], ["CPUExecutionProvider"]
-            return self._onnxruntime.InferenceSession(path, settings, providers=providers)
+            return self._onnxruntime.InferenceSession(
+                files[self.files[0]],
+                settings,
+                providers=[(name, PROVIDER_OPTIONS.get(name, {})) for name in dict.fromkeys((provider, CPU))],
+                enable_fallback=0,  # else a provider that does not start is left out with a printed line
+            )
 
-        program = _Program(open_session(), self._onnxruntime.OrtValue.ortvalue_from_numpy, open_session)
+        session = open_session()
+        program = _Program(session, self._onnxruntime.OrtValue.ortvalue_from_numpy, open_session)
         check_threads(program.threads, self._threads)
+        if provider != CPU:
+            _check_taken(session, provider)
         return program
+
+    def _provider(self, option: str) -> str:
+        provider = PROVIDERS.get(option, option)
+        if provider not in (available := self._onnxruntime.get_available_providers()):
+            raise Failure(
+                "backend-missing",
+                f"This build of ONNX Runtime has no {provider}; it has {', '.join(available)}.",
+                remedy="Select devices whose ONNX Runtime has it, or choose another recipe.",
+                fault="recipe",  # the device does all that it was set up for
+            )
+        return provider
+
+
+def _check_taken(session: Any, provider: str) -> None:
+    """Raises Failure ``backend-missing`` where the provider did not start, ``backend-unused`` where it took nothing."""
+    if provider not in session.get_providers():
+        raise Failure(
+            "backend-missing",
+            f"{provider} did not start on this device; the session has {', '.join(session.get_providers())}.",
+            remedy="See the harness's log for what ONNX Runtime says; mostly a driver or a library is missing.",
+            fault="recipe",
+        )
+    counts: dict[str, int] = {}
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+    if not counts.get(provider):
+        shares = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise Failure(
+            "backend-unused",
+            f"{provider} took none of the model's operators (operators by provider: {shares}).",
+            remedy="Measure this model on the CPU, or with a provider that supports its operators.",
+            fault="recipe",
+        )
 
 
 class _Program:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.harness.job import Operators
+from agents.harness.operators import load_torch
 from agents.harness.runtimes import Files, Options
 from agents.harness.runtimes.torch_program import TorchProgram, restrict_threads
 from agents.harness.tensors import Input
@@ -28,6 +30,9 @@ class Runtime:
 
         self._load = _load_for_lite_interpreter
         restrict_threads(threads)
+
+    def extend(self, operators: Operators) -> None:
+        load_torch(operators)
 
     def load(self, files: Files, options: Options) -> TorchProgram:
         return TorchProgram(self._load(str(files[self.files[0]]), map_location="cpu"), _inputs(files[self.files[0]]))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +62,14 @@ def _outermost(events: Iterable[Any]) -> Iterator[tuple[str, str, str, float]]:
             caller = caller.cpu_parent
         if "::" in event.name and caller is None:
             yield event.name, event.name, "CPU", event.time_range.elapsed_us() / 1e6
+
+
+def check_openmp(threads: int) -> None:
+    """Compiled code uses OpenMP's threads, perhaps of another library than PyTorch's: read back from each. Raises
+    Failure ``threads-not-pinned``."""
+    found = re.findall(r"/\S+/lib(?:gomp|omp|iomp5)\S*\.so\S*", Path("/proc/self/maps").read_text())
+    for library in sorted(set(found)):
+        check_threads(ctypes.CDLL(library).omp_get_max_threads(), threads)
 
 
 def restrict_threads(threads: int) -> None:

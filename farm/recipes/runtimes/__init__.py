@@ -6,11 +6,14 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from farm.recipes.runtimes import (
+    aotinductor,
+    coreml,
     executorch,
     litert,
     mnn,
     ncnn,
     onnxruntime,
+    onnxruntime_qnn,
     openvino,
     pytorch,
     pytorch_mobile,
@@ -24,11 +27,14 @@ ENTRY_POINTS = "torchfarm.runtimes"
 
 BUILDERS: dict[str, Builder] = {
     "pytorch": pytorch,
+    "aotinductor": aotinductor,
     "torchscript": torchscript,
     "pytorch-mobile": pytorch_mobile,
     "executorch": executorch,
     "onnxruntime": onnxruntime,
+    "onnxruntime-qnn": onnxruntime_qnn,
     "litert": litert,
+    "coreml": coreml,
     "openvino": openvino,
     "ncnn": ncnn,
     "mnn": mnn,

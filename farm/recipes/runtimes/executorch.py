@@ -74,12 +74,11 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     notes: list[str] = []
     backend = str(recipe.options["backend"])
     exported = program.exported()
-    for transform in recipe.transforms:
-        assert isinstance(transform, Quantize)
-        exported, more = _quantized(program, transform, backend)
+    for quantize in (transform for transform in recipe.transforms if isinstance(transform, Quantize)):
+        exported, more = _quantized(program, quantize, backend)
         notes += more
     with Boundary(RecipeError, f"ExecuTorch does not convert the program for {backend}", _REMEDY):
-        edge = backends.lower(exported, backend)
+        edge = backends.lower(exported, backend, program.tensors())
         lowered = edge.to_executorch()
         delegation = backends.delegation(edge, lowered)
     if backend != "portable":
@@ -94,11 +93,12 @@ def _quantized(program: Program, transform: Quantize, backend: str) -> tuple[Any
 
     exported = program.exported()
     if transform.mode == "dynamic":
-        made = pt2e.quantize_dynamic(exported, program.tensors(), transform.dtype)
+        made = pt2e.quantize_dynamic(exported, program.tensors(), transform.dtype, program.export)
         return made.program, made.notes
     calibration, note = program.calibration_samples()
     samples = [program.tensors(sample) for sample in calibration]
-    made = pt2e.quantize_for_openvino(exported, samples) if backend == "openvino" else pt2e.quantize(exported, samples)
+    quantize = pt2e.quantize_for_openvino if backend == "openvino" else pt2e.quantize
+    made = quantize(exported, samples, program.export)
     return made.program, (note, *made.notes)
 
 

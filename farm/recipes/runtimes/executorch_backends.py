@@ -22,10 +22,10 @@ TOOLS: dict[str, tuple[str, ...]] = {
 _QUANTIZING = ("quantized_decomposed.", "torchao.")
 
 
-def lower(exported: Any, backend: str) -> Any:
+def lower(exported: Any, backend: str, example: tuple[Any, ...]) -> Any:
     """The ``EdgeProgramManager`` of a program of which the backend has what it takes. Raises what ExecuTorch raises."""
     if backend == "qnn":
-        return _lower_to_qnn(exported)
+        return _lower_to_qnn(exported, example)
     from executorch.exir import to_edge_transform_and_lower
 
     return to_edge_transform_and_lower(exported, partitioner=_partitioners(backend))
@@ -62,7 +62,7 @@ def _coreml() -> Any:
     return CoreMLPartitioner(compile_specs=specs)
 
 
-def _lower_to_qnn(exported: Any) -> Any:
+def _lower_to_qnn(exported: Any, example: tuple[Any, ...]) -> Any:
     """For the HTP in float16, of any SoC: the graph is prepared for it when the device loads it."""
     from executorch.backends.qualcomm.serialization.qc_schema import QcomChipset
     from executorch.backends.qualcomm.utils.utils import (
@@ -73,8 +73,7 @@ def _lower_to_qnn(exported: Any) -> Any:
 
     htp = generate_htp_compiler_spec(use_fp16=True)
     specs = generate_qnn_executorch_compiler_spec(QcomChipset.SM8650, htp, online_prepare=True)
-    inputs = tuple(exported.example_inputs[0])
-    return to_edge_transform_and_lower_to_qnn(exported.module(), inputs, specs)
+    return to_edge_transform_and_lower_to_qnn(exported.module(), example, specs)
 
 
 def delegation(edge: Any, program: Any) -> Delegation:

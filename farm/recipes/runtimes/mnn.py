@@ -22,10 +22,11 @@ TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "MNN")
 EXTRA = "mnn"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT, ModelFormat.ONNX)
 TOOLS_FOR: dict[str, tuple[str, ...]] = {}
-NATIVE: tuple[str, ...] = ("fp16", "int8-weight-only", "int8-dynamic", "int4-weight-only", "int4-dynamic")
+NATIVE: tuple[str, ...] = ("fp16", "int8-weight-only", "int4-weight-only")
 REFUSES: dict[str, str] = {
     "bf16": "MNN's converter stores float16 or float32",
     "int8-static": "the quantizer in MNN's wheel calibrates on image files alone, and crashes on arrays",
+    **dict.fromkeys(("int8-dynamic", "int4-dynamic"), "whether MNN quantizes activations is up to the CPU (x86: no)"),
     "int4-static": "the quantizer in MNN's wheel calibrates on image files alone, and crashes on arrays",
     "channels-last": "MNN chooses the layout itself",
 }
@@ -36,10 +37,6 @@ PRESETS = (
     (
         Recipe("mnn", name="mnn-int8-weight-only", transforms=(Quantize(mode="weight-only"),)),
         "MNN, weights in int8, computed with in fp32.",
-    ),
-    (
-        Recipe("mnn", name="mnn-int8-dynamic", transforms=(Quantize(mode="dynamic"),)),
-        "MNN, weights in int8, activations quantized as they come.",
     ),
 )
 
@@ -59,7 +56,6 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
             notes.append(_HALF)
         elif isinstance(transform, Quantize):
             arguments += ["--weightQuantBits", transform.dtype.removeprefix("int")]
-            settings["memory"] = "low" if transform.mode == "dynamic" else "normal"
     _convert(source, folder / FILES[0], arguments)
     inputs = signature.named(program.spec.inputs, names[0])
     outputs = _tried(folder / FILES[0], inputs, names[1], settings)

@@ -125,7 +125,7 @@ def _quantized(model: Any, transform: Transform, program: Program) -> tuple[Any,
             # Per channel: groups would have to divide the channels of every layer.
             mode, more = nncf.CompressWeightsMode.INT4_SYM, {"group_size": -1, "all_layers": True}
         else:
-            mode, more = nncf.CompressWeightsMode.INT8_SYM, {}
+            mode, more = nncf.CompressWeightsMode.INT8_ASYM, {}
         return nncf.compress_weights(model, mode=mode, **more), []
 
 
@@ -134,7 +134,13 @@ def _calibrated(model: Any, calibration: Sequence[Sample], note: str) -> tuple[A
 
     attends = any(node.get_type_name() == "ScaledDotProductAttention" for node in model.get_ops())
     kind = nncf.ModelType.TRANSFORMER if attends else None
-    quantized = nncf.quantize(model, nncf.Dataset(calibration, list), subset_size=len(calibration), model_type=kind)
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(calibration, list),
+        subset_size=len(calibration),
+        model_type=kind,
+        fast_bias_correction=False,  # twice as long, and efficientnet-lite0 has a cosine of 0.990 instead of 0.986
+    )
     return quantized, [note, *(["Quantized as a transformer (activations smoothed)."] if attends else [])]
 
 
@@ -149,10 +155,8 @@ def _executed(path: Path, precision: str, group: int) -> Delegation:
     with Boundary(RecipeError, "OpenVINO does not compile the converted model", remedy):
         compiled = core.compile_model(str(path), "CPU", settings)
         nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-        facts = [
-            tuple(node[key].astype(str) for key in ("layerType", "primitiveType", "runtimePrecision")) for node in nodes
-        ]
+        facts = [(node["layerType"].astype(str), node["primitiveType"].astype(str)) for node in nodes]
     run = [fact for fact in facts if fact[0] not in ("Input", "Output", "Const")]
-    slow = Counter(kind for kind, kernel, _ in run if kernel.startswith("ref"))
-    fast = Counter(f"CPU {numbers}" for _, kernel, numbers in run if not kernel.startswith("ref"))
+    slow = Counter(kind for kind, kernel in run if kernel.startswith("ref"))
+    fast = Counter(f"CPU {kernel.rpartition('_')[2]}" for _, kernel in run if not kernel.startswith("ref"))
     return Delegation(operators=dict(fast), left_over=dict(slow))

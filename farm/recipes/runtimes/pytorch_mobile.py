@@ -21,7 +21,7 @@ EXTRA = "torch"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
 TOOLS_FOR: dict[str, tuple[str, ...]] = {}
 NATIVE: tuple[str, ...] = ()
-REFUSES: dict[str, str] = {}
+REFUSES: dict[str, str] = torchscript.REFUSES
 OPTIONS: dict[str, Values] = {}
 PRESETS = ((Recipe("pytorch-mobile"), "PyTorch Mobile's lite interpreter (.ptl)."),)
 

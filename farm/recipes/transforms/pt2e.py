@@ -1,11 +1,11 @@
-"""Quantization for ExecuTorch with torchao's PT2E flow: prepare, calibrate, correct, convert.
+"""Static and dynamic quantization with torchao's PT2E flow: prepare, calibrate, correct, convert.
 
-Static int8 for XNNPACK and for OpenVINO, and dynamic for XNNPACK, each by the quantizer of its backend.
+Static int8 for XNNPACK, for OpenVINO and for TorchInductor, dynamic for XNNPACK, each by its backend's quantizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,9 @@ _FAILED = "Quantization (PT2E) failed"
 _REMEDY = "Look at the end of the build's log; use the fp32 recipe if the model cannot be quantized."
 
 
+Export = Callable[[Any], Any]
+
+
 @dataclass(frozen=True)
 class Quantized:
     """``program``: a ``torch.export.ExportedProgram`` with quantize and dequantize nodes around int8 operators."""
@@ -25,29 +28,38 @@ class Quantized:
     notes: tuple[str, ...]
 
 
-def quantize(exported: Any, calibration: Sequence[tuple[Any, ...]]) -> Quantized:
-    """``calibration``: samples of torch tensors in the order of the inputs. Raises RecipeError."""
+def quantize(
+    exported: Any, calibration: Sequence[tuple[Any, ...]], export: Export | None = None, quantizer: Any = None
+) -> Quantized:
+    """``calibration``: samples of torch tensors in the order of the inputs. ``export``: of the quantized module,
+    default in the shapes of a sample; ``quantizer``: default XNNPACK's. Raises RecipeError."""
     with Boundary(RecipeError, _FAILED, _REMEDY):
         import torch
-        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-            XNNPACKQuantizer,
-            get_symmetric_quantization_config,
-        )
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-        per_channel = get_symmetric_quantization_config(is_per_channel=True)
-        module = integers_as_tensors(exported.module())
-        prepared = prepare_pt2e(module, XNNPACKQuantizer().set_global(per_channel))
+        module = integers_as_tensors(exported.module(check_guards=False))
+        prepared = prepare_pt2e(module, quantizer or _xnnpack())
         fused = fuse_clamps(prepared)
         with torch.no_grad():
             corrected = _calibrate(prepared, calibration)
             converted = convert_pt2e(prepared)
-            program = torch.export.export(converted, calibration[0], strict=False)
+            program = export(converted) if export else torch.export.export(converted, calibration[0], strict=False)
     notes = (f"{fused} activations fused into the layer before them.", f"Bias corrected in {corrected} layers.")
     return Quantized(program, notes)
 
 
-def quantize_dynamic(exported: Any, example: tuple[Any, ...], dtype: Literal["int8", "int4"]) -> Quantized:
+def _xnnpack() -> Any:
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+
+    return XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+
+
+def quantize_dynamic(
+    exported: Any, example: tuple[Any, ...], dtype: Literal["int8", "int4"], export: Export | None = None
+) -> Quantized:
     """Weights of linear layers in ``dtype`` per output channel, their inputs in int8 by the range of each inference.
     Raises RecipeError, also where there are no linear layers."""
     with Boundary(RecipeError, _FAILED, _REMEDY):
@@ -63,7 +75,7 @@ def quantize_dynamic(exported: Any, example: tuple[Any, ...], dtype: Literal["in
         dynamic = get_symmetric_quantization_config(
             is_per_channel=True, is_dynamic=True, weight_qmin=low, weight_qmax=high
         )
-        module = integers_as_tensors(exported.module())
+        module = integers_as_tensors(exported.module(check_guards=False))
         prepared = prepare_pt2e(module, XNNPACKQuantizer().set_operator_type(linear, dynamic))
         count = sum(node.target == linear for node in prepared.graph.nodes)
         if not count:
@@ -73,11 +85,14 @@ def quantize_dynamic(exported: Any, example: tuple[Any, ...], dtype: Literal["in
             )
         with torch.no_grad():
             prepared(*example)  # the weights' ranges
-            program = torch.export.export(convert_pt2e(prepared), example, strict=False)
+            converted = convert_pt2e(prepared)
+            program = export(converted) if export else torch.export.export(converted, example, strict=False)
     return Quantized(program, (f"{count} linear layers quantized, all else in floating point.",))
 
 
-def quantize_for_openvino(exported: Any, calibration: Sequence[tuple[Any, ...]]) -> Quantized:
+def quantize_for_openvino(
+    exported: Any, calibration: Sequence[tuple[Any, ...]], export: Export | None = None
+) -> Quantized:
     """Static int8 by NNCF, with its own correction of biases. Raises RecipeError."""
     with Boundary(RecipeError, _FAILED, _REMEDY):
         import torch
@@ -85,8 +100,8 @@ def quantize_for_openvino(exported: Any, calibration: Sequence[tuple[Any, ...]])
 
         count = len(calibration)
         with torch.no_grad():
-            quantized = quantize_model(exported.module(), calibration, subset_size=count)
-            program = torch.export.export(quantized, calibration[0], strict=False)
+            quantized = quantize_model(exported.module(check_guards=False), calibration, subset_size=count)
+            program = export(quantized) if export else torch.export.export(quantized, calibration[0], strict=False)
     return Quantized(program, ("Quantized and corrected by NNCF.",))
 
 

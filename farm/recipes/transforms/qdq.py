@@ -10,24 +10,22 @@ from typing import Any
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Sample
-from farm.recipes.transforms import bias
+from farm.recipes.transforms import bias, onnx_layers, onnx_weights
 
 _REMEDY = "Look at the end of the build's log; use the fp32 recipe if the model cannot be quantized."
 
 
 def quantize(source: Path, destination: Path, calibration: Sequence[Sample]) -> tuple[str, ...]:
     """Quantize an fp32 ONNX file with samples in the order of its inputs. Returns notes. Raises RecipeError."""
-    prepared = source.with_name("prepared.onnx")
     with Boundary(RecipeError, "Quantization (ONNX Runtime) failed", _REMEDY):
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
-        quant_pre_process(str(source), str(prepared))
+        prepared = onnx_weights.prepare(source)
         feeds = _feeds(prepared, calibration)
         _quantize(prepared, destination, feeds)
         corrected = _correct_biases(prepared, destination, feeds)
         if corrected:
             _quantize(prepared, destination, feeds)
-    return (f"Bias corrected in {corrected} layers.",)
+    covered = "convolutions, matrix products and embeddings with constant weights"
+    return (f"Bias corrected in {corrected} layers.", *onnx_layers.quantized(destination, "int8-static", covered))
 
 
 def _feeds(path: Path, calibration: Sequence[Sample]) -> list[dict[str, Any]]:

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from farm.errors import NotFoundError, TooLargeError
-from farm.server.auth import BlobReader, Writer
+from farm.server.auth import BlobReader, BlobWriter
 from farm.server.limits import while_it_flows
 from farm.server.problems import documented
 from farm.server.resources import Farm
 from farm.server.route import Route
 from farm.store.artifacts import CHUNK_BYTES, ArtifactStore
-from farm.types import Blob, FileName, Sha256
+from farm.types import Blob, FileName, Role, Sha256
 
 router = APIRouter(prefix="/blobs", tags=["blobs"], route_class=Route)
 
@@ -30,15 +30,20 @@ _RAW: dict[str, object] = {"content": {MEDIA_TYPE: {"schema": {"type": "string",
     openapi_extra={"requestBody": {"required": True, **_RAW}},
 )
 async def upload(
-    sha256: Sha256, name: Annotated[FileName, Query()], request: Request, farm: Farm, caller: Writer
+    sha256: Sha256, name: Annotated[FileName, Query()], request: Request, farm: Farm, caller: BlobWriter
 ) -> Blob:
-    """Store the raw body, streamed. Idempotent. Refused if its hash is not the announced one."""
-    limit = farm.settings.max_upload_bytes
+    """Store the raw body, streamed. Idempotent. Refused if its hash is not the announced one.
+
+    What agents send are outputs on labelled sets: they may send no more than these may have.
+    """
+    of_agent = caller.role is Role.AGENT
+    limit = farm.settings.max_evaluation_bytes if of_agent else farm.settings.max_upload_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > limit:
         raise TooLargeError(
             f"{name} is larger than the {limit:,} bytes this farm accepts.",
-            remedy="Make it smaller, or have the operator raise max_upload_bytes.",
+            remedy="Make it smaller, or have the operator raise "
+            f"{'max_evaluation_bytes' if of_agent else 'max_upload_bytes'}.",
         )
     chunks = while_it_flows(request.stream())
     return await farm.artifacts.put_stream(chunks, name, expect_sha256=sha256, max_bytes=limit)

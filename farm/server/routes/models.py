@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from farm.errors import ModelError, NotFoundError, TooLargeError
+from farm.errors import ForbiddenError, ModelError, NotFoundError, TooLargeError
 from farm.server.auth import Reader, Writer
 from farm.server.fusion import check_fusion, fuse
 from farm.server.inputs import check_inputs
+from farm.server.operators import check_operators
 from farm.server.problems import documented
 from farm.server.resources import Farm, Resources, now
 from farm.server.route import Route
@@ -19,13 +20,13 @@ from farm.types import FusionRequest, Model, ModelSpec
 router = APIRouter(prefix="/models", tags=["models"], route_class=Route)
 
 
-@router.post("", responses=documented(ModelError, TooLargeError))
+@router.post("", responses=documented(ForbiddenError, ModelError, TooLargeError))
 def add(spec: ModelSpec, farm: Farm, caller: Writer) -> Model:
     """Register a model whose files were uploaded before. Idempotent."""
     return _added(spec, farm, caller.name)
 
 
-@router.post("/fused", responses=documented(ModelError, NotFoundError, TooLargeError))
+@router.post("/fused", responses=documented(ForbiddenError, ModelError, NotFoundError, TooLargeError))
 def add_fused(request: FusionRequest, farm: Farm, caller: Writer) -> Model:
     """Register the model that uploaded ones are together, one after the other or side by side. Idempotent."""
     with farm.store.reading() as reading:
@@ -49,6 +50,7 @@ def model(ref: str, farm: Farm, caller: Reader) -> Model:
 
 
 def _added(spec: ModelSpec, farm: Resources, caller: str) -> Model:
+    check_operators(spec, farm.settings)
     _check_files(spec, farm.artifacts)
     _check(spec, farm.artifacts)
     with farm.store.transaction() as transaction:

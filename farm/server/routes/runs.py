@@ -24,6 +24,7 @@ from farm.errors import (
 from farm.server.auth import Reader, Writer
 from farm.server.events import Tail
 from farm.server.expansion import Expansion, expand, find_known
+from farm.server.operators import check_operators
 from farm.server.parameters import PAGE, Id, PageLimit, Seq
 from farm.server.problems import documented
 from farm.server.quotas import check_jobs
@@ -157,6 +158,7 @@ def _expanded(spec: RunSpec, farm: Farm) -> tuple[RunSpec, Model, Expansion]:
     def key_of(recipe: Recipe) -> str:
         return keys.build_key(model.id, recipe, keys.tool_versions(recipe), model.spec.format)
 
+    check_operators(model.spec, farm.settings)
     rng = random.Random()  # noqa: S311 - spreads load, guards nothing
     expansion = expand(spec, model, devices, presets.infos(), reference=presets.REFERENCE, key_of=key_of, rng=rng)
     return spec, model, expansion

@@ -18,7 +18,7 @@ from agents.agent import Agent
 from farm.config import Settings
 from farm.errors import InfrastructureError
 from farm.store.artifacts import ArtifactStore
-from farm.types import AgentEvent, Blob, Lease, Protocol, Scenario
+from farm.types import AgentEvent, Blob, CustomOperators, Lease, Protocol, Scenario
 
 pytestmark = pytest.mark.real_models
 onnx = pytest.importorskip("onnx", reason="needs the onnxruntime extra")
@@ -287,3 +287,25 @@ def test_a_missing_artifact_is_a_failure_with_its_reason(bench: Bench) -> None:
             assert "could not be fetched" in failed.failure.message
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("allowed", "told"), [(False, "libown.so is code of a user"), (True, "loading custom operators into onnxruntime")]
+)
+def test_code_of_users_is_run_only_where_the_machine_allows_it(
+    bench: Bench, tmp_path: Path, allowed: bool, told: str
+) -> None:
+    own = CustomOperators(runtime="onnxruntime", kind="library", file=bench.put(tmp_path / "libown.so", b"no library"))
+    bench.settings = bench.settings.model_copy(update={"allow_custom_operators": allowed})
+
+    async def scenario() -> AgentEvent:
+        async with bench.agent() as agent:
+            agent.start(bench.lease().model_copy(update={"custom_operators": own}))
+            event = await next_event(agent)
+            while event.kind == "started":
+                event = await next_event(agent, event.seq)
+            return event
+
+    event = asyncio.run(scenario())
+    assert event.failure is not None
+    assert told in event.failure.message

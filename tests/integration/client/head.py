@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -124,11 +125,12 @@ class Head:
         with self.store.transaction() as transaction:
             return transaction.append_event(run.id, kind, subject, state, text, AT)
 
-    def measure(self, job: Job, samples: list[float]) -> None:
+    def measure(self, job: Job, samples: list[float], **measured: Any) -> None:
+        """``measured``: further fields of the measurement."""
         from farm.store import samples as parquet
 
         stored = ArtifactStore(self.settings.resolved_store_url).put([parquet.write([0.1], samples)], "samples.parquet")
-        result = finished(job.recipe.name, samples, id=job.id, run_id=job.run_id).result
+        result = finished(job.recipe.name, samples, id=job.id, run_id=job.run_id, **measured).result
         with self.store.transaction() as transaction:
             transaction.add_result(result, stored)
             transaction.set_jobs([JobChange(job.id, JobState.FINISHED)])

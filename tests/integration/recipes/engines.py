@@ -1,5 +1,6 @@
 """Runs artifacts with their engines' plainest calls, to see that what was built is what was asked for."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,14 @@ def outputs(runtime: str, path: Path, samples: list[np.ndarray]) -> list[np.ndar
 
 
 def _pytorch(path: Path) -> Callable:
+    from torch.ao.quantization.fx import _decomposed  # noqa: F401 - registers what int8 programs are made of
+
     module = torch.export.load(str(path)).module()
+    return lambda sample: module(torch.from_numpy(sample))
+
+
+def _aotinductor(path: Path) -> Callable:
+    module = torch._inductor.aoti_load_package(str(path))
     return lambda sample: module(torch.from_numpy(sample))
 
 
@@ -30,11 +38,14 @@ def _mobile(path: Path) -> Callable:
     return lambda sample: module(torch.from_numpy(sample))
 
 
-def _executorch(path: Path) -> Callable:
+def executorch(path: Path) -> Callable:
+    import openvino
     from executorch.extension.pybindings import _portable_lib
 
+    (library,) = Path(openvino.__file__).with_name("libs").glob("libopenvino_c.so*")
+    os.environ["OPENVINO_LIB_PATH"] = str(library)
     program = _portable_lib._load_for_executorch(str(path))
-    return lambda sample: program.forward([torch.from_numpy(sample)])[0]
+    return lambda *sample: np.asarray(program.forward([torch.from_numpy(array) for array in sample])[0])
 
 
 def _onnxruntime(path: Path) -> Callable:
@@ -94,9 +105,10 @@ def _mnn(path: Path) -> Callable:
 
 ENGINES: dict[str, Callable[[Path], Callable]] = {
     "pytorch": _pytorch,
+    "aotinductor": _aotinductor,
     "torchscript": _torchscript,
     "pytorch-mobile": _mobile,
-    "executorch": _executorch,
+    "executorch": executorch,
     "onnxruntime": _onnxruntime,
     "litert": _litert,
     "openvino": _openvino,

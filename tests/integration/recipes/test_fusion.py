@@ -8,6 +8,7 @@ import farm
 from farm.errors import ModelError
 from farm.packaging import package
 from farm.recipes import presets, samples
+from farm.recipes.program import Program
 from farm.server.fusion import fuse
 from farm.types import ModelSpec
 from tests.integration.recipes import engines
@@ -50,7 +51,13 @@ def in_turn(image: np.ndarray) -> np.ndarray:
         return small_net()(Stretch()(torch.from_numpy(image))).numpy()
 
 
-@pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "litert", "openvino"])
+def answers(program: Program) -> list[list[np.ndarray]]:
+    module = program.module()
+    with torch.inference_mode():
+        return [[np.asarray(leaf) for leaf in module(*program.tensors(sample))] for sample in program.parity]
+
+
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "litert"])
 def test_one_artifact_answers_as_two_models_in_turn(workshop, pair, name, tmp_path):
     artifact = workshop.fetch(workshop.build(pair, name), tmp_path)
     found = engines.outputs(presets.preset(name).runtime, artifact, small_images(4))
@@ -75,7 +82,7 @@ def test_side_by_side_each_has_its_own_inputs(workshop, stretch, tmp_path):
         "sum.right: float32[2, 3]",
     ]
     assert fuse([stretch, sums], "parallel", None, workshop.store, LIMIT_BYTES).id == both.id
-    rows = samples.read(workshop.fetch(workshop.build(both, "reference"), tmp_path), "reference outputs")
+    rows = answers(workshop.program(both, tmp_path))
     assert len(rows) == 3  # as many as the part with the fewest parity inputs
     np.testing.assert_allclose(rows[1][0], Stretch()(torch.from_numpy(small_images(4)[1])), atol=1e-6)
     np.testing.assert_array_equal(rows[1][1:], [np.full((2, 3), 4.0), np.zeros((2, 3))])
@@ -85,7 +92,7 @@ def test_side_by_side_on_the_same_inputs(workshop, spec, tmp_path):
     twice = fuse([spec, spec], "parallel-shared", "twice", workshop.store, LIMIT_BYTES)
     assert twice.inputs == spec.inputs
     nested = fuse([twice, spec], "parallel-shared", "thrice", workshop.store, LIMIT_BYTES)
-    rows = samples.read(workshop.fetch(workshop.build(nested, "reference"), tmp_path), "reference outputs")
+    rows = answers(workshop.program(nested, tmp_path))
     assert [len(row) for row in rows] == [3] * 8
     np.testing.assert_allclose(rows[3][0], rows[3][2], atol=1e-6)
 
@@ -108,7 +115,7 @@ def test_what_the_upload_did_not_say_is_named_by_the_build(workshop, spec, tmp_p
     assert silent.reference_outputs is None
     wrong = fuse([silent, spec], "sequence", None, workshop.store, LIMIT_BYTES)
     with pytest.raises(ModelError) as caught:
-        workshop.build(wrong, "pytorch")
+        workshop.program(wrong, tmp_path / "wrong").exported()
     assert "small-net cannot follow wide: it takes (float32[1, 3, 32, 32])" in caught.value.message
     assert "is given (float32[1, 3, 64, 64])" in caught.value.message
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 
 from farm.packaging import Package
 from farm.recipes import keys, presets
-from farm.recipes.build import run_build
+from farm.recipes.build import run_build, stage_model
+from farm.recipes.program import Program
+from farm.recipes.runtimes import BUILDERS
+from farm.recipes.worker import OUTPUT, Order, Outcome, build
 from farm.store.artifacts import ArtifactStore
 from farm.types import Artifact, BuildRequest, ModelSpec, Recipe
 
@@ -84,6 +88,21 @@ class Workshop:
 
     def build(self, spec: ModelSpec, recipe: str | Recipe, **limits: float) -> Artifact:
         return run_build(self.request(spec, recipe, **limits))
+
+    def build_here(self, spec: ModelSpec, recipe: str | Recipe, folder: Path) -> tuple[Outcome, Path]:
+        """The same work in this process, not confined: seconds less for a builder whose tools are loaded already.
+
+        Returns what the child would report, and the file that stands for the artifact."""
+        recipe = presets.parse(recipe)
+        stage_model(spec, self.store, folder)
+        outcome = build(Order(model=spec, recipe=recipe, memory_bytes=8 * 2**30, parent=os.getpid()), folder)
+        return outcome, folder / OUTPUT / BUILDERS[recipe.runtime].FILES[0]
+
+    def program(self, spec: ModelSpec, folder: Path) -> Program:
+        """As the child of a build has it, in this process."""
+        folder.mkdir(exist_ok=True)
+        stage_model(spec, self.store, folder)
+        return Program(spec, folder)
 
     def fetch(self, artifact: Artifact, folder: Path) -> Path:
         """The file that stands for the artifact, with its others beside it."""

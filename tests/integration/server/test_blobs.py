@@ -11,8 +11,9 @@ from pathlib import Path
 
 import httpx
 
+from farm.config import Settings
 from farm.types import Blob, Role
-from tests.integration.server.conftest import LiveFarm, problem
+from tests.integration.server.conftest import LiveFarm, problem, serve
 
 CONTENT = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -60,6 +61,17 @@ def test_a_file_over_the_limit_is_refused_whether_announced_or_not(farm: LiveFar
             refused = problem(response, 413, "too-large")
             assert "m.pt2 is larger than the 5,000,000 bytes" in refused.detail
     assert stored(farm) == []
+
+
+def test_an_agent_may_send_no_more_than_outputs_may_have(tmp_path: Path) -> None:
+    with serve(Settings(state_dir=tmp_path, max_evaluation_bytes=1_000_000)) as farm:
+        with farm.client(Role.AGENT) as http:
+            refused = problem(http.put(f"/blobs/{SHA256}", params={"name": "e.npz"}, content=CONTENT), 413, "too-large")
+            assert "max_evaluation_bytes" in refused.remedy
+            small = hashlib.sha256(CONTENT[:1000]).hexdigest()
+            assert http.put(f"/blobs/{small}", params={"name": "e"}, content=CONTENT[:1000]).status_code == 201
+        with farm.client() as http:
+            assert http.put(f"/blobs/{SHA256}", params={"name": "m"}, content=CONTENT).status_code == 201
 
 
 def test_an_upload_that_is_cut_leaves_nothing(farm: LiveFarm) -> None:

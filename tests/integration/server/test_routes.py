@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 import farm as farm_package
@@ -24,6 +26,7 @@ from farm.types import (
     JobOutcome,
     JobState,
     Model,
+    ModelFormat,
     Parity,
     RecipeInfo,
     Role,
@@ -198,6 +201,40 @@ class TestModels:
             "input 0 of sample 0 is float32[1, 3]; the model takes x: float32[1, 4]"
             in problem(response, 422, "bad-model").detail
         )
+
+    def test_models_become_one(self, farm: LiveFarm) -> None:
+        one, two = (Model.model_validate(farm.add_model(name=name)) for name in ("one", "two"))
+        with farm.client() as http:
+            asked = {"models": ["one", two.id[:12]], "name": "both"}
+            fused = Model.model_validate(http.post("/models/fused", json=asked).json())
+            again = Model.model_validate(http.post("/models/fused", json=asked).json())
+            assert Model.model_validate(http.get("/models/both").json()) == fused == again
+            assert fused.spec.fusion is not None
+            assert fused.spec.fusion.parts == (one.spec, two.spec)
+            assert fused.spec.reference_outputs is None  # which the farm computes
+            side = Model.model_validate(http.post("/models/fused", json=asked | {"how": "parallel"}).json())
+            assert [spec.name for spec in side.spec.inputs] == ["one.x", "two.x"]
+            problem(http.post("/models/fused", json={"models": ["one", "none"]}), 404, "not-found")
+            problem(http.post("/models/fused", json={"models": ["one"]}), 422, "bad-request")
+
+    def test_models_that_do_not_fit_each_other(self, farm: LiveFarm) -> None:
+        one = Model.model_validate(farm.add_model(name="one"))
+        arrays = io.BytesIO()
+        np.savez(arrays, **{"0.0": np.zeros((1, 10), np.int64)})
+        farm.add_model(name="ten", reference_outputs=farm.upload(arrays.getvalue(), "ten.npz"))
+        with farm.client() as http:
+            answer = problem(http.post("/models/fused", json={"models": ["ten", "one"]}), 422, "bad-model")
+            assert "one cannot follow ten: it takes (x: float32[1, 3]), and ten gives (int64[1, 10])" in answer.detail
+            fused = Model.model_validate(http.post("/models/fused", json={"models": ["one", "ten"]}).json()).spec
+            missing = fused.program.model_copy(update={"sha256": "0" * 64})
+            parts = (fused.fusion.parts[0], fused.fusion.parts[1].model_copy(update={"program": missing}))
+            forged = fused.model_copy(update={"fusion": fused.fusion.model_copy(update={"parts": parts})})
+            response = http.post("/models", content=forged.model_dump_json())
+            assert "(000000000000) of model one-ten was not uploaded" in problem(response, 422, "bad-model").detail
+            onnx = one.spec.model_copy(update={"format": ModelFormat.ONNX})
+            forged = fused.model_copy(update={"fusion": fused.fusion.model_copy(update={"parts": (onnx, onnx)})})
+            response = http.post("/models", content=forged.model_dump_json())
+            assert "an ONNX model, which cannot be fused" in problem(response, 422, "bad-model").detail
 
     @pytest.mark.parametrize("name", ["../../etc/passwd", "..", ".", "a/b", "a\\b", "a\nb", "", "x" * 201])
     def test_a_file_name_never_leads_elsewhere(self, farm: LiveFarm, name: str) -> None:

@@ -158,12 +158,13 @@ def finished(
     scenario: Scenario | None = None,
     size_bytes: int = 18 * MIB,
     protocol: Protocol = PROTOCOL,
+    of: Recipe | None = None,
     **fields: Any,
 ) -> JobOutcome:
     on = on or device()
-    done = job(name, id, run_id, on.id, scenario=scenario or Scenario())
+    done = job(name, id, run_id, on.id, scenario=scenario or Scenario(), recipe=of or recipe(name))
     built = artifact(name, size_bytes)
-    result = conclude(done, built, measurement(samples, id, **fields), protocol)
+    result = conclude(done, built, measurement(samples, id, **{"batch": done.batch} | fields), protocol)
     return JobOutcome(job=done, device=on, artifact=built, result=result)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from farm.analysis.comparison import METRICS, Comparison
 from farm.errors import ConflictError, NotFoundError, UserError
-from farm.types import Job, JobOutcome, JobState, Scenario, VerdictLevel
+from farm.types import Batch, DynamicBatch, Job, JobOutcome, JobState, Recipe, Scenario, VerdictLevel
 from tests.unit.analysis.outcomes import device, failed, finished, job, parity, run, series, telemetry
 
 PYTORCH = finished("pytorch", series(0.060, 200, 1), id=1)
@@ -21,6 +21,7 @@ ONNX = finished("onnxruntime", series(0.020, 400, 2), id=2)
 WRONG = finished("onnxruntime-int8", series(0.008, 600, 3), id=3, parity=parity(cosine=0.6))
 BUSY = finished("torchscript", series(0.015, 400, 4), id=4, telemetry=telemetry(background_cpu_ratio=0.4))
 LOST = failed("litert", id=5)
+ANY_BATCH = Recipe("pytorch", name="pytorch-any", transforms=(DynamicBatch(),))
 EVERYTHING = (PYTORCH, ONNX, WRONG, BUSY, LOST)
 
 
@@ -41,6 +42,34 @@ def test_the_speed_up_is_over_pytorch_in_the_same_place() -> None:
     speedup = row_of(comparison, "onnxruntime").speedup
     assert speedup.low < 3 * 1.01 and speedup.high > 3 * 0.99 and speedup.low < speedup.value < speedup.high
     assert row_of(comparison, "pytorch").speedup.value == 1
+
+
+def test_calls_of_different_batches_are_no_rivals() -> None:
+    batched = finished("x", series(0.1, 300, 5), id=6, of=Recipe("onnxruntime", transforms=(Batch(size=8),)))
+    dynamic = finished("y", series(0.2, 300, 6), id=7, scenario=Scenario(batch=8), of=ANY_BATCH)
+    comparison = Comparison([PYTORCH, ONNX, batched, dynamic])
+    assert [setting.scenario for setting in comparison.settings] == [
+        *("single-stream/1t", "single-stream/1t/b8"),  # of both that take eight samples
+    ]
+    assert row_of(comparison, "onnxruntime").speedup is not None
+    row = row_of(comparison, "onnxruntime-batch8")
+    assert row.outcome.result.samples_per_second == pytest.approx(80, rel=0.02)
+    assert row.to_dict()["batch"] == 8
+    assert row.speedup is not None  # eager PyTorch with any batch is there, measured with eight
+    assert row.speedup.value == pytest.approx(2, rel=0.02)
+    assert comparison.best(batch=8).recipe == "onnxruntime-batch8"
+    with pytest.raises(UserError, match="batch="):
+        comparison.best("latency_p50")
+    assert comparison.best("seconds_per_sample").recipe == "onnxruntime-batch8"
+    assert "samples/s" in str(comparison)
+    assert "samples/s" not in str(Comparison([PYTORCH, ONNX]))
+
+
+def test_without_pytorch_of_that_batch_there_is_no_speed_up() -> None:
+    batched = finished("x", series(0.1, 300), id=6, of=Recipe("onnxruntime", transforms=(Batch(size=8),)))
+    row = row_of(Comparison([PYTORCH, batched]), "onnxruntime-batch8")
+    assert row.speedup is None
+    assert "'pytorch' with batch 8" in row.speedup_absent
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from farm.analysis.profile import OTHERS, OperatorProfile, compact
-from farm.types import OperatorTime, Profile
+from farm.analysis.profile import OTHERS, OperatorProfile, compact, find
+from farm.errors import NotFoundError, UserError
+from farm.types import JobOutcome, OperatorTime, Profile
+from tests.unit.analysis.outcomes import device, finished, series
 
 ROWS = st.lists(
     st.builds(
@@ -23,22 +26,33 @@ ROWS = st.lists(
     max_size=30,
 )
 PROFILES = st.builds(
-    Profile, tool=st.just("t"), runs=st.integers(1, 10), inference_seconds=st.just(0.5), operators=ROWS
+    Profile,
+    tool=st.just("t"),
+    runs=st.integers(1, 9),
+    inference_seconds=st.just(0.5),
+    unprofiled_seconds=st.just(0.4),
+    operators=ROWS,
 )
 
 
-def profile(*rows: tuple[str, str, float], runs: int = 10, inference_seconds: float = 0.012) -> Profile:
-    operators = tuple(OperatorTime(name=n, type=t, count=runs, total_seconds=s * runs, where="CPU") for n, t, s in rows)
-    return Profile(tool="a profiler", runs=runs, inference_seconds=inference_seconds, operators=operators)
+def profile(*rows: tuple[str, str, float], median_seconds: float = 0.01) -> Profile:
+    operators = [OperatorTime(name=n, type=t, count=10, total_seconds=s * 10, where="CPU") for n, t, s in rows]
+    return Profile(
+        tool="a profiler",
+        runs=10,
+        inference_seconds=1.2 * median_seconds,
+        unprofiled_seconds=median_seconds,
+        operators=tuple(operators),
+    )
 
 
-BEFORE = OperatorProfile("fp32", profile(("c1", "Conv", 0.004), ("c2", "Conv", 0.003), ("r", "Relu", 0.001)), 0.01)
-AFTER = OperatorProfile("int8", profile(("c1", "Conv", 0.001), ("c2", "Conv", 0.002), ("q", "Quantize", 0.0005)), 0.004)
+BEFORE = OperatorProfile("fp32", profile(("c1", "Conv", 0.004), ("c2", "Conv", 0.003), ("r", "Relu", 0.001)))
+AFTER = OperatorProfile("int8", profile(("c1", "Conv", 0.001), ("c2", "Conv", 0.002), ("q", "Quantize", 0.0005)))
 
 
 @given(PROFILES)
 def test_types_and_operators_add_up_to_the_same(found: Profile) -> None:
-    view = OperatorProfile("x", found, 0.4)
+    view = OperatorProfile("x", found)
     for lines in (view.lines, view.types):
         assert sum(line.seconds for line in lines) == pytest.approx(found.operators_seconds)
         assert sum(line.share for line in lines) == pytest.approx(1 if found.operators_seconds else 0)
@@ -48,7 +62,7 @@ def test_types_and_operators_add_up_to_the_same(found: Profile) -> None:
 
 @given(PROFILES, PROFILES)
 def test_a_diff_adds_up_and_turns_around(first: Profile, second: Profile) -> None:
-    one, two = OperatorProfile("1", first, 0.4), OperatorProfile("2", second, 0.4)
+    one, two = OperatorProfile("1", first), OperatorProfile("2", second)
     there, back = one.diff(two), two.diff(one)
     assert sum(change.gained_seconds for change in there.types) == pytest.approx(there.gained_seconds, abs=1e-9)
     assert there.gained_seconds == -back.gained_seconds
@@ -79,7 +93,7 @@ def test_a_diff_tells_types_and_the_operators_that_both_have() -> None:
 
 def test_operators_without_names_are_told_by_type_alone() -> None:
     """torch.profiler knows types only: there is nothing to match by name."""
-    before = OperatorProfile("a", profile(("aten::conv2d", "aten::conv2d", 0.1)), 0.1)
+    before = OperatorProfile("a", profile(("aten::conv2d", "aten::conv2d", 0.1)))
     assert before.diff(before).names == ()
     assert len(before.diff(before).types) == 1
 
@@ -106,3 +120,27 @@ def test_a_table_of_single_operators_is_there_for_pandas() -> None:
     frame = BEFORE.to_pandas()
     assert list(frame["name"]) == ["c1", "c2", "r"]
     assert frame["share"].sum() == pytest.approx(1)
+
+
+def outcome(name: str, id: int, *, device_id: str = "local-cpu", **fields: Any) -> JobOutcome:
+    return finished(name, series(0.02, 200), id=id, on=device(device_id), **fields)
+
+
+def test_a_profile_is_found_by_recipe_and_where_there_are_several_by_device() -> None:
+    outcomes = [
+        outcome("onnxruntime", 1, profile=BEFORE.profile),
+        outcome("pytorch", 2, profile=AFTER.profile),
+        outcome("pytorch", 3, device_id="other-cpu", profile=BEFORE.profile),
+        outcome("litert", 4, absent={"profile": "LiteRT has none"}),
+        outcome("torchscript", 5),
+    ]
+    assert find(outcomes, "onnxruntime").label == "onnxruntime"
+    assert find(outcomes, "pytorch", device="other-cpu").profile.operators == BEFORE.profile.operators
+    with pytest.raises(UserError, match=r"2 profiles of pytorch: local-cpu single-stream/1t, other-cpu"):
+        find(outcomes, "pytorch")
+    with pytest.raises(NotFoundError, match="LiteRT has none"):
+        find(outcomes, "litert")
+    with pytest.raises(NotFoundError, match="none was asked for"):
+        find(outcomes, "torchscript")
+    with pytest.raises(NotFoundError, match="no recipe 'onnx'"):
+        find(outcomes, "onnx")

@@ -172,3 +172,21 @@ def test_load_on_the_machine_never_makes_it_better(given: Measurement) -> None:
 def test_every_rule_tells_what_it_means_and_what_to_do() -> None:
     for rule in RULES.values():
         assert rule.meaning.endswith(".") and rule.remedy.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ({"max_rel_error": 1e-6}, "largest relative error is 6e-05, over 1e-06"),
+        ({"min_snr_db": 120.0}, "ratio is 118.0 dB, below 120 dB"),
+        ({"min_top1_agreement": 1.0, "min_top5_agreement": 0.9}, "top-5 agreement of 0.9 is asked for"),
+    ],
+)
+def test_a_recipe_may_ask_for_more_than_a_cosine(limits: dict[str, float], text: str) -> None:
+    measured = measurement(series(0.01, 300))
+    asked = ParityLimits(min_cosine=0.9, **limits)
+    summary = summarize(measured.latency_samples_seconds, 0.95)
+    (reason,) = judge(measured, summary, PROTOCOL, asked, Scenario()).reasons
+    assert reason.code == "parity-failed"
+    assert text in reason.text
+    assert "SNR 118.0 dB" in reason.text

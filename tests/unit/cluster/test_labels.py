@@ -35,6 +35,15 @@ def test_a_node_carries_what_a_build_for_its_runtimes_asks_for() -> None:
     assert labels.GPU not in carried
 
 
+def test_what_needs_a_gpu_is_built_where_there_is_one() -> None:
+    plain, gpu = (labels.of_builder({"tensorrt", "mnn"}, gpu=gpu) for gpu in (False, True))
+    asked = labels.selector_for("tensorrt")
+    assert asked.items() <= gpu.items()
+    assert not asked.items() <= plain.items()
+    assert labels.buildable_runtimes([node(plain)]) == {"mnn"}
+    assert labels.buildable_runtimes([node(plain), node(gpu)]) == {"mnn", "tensorrt"}
+
+
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [

@@ -10,9 +10,18 @@ def test_sizes_as_pytorch_writes_them_are_accepted(text):
     assert plain_expression(text)
 
 
+def test_sizes_as_sympy_writes_them_are_accepted():
+    symbol = "Symbol('s40', positive=True, integer=True)"
+    assert plain_expression(symbol)
+    assert plain_expression(f"Add(Mul(Integer(2), {symbol}), FloorDiv({symbol}, Integer(8)))")
+
+
 @pytest.mark.parametrize(
     "text",
-    ["__import__('os')", "s0.__class__", "open(s0)", "eval(s0)", "lambda x0", "s0[0]", "'a'", "exit()", "s0; s1", "a"],
+    [
+        *("__import__('os')", "s0.__class__", "open(s0)", "eval(s0)", "lambda x0", "s0[0]", "'a'", "exit()", "s0; s1"),
+        *("a", "Symbol('a b')", "Symbol('s0').x", "Add('s0')", "Symbol('s0', commutative=exit())", 'Symbol("s0")'),
+    ],
 )
 def test_anything_else_is_not(text):
     assert not plain_expression(text)

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from farm.errors import RecipeSpecError
-from farm.recipes import presets, specification
+from farm.errors import InfrastructureError, RecipeSpecError
+from farm.recipes import keys, presets, specification
 from farm.types import ModelFormat, ParityLimits, Quantize, Recipe
 from farm.types.recipes import FAMILIES, FP32
 
@@ -25,11 +25,17 @@ def test_unknown_recipe_names_the_nearest():
     ("recipe", "says"),
     [
         ({"name": "x", "runtime": "onxruntime"}, "Did you mean onnxruntime"),
-        ({"name": "x", "runtime": "executorch", "options": {"backend": "vulkan"}}, "xnnpack"),
+        ({"name": "x", "runtime": "executorch", "options": {"backend": "metal"}}, "xnnpack"),
         ({"name": "x", "runtime": "executorch", "options": {"bakend": "xnnpack"}}, "Did you mean backend"),
         ({"name": "x", "runtime": "onnxruntime", "transforms": [{"kind": "quantize"}, {"kind": "fuse"}]}, "before it"),
         ({"name": "x", "runtime": "onnxruntime", "transforms": [{"kind": "quantise"}]}, "transforms"),
         ({"name": "x", "runtime": "pytorch", "transforms": [{"kind": "plugin", "name": "zip"}]}, "no transform 'zip'"),
+        ({"name": "x", "runtime": "litert", "transforms": [{"kind": "channels-last"}]}, "choose the layout"),
+        ({"name": "x", "runtime": "aotinductor", "transforms": [{"kind": "channels-last"}]}, "Inductor chooses"),
+        ({"name": "x", "runtime": "pytorch-mobile", "transforms": [{"kind": "quantize", "mode": "dynamic"}]}, "tools"),
+        ({"name": "x", "runtime": "torchscript", "transforms": [{"kind": "quantize"}]}, "FX graph mode"),
+        ({"name": "x", "runtime": "litert", "transforms": [{"kind": "dynamic-batch"}]}, "take batch"),
+        ({"name": "x", "runtime": "pytorch", "transforms": [{"kind": "cast"}, {"kind": "batch", "size": 2}]}, "first"),
         ({"name": "x", "runtime": "reference"}, "no runtime"),
         ({"name": "litert", "runtime": "onnxruntime"}, "another name"),
     ],
@@ -47,7 +53,7 @@ def test_a_malformed_recipe_names_the_field():
 
 def test_own_recipe_with_own_limits_is_accepted():
     loose = Recipe(name="loose", runtime="onnxruntime", transforms=(Quantize(),), parity=ParityLimits(min_cosine=0.9))
-    assert presets.parse(loose) == loose
+    assert presets.parse(loose) == loose.model_copy(update={"options": {"provider": "cpu"}})
 
 
 def test_onnx_goes_to_onnxruntime_only():
@@ -81,3 +87,25 @@ def test_listing_recipes_imports_no_heavy_library():
     code = f"import sys; from farm.recipes import presets, keys; presets.infos(); print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_an_sdk_that_no_package_index_has_is_a_tool_like_others(tmp_path, monkeypatch):
+    monkeypatch.delenv("QNN_SDK_ROOT", raising=False)
+    info = next(info for info in presets.infos() if info.recipe.name == "executorch-qnn")
+    assert not info.usable
+    assert "$QNN_SDK_ROOT" in info.missing
+    with pytest.raises(InfrastructureError, match="QNN_SDK_ROOT") as caught:
+        keys.tool_versions(info.recipe)
+    assert "set QNN_SDK_ROOT to the folder of its SDK" in caught.value.remedy
+    monkeypatch.setenv("QNN_SDK_ROOT", str(tmp_path / "2.37.0"))
+    assert specification.installed(["$QNN_SDK_ROOT"]) == {}  # there is no such folder
+    (tmp_path / "2.37.0").mkdir()
+    assert specification.installed(["$QNN_SDK_ROOT"]) == {"$QNN_SDK_ROOT": "2.37.0"}
+    assert specification.sdks(["torch", "$QNN_SDK_ROOT"]) == {"QNN_SDK_ROOT": (tmp_path / "2.37.0").resolve()}
+
+
+def test_a_transform_can_be_refused_with_one_option_alone():
+    static = {"name": "x", "runtime": "executorch", "transforms": [{"kind": "quantize"}]}
+    assert presets.parse(static).options["backend"] == "xnnpack"
+    with pytest.raises(RecipeSpecError, match="backend vulkan computes that in floating point"):
+        presets.parse(static | {"options": {"backend": "vulkan"}})

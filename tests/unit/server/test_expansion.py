@@ -11,9 +11,11 @@ from farm.errors import RecipeSpecError, SelectorError, TooLargeError, UserError
 from farm.server.expansion import MAX_JOBS, Expansion, expand, find_known
 from farm.store.transaction import NewJob
 from farm.types import (
+    Batch,
     Device,
     DeviceHealth,
     DeviceState,
+    DynamicBatch,
     Job,
     JobOutcome,
     JobState,
@@ -26,6 +28,7 @@ from farm.types import (
     RunSpec,
     Scenario,
 )
+from farm.types.runs import batch_of
 from tests.values import device, model, recipe, recipe_info, run_spec, sha256
 
 REFERENCE = recipe("reference")
@@ -256,3 +259,31 @@ def test_recipes_that_a_device_cannot_run_are_kept_where_that_is_asked_for() -> 
     with pytest.raises(UserError, match="no runtime onnxruntime"):
         expanded(run_spec(), [bare])
     assert len(expanded(run_spec(keep_unable=True), [bare]).jobs) == 2
+
+
+def test_batches_need_a_model_and_recipes_that_take_them() -> None:
+    eight = recipe("eight", "onnxruntime", transforms=(Batch(size=8),))
+    any_of_four = recipe("any", "onnxruntime", transforms=(DynamicBatch(max_size=4),))
+    able = model(dynamic_batch=True)
+    with pytest.raises(RecipeSpecError, match="'net' takes one size only") as caught:
+        expanded(run_spec(recipes=(eight,)))
+    assert "dynamic_batch=True" in caught.value.remedy
+    expanded(run_spec(recipes=(eight, any_of_four, ONNX)), of=able)
+    expanded(run_spec(recipes=(any_of_four,), scenarios=(Scenario(), Scenario(batch=4))), of=able)
+    expanded(run_spec(recipes=(eight,), scenarios=(Scenario(batch=8),)), of=able)
+    for wanted, takes in ((ONNX, "takes 1"), (any_of_four, "takes 1 to 4"), (eight, "takes 8")):
+        with pytest.raises(RecipeSpecError, match=takes):
+            expanded(run_spec(recipes=(wanted,), scenarios=(Scenario(batch=6),)), of=able)
+
+
+@given(batch=st.integers(1, 16), size=st.integers(2, 16), largest=st.integers(2, 16))
+def test_a_job_takes_as_many_samples_as_it_was_asked_for_or_built_for(batch: int, size: int, largest: int) -> None:
+    able = model(dynamic_batch=True)
+    for step in (Batch(size=size), DynamicBatch(max_size=largest)):
+        of = recipe("x", "onnxruntime", transforms=(step,))
+        try:
+            (made,) = expanded(run_spec(recipes=(of,), scenarios=(Scenario(batch=batch),)), of=able).jobs
+        except RecipeSpecError:
+            assert batch != 1
+            continue
+        assert batch_of(made.recipe, made.scenario) == (size if isinstance(step, Batch) else batch)

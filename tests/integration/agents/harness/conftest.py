@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -93,6 +94,15 @@ def measure(tmp_path: Path) -> Measure:
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return _made(Model(Classifier().eval(), tmp_path_factory.mktemp("classifier"), classifier_inputs))
+
+
+@pytest.fixture(scope="session")
+def batches_of_two(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Programs that take two samples at once, with samples of one each, an odd number of them."""
+    import torch
+
+    model = _made(Model(Classifier().eval(), tmp_path_factory.mktemp("batches"), classifier_inputs))
+    return dataclasses.replace(model, inputs=lambda: (torch.randn(2, 3, 32, 32),))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from farm.recipes.program import EXAMPLES, PARITY, PROGRAM, Program
 
 FILES = {
     "pytorch": "model.pt2",
+    "aotinductor": "model.aoti.pt2",
     "torchscript": "model.ts",
     "pytorch-mobile": "model.ptl",
     "executorch": "model.pte",
@@ -127,6 +128,12 @@ def build_pytorch(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
     torch.export.save(torch.export.export(module, inputs, strict=False), path)
 
 
+def build_aotinductor(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
+    from farm.recipes.runtimes.aotinductor import compile_package
+
+    compile_package(torch.export.export(module, inputs, strict=False), path)
+
+
 def build_torchscript(module: torch.nn.Module, inputs: Tensors, path: Path) -> None:
     with torch.no_grad():
         torch.jit.freeze(torch.jit.trace(module, inputs)).save(path)
@@ -186,6 +193,7 @@ def by_the_farm(runtime: str) -> Callable[[torch.nn.Module, Tensors, Path], None
 
 BUILDERS: dict[str, Callable[[torch.nn.Module, Tensors, Path], None]] = {
     "pytorch": build_pytorch,
+    "aotinductor": build_aotinductor,
     "torchscript": build_torchscript,
     "pytorch-mobile": build_pytorch_mobile,
     "executorch": build_executorch,

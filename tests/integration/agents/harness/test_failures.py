@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from agents.harness.runtimes import find
+from agents.harness import tensors
+from agents.harness.failure import Failure
+from agents.harness.runtimes import aotinductor, find, onnxruntime
 
 from .conftest import Measure, job, start
 from .programs import FILES, RUNTIMES, Model
@@ -191,10 +194,55 @@ def test_an_openvino_device_that_is_not_here(classifier: Model, measure: Measure
     assert "has no device NPU here; it has CPU" in error.message
 
 
-def test_a_backend_that_this_build_does_not_have(classifier: Model, measure: Measure) -> None:
-    error = measure(classifier, "executorch", options={"backend": "vulkan"}).error
-    assert (error.code, error.fault) == ("backend-missing", "device")
-    assert "XnnpackBackend" in error.message
+@pytest.mark.parametrize(
+    ("backend", "code", "says"),
+    [
+        ("vulkan", "backend-missing", "XnnpackBackend"),  # what it has instead
+        ("coreml", "needs-apple", "Core ML backend"),
+        ("qnn", "backend-missing", "libQnnHtp.so"),
+    ],
+)
+def test_a_backend_that_executorch_does_not_have_here(
+    classifier: Model, measure: Measure, backend: str, code: str, says: str
+) -> None:
+    error = measure(classifier, "executorch", options={"backend": backend}).error
+    assert (error.code, error.fault) == (code, "recipe")
+    assert says in error.message
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_openvino_in_executorch_is_not_let_loose_on_more_cpus_than_threads(classifier: Model, measure: Measure) -> None:
+    cpus = sorted(os.sched_getaffinity(0))[-2:]
+    error = measure(classifier, "executorch", options={"backend": "openvino"}, cpus=cpus).error
+    assert error.code == "threads-not-pinned"
+    assert "1 threads and uses 2" in error.message
+
+
+def test_core_ml_needs_apple(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    package = tmp_path / "model.mlpackage.zip"
+    package.write_bytes(b"is not looked at")
+    error = measure(classifier, "coreml", files={package.name: str(package)}).error
+    assert (error.code, error.fault) == ("needs-apple", "recipe")
+    assert "Linux" in error.message
+
+
+def test_an_execution_provider_that_this_build_does_not_have(classifier: Model, measure: Measure) -> None:
+    error = measure(classifier, "onnxruntime", options={"provider": "nnapi"}).error
+    assert (error.code, error.fault) == ("backend-missing", "recipe")  # the device is well
+    assert "no NnapiExecutionProvider; it has" in error.message
+    assert "CPUExecutionProvider" in error.message
+
+
+def test_an_execution_provider_that_takes_nothing(classifier: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure's, which is in every wheel, takes operators that call a service and no others."""
+    provider = "AzureExecutionProvider"
+    monkeypatch.setitem(onnxruntime.PROVIDERS, "nnapi", provider)
+    runtime = onnxruntime.Runtime(threads=1)
+    files = {"model.onnx": classifier.file("onnxruntime")}
+    with pytest.raises(Failure, match=f"{provider} took none .* CPUExecutionProvider [1-9]") as caught:
+        runtime.load(files, {"provider": "nnapi"})
+    assert (caught.value.code, caught.value.fault) == ("backend-unused", "recipe")
+    assert runtime.load(files, {"provider": "cpu"}).inputs[0].shape == (1, 3, 32, 32)
 
 
 def test_a_cpu_that_does_not_exist(classifier: Model, measure: Measure) -> None:
@@ -237,3 +285,33 @@ def test_a_pickle_hidden_in_a_pt2_is_not_executed(classifier: Model, measure: Me
     assert not mark.exists()
     torch.load(io.BytesIO(pickled.getvalue()), weights_only=False)
     assert mark.exists()  # the payload does work where it is let
+
+
+def test_torch_compile_without_a_compiler_says_what_to_install(classifier: Model, measure: Measure) -> None:
+    bare = {"PATH": "/nonexistent", "CXX": "no-such-compiler"}
+    error = measure(classifier, "pytorch", options={"mode": "compile"}, environment=bare).error
+    assert (error.code, error.fault) == ("compiler-missing", "recipe")  # nothing is said against the device
+    assert "apt install g++" in error.remedy
+
+
+def test_a_batch_that_the_program_does_not_take_is_refused(classifier: Model, measure: Measure) -> None:
+    error = measure(classifier, "onnxruntime", batch=2).error
+    assert error.code == "wrong-input-shape"
+    assert "float32[2, 3, 32, 32]" in error.message
+
+
+def test_outputs_without_a_batch_cannot_be_told_apart() -> None:
+    with pytest.raises(Failure, match=r"output 1 is float32\[3\]"):
+        tensors.unstacked([np.zeros((4, 2)), np.zeros(3, np.float32)], 2)
+    with pytest.raises(Failure, match="an input is a number"):
+        tensors.stacked([[np.zeros(())]], 2)
+
+
+def test_a_package_for_another_cpu_is_not_loaded() -> None:
+    metadata = {"AOTI_MACHINE": "x86_64", "farm_cpu_flags": "avx2 avx512f"}
+    aotinductor.check_cpu(metadata, "x86_64", {"avx2", "avx512f", "fma"})
+    with pytest.raises(Failure, match="a CPU with avx512f, which this one lacks") as caught:
+        aotinductor.check_cpu(metadata, "x86_64", {"avx2", "fma"})
+    assert (caught.value.code, caught.value.fault) == ("wrong-cpu", "recipe")
+    with pytest.raises(Failure, match="compiled for x86_64, this machine is aarch64"):
+        aotinductor.check_cpu(metadata, "aarch64", set())

@@ -13,6 +13,7 @@ import pytest
 
 from agents.harness.records import RecordsCut, gaps, read, summarize
 from farm.types import Measurement, Telemetry
+from farm.types.steps import Expand, Scale, Softmax, TopK, Transpose
 
 from .conftest import QUICK, Measure, job, start
 from .programs import RUNTIMES, Model
@@ -104,6 +105,34 @@ def test_max_samples_ends_a_measurement(classifier: Model, measure: Measure) -> 
     assert len(facts["latency_samples_seconds"]) == QUICK.max_samples
 
 
+def test_declared_steps_are_timed_apart_from_the_model(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    with np.load(classifier.folder / "example.npz") as example:
+        np.savez(tmp_path / "raw.npz", **{"0.0": example["0.0"][0].transpose(1, 2, 0) * 2})
+    before = [Scale(factor=0.5), Transpose(axes=(2, 0, 1)), Expand()]
+    processing = {
+        "inputs": str(tmp_path / "raw.npz"),
+        "before": [step.model_dump() for step in before],
+        "after": [Softmax().model_dump(), TopK(k=3).model_dump()],
+    }
+    facts = measure(classifier, "onnxruntime", processing=processing).facts
+    for name in ("preprocess_samples_seconds", "postprocess_samples_seconds"):
+        assert len(facts[name]) >= 20
+        assert all(0 < seconds < 1 for seconds in facts[name])
+    assert facts["parity"]["cosine"] > 0.99999
+
+
+def test_steps_that_do_not_make_the_example_are_refused(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    with np.load(classifier.folder / "example.npz") as example:
+        np.savez(tmp_path / "raw.npz", **{"0.0": example["0.0"]})
+    processing = {"inputs": str(tmp_path / "raw.npz"), "before": [Scale(factor=0.5).model_dump()], "after": []}
+    error = measure(classifier, "onnxruntime", processing=processing).error
+    assert (error.code, error.fault) == ("wrong-preprocessing", "user")
+    after = {"inputs": None, "before": [], "after": [TopK(k=11).model_dump()]}
+    (tmp_path / "records.jsonl").unlink()
+    error = measure(classifier, "onnxruntime", processing=after).error
+    assert "there are 10 values, not 11" in error.message
+
+
 def test_kill_9_in_the_middle_leaves_readable_records_and_no_result(classifier: Model, tmp_path: Path) -> None:
     endless = QUICK.model_copy(update={"min_samples": 10**7, "max_samples": 10**7, "max_seconds": 50.0})
     path = job(tmp_path, classifier, "pytorch", protocol=endless.model_dump())
@@ -126,3 +155,25 @@ def test_kill_9_in_the_middle_leaves_readable_records_and_no_result(classifier: 
 
 def _content(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
+
+
+def test_torch_compile_is_timed_in_the_first_inference(classifier: Model, measure: Measure) -> None:
+    compiled = measure(classifier, "pytorch", options={"mode": "compile"}).facts
+    assert compiled["parity"]["cosine"] > 0.99999
+    assert compiled["first_inference_seconds"] > 10 * max(compiled["latency_samples_seconds"])
+    assert compiled["first_inference_seconds"] > compiled["load_seconds"]
+
+
+def test_torchscript_is_optimized_for_inference_where_it_is_loaded(classifier: Model, measure: Measure) -> None:
+    outcome = measure(classifier, "torchscript", options={"optimize_for_inference": True})
+    assert outcome.facts["parity"]["cosine"] > 0.99999
+
+
+@pytest.mark.parametrize("runtime", ["pytorch", "onnxruntime"])
+def test_batches_are_made_of_samples_and_compared_sample_by_sample(
+    batches_of_two: Model, measure: Measure, runtime: str
+) -> None:
+    facts = measure(batches_of_two, runtime, batch=2).facts
+    assert facts["batch"] == 2
+    assert facts["parity"]["samples"] == 3
+    assert facts["parity"]["cosine"] > 0.99999

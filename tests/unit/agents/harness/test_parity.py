@@ -134,3 +134,18 @@ def test_another_shape_is_named_with_both_shapes() -> None:
     with pytest.raises(Failure, match=r"Output 0 is float32\[1, 3\], PyTorch's is float32\[1, 4\]") as caught:
         compare([([np.ones((1, 3), np.float32)], [np.ones((1, 4), np.float32)])])
     assert caught.value.code == "wrong-output-shape"
+
+
+@given(st.integers(0, 10_000), st.integers(6, 12))
+def test_the_first_class_is_looked_for_among_the_five_largest(seed: int, classes: int) -> None:
+    random = np.random.default_rng(seed)
+    reference, output = random.normal(size=(2, 9, classes)).astype(np.float32)
+    parity = compared(([output], [reference]))
+    ranked = np.argsort(-output, axis=1)
+    first = reference.argmax(axis=1)
+    assert parity.top1_agreement == pytest.approx(np.mean(ranked[:, 0] == first))
+    assert parity.top5_agreement == pytest.approx(np.mean([f in row[:5] for f, row in zip(first, ranked, strict=True)]))
+
+
+def test_five_of_five_classes_are_no_agreement() -> None:
+    assert compared(([np.eye(5)], [np.eye(5)])).top5_agreement is None

@@ -22,12 +22,19 @@ PARITY = {
     "cosine": 0.99,
     "snr_db": 40.0,
     "top1_agreement": None,
+    "top5_agreement": None,
 }
 COURSE = {"after_import_bytes": 2, "after_load_bytes": 3, "after_first_inference_bytes": 4}
 SERIES = {"source": "Anonymous in /proc/self/smaps_rollup", "inferences": [20, 40], "memory_bytes": [4096, 4096]}
 COST = {"read_seconds": 0.01, "cached_ratio": 1.0, "storage_bytes": 0, "requested_bytes": 10}
 OPERATOR = {"name": "conv", "type": "Conv", "count": 10, "total_seconds": 0.1, "where": "CPU"}
-PROFILE = {"tool": "a profiler", "runs": 10, "inference_seconds": 0.02, "operators": [OPERATOR]}
+PROFILE = {
+    "tool": "a profiler",
+    "runs": 10,
+    "inference_seconds": 0.02,
+    "unprofiled_seconds": 0.01,
+    "operators": [OPERATOR],
+}
 
 
 def write_whole(path: Path, **changes: dict[str, Any]) -> None:
@@ -38,6 +45,7 @@ def write_whole(path: Path, **changes: dict[str, Any]) -> None:
         "parity": PARITY,
         **changes,
     }
+    evaluation = fields.pop("evaluation", None)
     with Writer(path) as writer:
         writer.write("start", runtime="onnxruntime", threads=1, cpus=[0], pid=1)
         writer.write("phase", name="import", seconds=0.1)
@@ -56,6 +64,9 @@ def write_whole(path: Path, **changes: dict[str, Any]) -> None:
         writer.write("outputs", non_finite=0)
         if "profile" in fields:
             writer.write("profile", **fields["profile"])
+        if evaluation:
+            writer.write("progress", name="evaluation", done=1)
+            writer.write("evaluation", **evaluation)
         writer.write("end")
 
 
@@ -72,6 +83,10 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "memory_peak_bytes": 2,
         "parity": PARITY,
         "non_finite_outputs": 0,
+        "preprocess_samples_seconds": [],
+        "postprocess_samples_seconds": [],
+        "evaluation_seconds": None,
+        "batch": 1,
         "stopped_by": "interval",
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
@@ -81,6 +96,15 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "profile": None,
         "absent": {},
     }
+
+
+def test_the_outputs_of_a_labelled_set_are_there_or_absent_with_the_reason(tmp_path: Path) -> None:
+    write_whole(tmp_path / "records", evaluation={"samples": 2, "seconds": 0.5, "file": "evaluation.npz"})
+    facts = summarize(read(tmp_path / "records"))
+    assert (facts["evaluation_seconds"], facts["absent"]) == (0.5, {})
+    write_whole(tmp_path / "without", evaluation={"absent": "too long"})
+    facts = summarize(read(tmp_path / "without"))
+    assert (facts["evaluation_seconds"], facts["absent"]) == (None, {"evaluation": "too long"})
 
 
 def test_what_could_not_be_measured_is_absent_with_its_reason(tmp_path: Path) -> None:

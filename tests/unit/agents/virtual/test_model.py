@@ -41,6 +41,7 @@ def test_artifact_device_and_threads_make_the_latency() -> None:
     of = kind()
     first = model.base_seconds(of, 1, lease(1))
     assert model.base_seconds(of, 1, lease(2)) == first, "not the attempt"
+    assert model.base_seconds(of, 1, lease(batch=4)) == 4 * first
     others = [
         model.base_seconds(of, 1, lease(files=(blob("other.onnx"),))),
         model.base_seconds(of, 1, lease(device_id="fleet-virtual-0001")),
