@@ -88,7 +88,7 @@ def _structured(module: Any, example: tuple[Any, ...], amount: float) -> tuple[s
     after = _parameters(module)
     if after == before:
         raise RecipeError(
-            f"torch-pruning found no channel to take away in {len(prunable)} layers: {found.note(len(weighty(module)))}",
+            f"torch-pruning takes no channel from {len(prunable)} layers: {found.note(len(weighty(module)))}",
             remedy="Prune more, or without `structured`.",
         )
     note = f"{before:,} parameters became {after:,} ({after / before:.1%}): {amount:.0%} of the channels are gone"
