@@ -16,7 +16,7 @@ from examples import digits
 from farm.errors import RecipeError, RecipeSpecError
 from farm.packaging import package
 from farm.recipes import presets, transforms
-from farm.recipes.build import _stage_model
+from farm.recipes.build import stage_model
 from farm.recipes.program import Program
 from farm.types import Recipe
 from tests.integration.recipes import engines
@@ -97,7 +97,7 @@ def test_shared_weights_stay_shared_on_the_way_into_onnx(workshop, known, tmp_pa
 
 def transformed(workshop, spec, folder, *steps):
     """The program after these transforms, and their notes; in this process."""
-    _stage_model(spec, workshop.store, folder)
+    stage_model(spec, workshop.store, folder)
     program, notes = Program(spec, folder), []
     for step in steps:
         applied = transforms.find(step).apply(program, step)
