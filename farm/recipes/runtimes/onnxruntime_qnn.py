@@ -30,11 +30,11 @@ REFUSES: dict[str, str] = {}
 OPTIONS: dict[str, Values] = {"htp_arch": (75, 68, 69, 73, 79)}
 PRESETS = (
     (
-        Recipe("onnxruntime-qnn", name="onnxruntime-qnn", parity=FAMILIES["fp16"]),
+        Recipe("onnxruntime-qnn", name="qnn-htp-fp16", parity=FAMILIES["fp16"]),
         "Qualcomm's NPU (QNN, HTP) in fp16; emulated on hosts.",
     ),
     (
-        Recipe("onnxruntime-qnn", name="onnxruntime-qnn-int8", transforms=(Quantize(),)),
+        Recipe("onnxruntime-qnn", name="qnn-htp-int8", transforms=(Quantize(),)),
         "Qualcomm's NPU (QNN, HTP) in static int8; emulated on hosts.",
     ),
 )
@@ -46,7 +46,8 @@ _SAID_CHARACTERS = 1_500
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     source = folder.parent / "source"
     source.mkdir()
-    made = onnxruntime.build(program, recipe, source)
+    exported = recipe.model_copy(update={"runtime": "onnxruntime", "options": {"provider": "cpu"}})
+    made = onnxruntime.build(program, exported, source)
     python = Environments(toolchains.directory()).use_made(toolchains.find("qnn")).python
     target, architecture = folder / FILES[0], str(recipe.options["htp_arch"])
     done = subprocess.run(

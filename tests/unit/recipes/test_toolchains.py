@@ -7,7 +7,7 @@ from farm.errors import InfrastructureError, NotFoundError
 from farm.recipes import keys, presets, specification, toolchains
 from farm.recipes.toolchains.environments import COMPLETE, USED, Environments
 
-QNN = "onnxruntime-qnn-int8"
+QNN = "qnn-htp-int8"
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[4]
 
 
-@pytest.mark.parametrize("name", ["onnxruntime-qnn", "onnxruntime-qnn-int8"])
+@pytest.mark.parametrize("name", ["qnn-htp-fp16", "qnn-htp-int8"])
 def test_its_outputs_are_right_and_its_times_are_marked(workshop, spec, name, tmp_path, monkeypatch):
     monkeypatch.setenv(toolchains.DIRECTORY_VARIABLE, str(FOLDER))
     artifact = workshop.build(spec, name)
@@ -66,4 +66,4 @@ def test_an_operator_that_the_npu_lacks_fails_the_build(workshop):
 
     spec = workshop.put(package(Odd(), (torch.rand(1, 3, 3),), name="odd"))
     with pytest.raises(RecipeError, match="QNN does not compile the model"):
-        workshop.build(spec, "onnxruntime-qnn")
+        workshop.build(spec, "qnn-htp-fp16")
