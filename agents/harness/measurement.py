@@ -52,7 +52,7 @@ def measure(job: Job, writer: Writer) -> None:
     with Phase("import", f"importing {job.runtime}", writer):
         runtime = _imported(kind, job)
     after_import_bytes = memory.resident("VmRSS")
-    writer.write("runtime_versions", versions=_versions(kind))
+    writer.write("runtime_versions", versions=_versions(kind), emulated=getattr(kind, "emulates", ""))
     if job.custom_operators:
         operators.load(runtime, job.runtime, job.custom_operators)
     program = _loaded(runtime, files, job, writer)

@@ -5,7 +5,7 @@ Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`
 
     start             runtime, threads, cpus (asked for), batch (samples per inference), pid
     phase             name (import, load, first_inference), seconds
-    runtime_versions  versions {distribution: version}
+    runtime_versions  versions {distribution: version}, emulated (an accelerator, or empty)
     load_cost         read_seconds, cached_ratio, storage_bytes, requested_bytes; absent {field: the reason}
     cpus_allowed      cpus (read back from all threads)
     warmup            samples_seconds (a chunk)
@@ -153,6 +153,7 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         "postprocess_samples_seconds": _samples(records, "postprocess"),
         "evaluation_seconds": evaluation.get("seconds"),
         "batch": by_kind["start"].get("batch", 1),
+        "emulated": by_kind["runtime_versions"].get("emulated", ""),
         **_insight(by_kind, absent),
         "absent": absent,
     }

@@ -49,6 +49,12 @@ def conclude(
         )
     summary = summarize(samples, protocol.confidence)
     absent = {**measurement.absent, **summary.absent}
+    quantiles = summary.quantiles
+    mean_seconds: float | None = summary.mean_seconds
+    if measurement.emulated:
+        why = f"{measurement.emulated} was emulated"
+        absent |= {f"latency_seconds.{name}": why for name in quantiles} | {"latency_mean_seconds": why}
+        quantiles, mean_seconds = {}, None
     baseline, peak = measurement.memory_baseline_bytes, measurement.memory_peak_bytes
     over_baseline = peak - baseline if peak is not None and baseline is not None else None
     if over_baseline is None:
@@ -66,8 +72,8 @@ def conclude(
     return Result(
         job_id=job.id,
         epoch=measurement.epoch,
-        latency_seconds=summary.quantiles,
-        latency_mean_seconds=summary.mean_seconds,
+        latency_seconds=quantiles,
+        latency_mean_seconds=mean_seconds,
         confidence=protocol.confidence,
         sample_count=summary.count,
         independent_sample_count=summary.independent_count,

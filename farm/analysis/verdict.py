@@ -144,6 +144,12 @@ RULES: dict[str, Rule] = {
             "Run `farm doctor` on the agent's machine.",
         ),
         Rule(
+            "emulated",
+            VerdictLevel.SUSPECT,
+            "The accelerator was emulated: its outputs can be compared, but there is no latency of it.",
+            "Measure on a device that has the accelerator.",
+        ),
+        Rule(
             "simulated",
             VerdictLevel.TRUSTED,
             "Its device is virtual: nothing was run, all figures come from a model and say nothing about the variant.",
@@ -297,5 +303,7 @@ def _memory(measurement: Measurement, confidence: float) -> Found:
 
 
 def _origin(measurement: Measurement) -> Found:
+    if measurement.emulated:
+        yield "emulated", f"{measurement.emulated} was emulated: outputs are as on it, times are the emulator's."
     if measurement.simulated:
         yield "simulated", "The device is virtual: nothing was run, the figures come from a model."

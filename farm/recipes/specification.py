@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from farm.errors import RecipeSpecError
-from farm.recipes import transforms
+from farm.recipes import toolchains, transforms
 from farm.recipes.runtimes import BUILDERS
+from farm.recipes.toolchains.environments import Environments
 from farm.types import ModelFormat, Recipe, Transform
 
 REFERENCE_RUNTIME = "reference"
@@ -171,12 +172,18 @@ def trains(recipe: Recipe) -> bool:
 
 
 def installed(wanted: Iterable[str]) -> dict[str, str]:
-    """Versions of those distributions and SDKs that are installed. An SDK's version is the name of its folder."""
+    """Versions of those distributions, SDKs and toolchains that are there. An SDK's version is the name of its folder,
+    a toolchain's its key."""
     found = {}
     for tool in wanted:
         if tool.startswith("$"):
             if (path := sdks([tool]).get(tool[1:])) is not None:
                 found[tool] = path.name
+            continue
+        if tool.startswith(toolchains.TOOL_PREFIX):
+            toolchain = toolchains.find(tool.removeprefix(toolchains.TOOL_PREFIX))
+            if Environments(toolchains.directory()).find(toolchain):
+                found[tool] = toolchain.key
             continue
         try:
             found[tool] = importlib.metadata.version(tool)

@@ -26,7 +26,7 @@ FusionKind = Literal["sequence", "parallel", "parallel-shared"]
 _UNHASHED = {"host_preprocess_seconds": True}  # it is another one every time
 _DECLARED = ("minimum", "maximum", "fill")
 # What runs on the operators that another runtime's library or registration brings.
-_SHARES_OPERATORS = {"torchscript": "pytorch", "pytorch-mobile": "pytorch", "aotinductor": "pytorch"}
+_SHARES_OPERATORS = {"torchscript": "pytorch", "pytorch-mobile": "pytorch"}
 
 
 class CustomOperators(Frozen):

@@ -73,6 +73,7 @@ class Measurement(Frozen):
     absent: dict[str, str] = {}
     simulated: bool = False
     batch: int = 1  # samples per inference
+    emulated: str = ""  # an accelerator that was not there: outputs are right, times are not its
     memory_course: MemoryCourse | None = None
     memory_series: MemorySeries | None = None
     load_cost: LoadCost | None = None
@@ -108,7 +109,7 @@ class Result(Frozen):
     job_id: int
     epoch: int
     latency_seconds: dict[str, Estimate]
-    latency_mean_seconds: float
+    latency_mean_seconds: float | None
     confidence: float
     sample_count: int
     independent_sample_count: int | None = None  # serially correlated samples count as fewer
@@ -137,9 +138,9 @@ class Result(Frozen):
     batch: int = 1
 
     @property
-    def samples_per_second(self) -> float:
-        """Throughput, one call after the other."""
-        return self.batch / self.latency_mean_seconds
+    def samples_per_second(self) -> float | None:
+        """Throughput, one call after the other; None where there is no latency."""
+        return self.batch / self.latency_mean_seconds if self.latency_mean_seconds else None
 
 
 class JobOutcome(Frozen):

@@ -46,6 +46,8 @@ def test_every_preset_builds_what_pytorch_computes(workshop, spec, name, tmp_pat
     recipe = presets.preset(name)
     if missing := set(specification.tools(recipe)) - specification.installed(specification.tools(recipe)).keys():
         pytest.skip(f"{', '.join(sorted(missing))} is not installed here")
+    if recipe.runtime not in engines.ENGINES and specification.toolchains.of_tools(specification.tools(recipe)):
+        pytest.skip("its engine lives in a toolchain: see the tests of toolchains")
     artifact = workshop.build(spec, name)
     parity = images(8, seed=2)
     with torch.inference_mode():

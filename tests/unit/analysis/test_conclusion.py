@@ -86,3 +86,12 @@ def test_steps_around_the_model_have_medians_of_their_own() -> None:
     assert found.latency_seconds["p50"].value == pytest.approx(0.01, rel=0.01)
     assert found.postprocess_seconds is None
     assert "3 samples are too few" in found.absent["postprocess_seconds"]
+
+
+def test_what_was_emulated_has_parity_and_no_latency():
+    result = conclude(JOB, ARTIFACT, measurement([0.1] * 200, 7, emulated="An NPU"), PROTOCOL)
+    assert (result.latency_seconds, result.latency_mean_seconds) == ({}, None)
+    assert result.absent["latency_seconds.p50"] == result.absent["latency_mean_seconds"] == "An NPU was emulated"
+    assert result.parity is not None
+    assert result.verdict.level is VerdictLevel.SUSPECT
+    assert "emulated" in {reason.code for reason in result.verdict.reasons}
