@@ -138,7 +138,8 @@ class Filled(Frozen):
 
     def __str__(self) -> str:
         how = f"by {self.policy}" if self.policy == "interpolate" else f"with {self.policy}"
-        return f"{self.values:,} values of {self.input} in {self.samples:,} of the {self.of} ({how})"
+        values = "1 value" if self.values == 1 else f"{self.values:,} values"
+        return f"{values} of {self.input} in {self.samples:,} of the {self.of} ({how})"
 
 
 class Fusion(Frozen):
