@@ -39,8 +39,8 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-# `make bench NAME=harness` runs one.
-BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery)
+# `make bench NAME=harness` runs one. `builds` takes options: python -m tests.bench.builds --help.
+BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery builds)
 bench: $(VENV)/.installed
 	@for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name || exit 1; done
 

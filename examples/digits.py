@@ -5,6 +5,7 @@ seen on it. Nothing is downloaded; the same seed gives the same network on the s
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,17 +82,10 @@ def load_model(digits: Digits | None = None) -> nn.Module:
     torch.set_num_threads(1)  # images this small gain nothing from more, and one thread always sums in one order
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        model = nn.Sequential(
-            *_block(1, 16),
-            *_block(16, 32),
-            nn.MaxPool2d(2),
-            *_block(32, 32),
-            nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(),
-            nn.Linear(128, 64),
-            nn.ReLU(),
-            nn.Linear(64, len(CLASSES)),
-        )
+        features = nn.Sequential(*_block(1, 16), *_block(16, 32), nn.MaxPool2d(2), *_block(32, 32))
+        pooled = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        classifier = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, len(CLASSES)))
+        model = nn.Sequential(OrderedDict(features=features, pooled=pooled, classifier=classifier))
         _train(model, torch.from_numpy(found.training), torch.from_numpy(found.training_labels))
     torch.set_num_threads(threads)
     return model.eval()

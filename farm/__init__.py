@@ -38,8 +38,10 @@ if TYPE_CHECKING:
         UserError,
     )
     from farm.evaluation import EvaluationSet
+    from farm.inputs import Input
     from farm.recipes.transforms.combine import fused
     from farm.runs import AsyncRunHandle, RunHandle
+    from farm.steps import with_steps
     from farm.types import ParityLimits, Protocol, Quantize, Recipe, Scenario
     from farm.types.transforms import (
         batch,
@@ -69,6 +71,7 @@ __all__ = [
     "FarmError",
     "ForbiddenError",
     "InfrastructureError",
+    "Input",
     "InternalError",
     "ModelError",
     "NotFoundError",
@@ -96,6 +99,7 @@ __all__ = [
     "plugin",
     "prune",
     "quantize",
+    "with_steps",
 ]
 
 _HOMES = {
@@ -105,6 +109,7 @@ _HOMES = {
     "embedded_farm": "farm.embedded",
     "Comparison": "farm.analysis.comparison",
     "EvaluationSet": "farm.evaluation",
+    "Input": "farm.inputs",
     "ParityLimits": "farm.types",
     "Protocol": "farm.types",
     "Quantize": "farm.types",
@@ -121,6 +126,7 @@ _HOMES = {
     "palettize": "farm.types.transforms",
     "plugin": "farm.types.transforms",
     "prune": "farm.types.transforms",
+    "with_steps": "farm.steps",
     "quantize": "farm.types.transforms",
 }  # what is not here is an error class
 

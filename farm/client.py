@@ -42,6 +42,7 @@ from farm.types import (
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
     from farm.evaluation import EvaluationSet
+    from farm.inputs import Input
     from farm.tuning.outcome import Tuning
 
 # What a search tries in front of a runtime unless told otherwise.
@@ -155,6 +156,9 @@ class AsyncClient(Fleet):
         input_names: Sequence[str] | None = None,
         dynamic_batch: bool = False,
         custom_operators: Mapping[str, str | Path] | None = None,
+        inputs: Sequence[Input] = (),
+        preprocessing: Sequence[Any] = (),
+        postprocessing: Sequence[Any] = (),
     ) -> Model:
         """Upload a model: an ``nn.Module``, the path of a .pt2, .pt, .ts or .onnx file, or of the folder with a
         Caffe2 model's ``init_net.pb`` and ``predict_net.pb`` (or a pair of both paths).
@@ -163,6 +167,8 @@ class AsyncClient(Fleet):
         ``custom_operators``: the user's own, by runtime: ``{"pytorch": "ops.py", "onnxruntime": "libops.so"}``
         (docs/custom-operators.md); raises ForbiddenError where the farm does not run them. ``dynamic_batch``: the first
         dimension of every input is a batch of any size, 1 in the inputs given; recipes may then make batches.
+        ``inputs`` declares ranges, and what stands for missing values (``farm.Input``).
+        ``preprocessing`` and ``postprocessing`` are steps (``farm.steps``) around the model, timed apart from it.
         ``evaluation`` is a labelled set: how well each variant does on it is told beside how well PyTorch does.
         Only files that the farm lacks are sent. Raises ModelError when the model cannot be exported or read.
         """
@@ -181,6 +187,9 @@ class AsyncClient(Fleet):
             input_names=input_names,
             dynamic_batch=dynamic_batch,
             custom_operators=custom_operators,
+            inputs=inputs,
+            preprocessing=preprocessing,
+            postprocessing=postprocessing,
         )
         with packed:
             for blob in {blob.sha256: blob for blob in packed.spec.blobs}.values():
@@ -217,6 +226,9 @@ class AsyncClient(Fleet):
         custom_operators: Mapping[str, str | Path] | None = None,
         training_inputs: Any = None,
         evaluation: EvaluationSet | None = None,
+        inputs: Sequence[Input] | None = None,
+        preprocessing: Sequence[Any] | None = None,
+        postprocessing: Sequence[Any] | None = None,
         name: str | None = None,
         model_name: str | None = None,
         dynamic_batch: bool = False,
@@ -230,19 +242,22 @@ class AsyncClient(Fleet):
         ``priority``: at each device, jobs of a higher one go first: interactive, normal, nightly.
         """
         self.connection.check_token()
-        inputs = {
+        given = {
             "example_inputs": example_inputs,
             "parity_inputs": parity_inputs,
             "calibration_inputs": calibration_inputs,
             "custom_operators": custom_operators,
             "training_inputs": training_inputs,
             "evaluation": evaluation,
+            "inputs": inputs,
+            "preprocessing": preprocessing,
+            "postprocessing": postprocessing,
             "name": model_name,
             "dynamic_batch": dynamic_batch or None,
         }
         selectors.parse(devices)  # what is wrong here need not wait for an export and an upload
         named = () if recipes == "all" else parse_recipes(recipes)
-        target = await self._target(model, inputs)
+        target = await self._target(model, given)
         spec = run_spec(
             model=target.id,
             recipes=named or recipes_for(target, await self.recipes(), self.url),
@@ -266,7 +281,7 @@ class AsyncClient(Fleet):
 
     async def _target(self, model: Any, inputs: dict[str, Any]) -> Model:
         if not is_uploaded(model):
-            return await self.add_model(model, **inputs | {"dynamic_batch": bool(inputs["dynamic_batch"])})
+            return await self.add_model(model, **{key: value for key, value in inputs.items() if value is not None})
         if any(value is not None for value in inputs.values()):
             given = ", ".join(key for key, value in inputs.items() if value is not None)
             raise UserError(

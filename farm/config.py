@@ -19,6 +19,11 @@ MAX_RECOVERY_SECONDS = 600.0
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+def default_toolchains_dir() -> Path:
+    """Of the user on this machine: what is in it can always be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torchfarm" / "toolchains"
+
+
 def _default_state_dir() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "torchfarm"
 
@@ -33,6 +38,10 @@ class Settings(BaseSettings):
     url: str = "http://127.0.0.1:7070"
     token: SecretStr | None = None
     timeout_seconds: float = Field(default=30.0, gt=0)
+
+    # every machine that builds or measures
+    toolchains_dir: Path = Field(default_factory=default_toolchains_dir)
+    toolchains_bytes: int = Field(default=10 * 2**30, gt=0)  # more than that: the longest unused ones go
 
     # head
     host: str = "127.0.0.1"

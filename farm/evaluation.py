@@ -83,10 +83,10 @@ def _read(given: EvaluationSet, inputs: Sequence[TensorSpec]) -> tuple[list[Any]
     else:
         labels = given.labels
     if isinstance(given.inputs, Mapping):
-        return _stacked({name: samples.as_array(value) for name, value in given.inputs.items()}, inputs), labels
+        return _stacked({name: _kept(value) for name, value in given.inputs.items()}, inputs), labels
     if isinstance(given.inputs, (list, tuple)):
         return list(given.inputs), labels
-    return _stacked({inputs[0].name: samples.as_array(given.inputs)}, inputs), labels
+    return _stacked({inputs[0].name: _kept(given.inputs)}, inputs), labels
 
 
 def _label_file(path: Path) -> Any:
@@ -227,6 +227,11 @@ def _of_plugin(given: EvaluationSet, labels: Any, count: int) -> dict[str, Array
         raise _unfit(f"label {objects[0]} is no plain array", "Give numbers, or texts of dtype str.")
     metrics.find(given.task).check(by_sample(arrays, count), given.options)
     return arrays
+
+
+def _kept(value: Any) -> Array:
+    """With its mask, where it has one."""
+    return value if isinstance(value, np.ma.MaskedArray) else samples.as_array(value)
 
 
 def _plain(labels: Any) -> Array:

@@ -19,13 +19,16 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from farm import steps
 from farm.errors import ModelError
 from farm.evaluation import EvaluationSet, unpacked
-from farm.recipes import samples, shapes
+from farm.inputs import Input, Intake, declared, rows
+from farm.processing import Processing
+from farm.recipes import operators, samples, shapes
 from farm.recipes.boundary import Boundary
 from farm.recipes.caffe2 import pair
 from farm.recipes.samples import Array, Sample
-from farm.types import Blob, CustomOperators, EvaluationSpec, ModelFormat, ModelSpec, TensorSpec
+from farm.types import Blob, CustomOperators, EvaluationSpec, ModelFormat, ModelSpec
 
 FORMATS = {
     ".pt2": ModelFormat.PT2,
@@ -89,6 +92,9 @@ def package(
     input_names: Sequence[str] | None = None,
     dynamic_batch: bool = False,
     custom_operators: Mapping[str, str | Path] | None = None,
+    inputs: Sequence[Input] = (),
+    preprocessing: Sequence[Any] = (),
+    postprocessing: Sequence[Any] = (),
 ) -> Package:
     """Package an ``nn.Module``, the path of a ``.pt2``, TorchScript (``.pt``, ``.ts``) or ``.onnx`` file, or of the
     folder with Caffe2's ``init_net.pb`` and ``predict_net.pb`` (or both their paths, in this order).
@@ -96,7 +102,8 @@ def package(
     ``example_inputs`` is one sample: a tensor or array, or a tuple of them in positional order. ``parity_inputs`` (what
     artifacts are compared on; default: the example), ``calibration_inputs`` (for int8) and ``training_inputs`` (for
     distillation) are lists of samples. Each may also be the path of an ``.npz`` with arrays named
-    ``"{sample}.{input}"``.
+    ``"{sample}.{input}"``. Samples may be dicts by input name, and lack values where ``inputs`` declares what stands
+    for them.
 
     ``dynamic_batch``: the first dimension of every input is a batch of any size, and 1 in all inputs given here; then
     recipes may have ``farm.batch(8)`` or ``farm.dynamic_batch()``. A file must have been exported that way (``.pt2``).
@@ -109,20 +116,26 @@ def package(
         raise ModelError("No example inputs were given.", remedy="Give example_inputs=(x, ...), one tensor per input.")
     nets = pair.find(model if isinstance(model, (tuple, list)) else Path(model)) if _is_path(model) else None
     live = not _is_path(model)
-    example = _samples([example_inputs] if not isinstance(example_inputs, (str, Path)) else example_inputs, "example")[
-        :1
-    ]
-    parity = example if parity_inputs is None else _samples(parity_inputs, "parity")
-    calibration = None if calibration_inputs is None else _samples(calibration_inputs, "calibration")
-    training = None if training_inputs is None else _samples(training_inputs, "training")
-    names = _input_names(model if live else None, len(example[0]), input_names)
-    inputs = samples.describe(example[0], names)
-    samples.check(parity, inputs, "parity inputs")
-    samples.check(calibration or [], inputs, "calibration inputs")
-    samples.check(training or [], inputs, "training inputs")
-    labelled, labels = _labelled(evaluation, inputs) if evaluation else ([], {})
+    example_rows = rows(example_inputs, "example") if isinstance(example_inputs, (str, Path)) else [example_inputs]
+    names = _input_names(model if live else None, example_rows[0], input_names, inputs)
+    intake = Intake(declared(example_rows[0], names, inputs))
+    work = Processing(steps.parsed(preprocessing, "preprocessing"), steps.parsed(postprocessing, "postprocessing"))
+    raw = intake.take(example_rows[:1], "example inputs")
+    example = work.before_model(raw, "example inputs")
+    specs = work.specs(intake.specs, example[0])
     if dynamic_batch:
-        shapes.check_samples(inputs)
+        shapes.check_samples(specs)
+
+    def take(given: Any, what: str) -> list[Sample]:
+        made = work.before_model(intake.take(given, f"{what} inputs"), f"{what} inputs")
+        samples.check(made, specs, f"{what} inputs")
+        return made
+
+    parity = example if parity_inputs is None else take(rows(parity_inputs, "parity"), "parity")
+    calibration = None if calibration_inputs is None else take(rows(calibration_inputs, "calibration"), "calibration")
+    training = None if training_inputs is None else take(rows(training_inputs, "training"), "training")
+    labelled_rows, labels = unpacked(evaluation, intake.specs) if evaluation else ([], {})
+    labelled = take(labelled_rows, "evaluation")
 
     with ExitStack() as stack:
         made = stack.enter_context(Package())
@@ -132,6 +145,7 @@ def package(
             inside = [*parity, *labelled]
             customized = "pytorch" in (custom_operators or {})
             outputs = _export(model, example[0], inside, program, customized, dynamic_batch)
+            work.after_model(outputs[:1])
             reference = made.add_samples("reference_outputs.npz", outputs[: len(parity)])
             answers = made.add_samples("evaluation_outputs.npz", outputs[len(parity) :]) if labelled else None
         elif nets is not None:
@@ -148,27 +162,27 @@ def package(
             name=_name(name, type(model).__name__ if live else _stem(model)),
             format=model_format,
             program=made.add(program),
-            inputs=inputs,
+            inputs=specs,
             example_inputs=made.add_samples("example_inputs.npz", example),
             parity_inputs=made.add_samples("parity_inputs.npz", parity),
             reference_outputs=reference,
             calibration_inputs=made.add_samples("calibration_inputs.npz", calibration) if calibration else None,
             dynamic_batch=dynamic_batch,
             custom_operators=tuple(
-                _operators(runtime, Path(path), made) for runtime, path in sorted((custom_operators or {}).items())
+                CustomOperators(runtime=runtime, kind=kind, file=made.add(path))
+                for runtime, kind, path in operators.declared(custom_operators or {})
             ),
             training_inputs=made.add_samples("training_inputs.npz", training) if training else None,
             evaluation=_evaluation_spec(made, evaluation, labelled, labels, answers) if evaluation else None,
+            filled=tuple(intake.filled),
+            preprocessing=work.before,
+            postprocessing=work.after,
+            raw_inputs=tuple(intake.specs) if work.before else (),
+            raw_example=made.add_samples("raw_example.npz", work.device_example(raw[0])) if work.before else None,
+            host_preprocess_seconds=work.host_seconds,
         )
         stack.pop_all()
     return made
-
-
-def _labelled(given: EvaluationSet, inputs: Sequence[TensorSpec]) -> tuple[list[Sample], dict[str, Array]]:
-    rows, labels = unpacked(given, inputs)
-    labelled = _samples(rows, "evaluation")
-    samples.check(labelled, inputs, "evaluation inputs")
-    return labelled, labels
 
 
 def _evaluation_spec(
@@ -210,29 +224,28 @@ def _stem(model: Any) -> str:
     return Path(model).resolve().name if Path(model).is_dir() else Path(model).stem
 
 
-def _samples(value: Any, what: str) -> list[Sample]:
-    """Samples as tuples of arrays. Raises ModelError for anything but tensors and arrays."""
-    if isinstance(value, (str, Path)):
-        return samples.read(Path(value), f"{what} inputs")
-    if not isinstance(value, (list, tuple)) or not value:
-        raise ModelError(
-            f"The {what} inputs are a {type(value).__name__}, not a list of samples.",
-            remedy="Give a list with one tensor or tuple of tensors per sample, or the path of an .npz file.",
-        )
-    return [tuple(map(samples.as_array, row if isinstance(row, (list, tuple)) else (row,))) for row in value]
-
-
-def _input_names(model: Any, count: int, given: Sequence[str] | None) -> Sequence[str]:
-    if given is None:
-        forward = getattr(model, "forward", None)
-        parameters = inspect.signature(forward).parameters.values() if forward else []
-        named = [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]
-        return named[:count] if len(named) >= count else [f"input_{position}" for position in range(count)]
-    if len(given) != count:
-        raise ModelError(
-            f"{len(given)} input names were given for {count} inputs.", remedy="Name every input, in positional order."
-        )
-    return given
+def _input_names(model: Any, example: Any, given: Sequence[str] | None, inputs: Sequence[Input]) -> list[str]:
+    """Those given or declared, else those of the module's ``forward`` or of a sample by name, else numbers."""
+    by_name = isinstance(example, Mapping)
+    count = len(example) if isinstance(example, (list, tuple, dict)) else 1
+    if given is not None:
+        if len(given) != count and not by_name:
+            raise ModelError(
+                f"{len(given)} input names were given for {count} inputs.",
+                remedy="Name every input, in positional order.",
+            )
+        return list(given)
+    said = [each.name for each in inputs]
+    forward = getattr(model, "forward", None)
+    parameters = inspect.signature(forward).parameters.values() if forward else []
+    named = [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]
+    if by_name:  # what it lacks is declared
+        wanted = {*example, *said}
+        ordered = [name for name in named if name in wanted]
+        return ordered if len(ordered) == len(wanted) else list(dict.fromkeys([*example, *said]))
+    if len(said) == count:
+        return said
+    return named[:count] if len(named) >= count else [f"input_{position}" for position in range(count)]
 
 
 def _name(given: str | None, fallback: str) -> str:
@@ -243,23 +256,6 @@ def _name(given: str | None, fallback: str) -> str:
             f"{given!r} cannot be a model's name.", remedy="Use up to 100 letters, digits, dots, dashes, underscores."
         )
     return given
-
-
-def _operators(runtime: str, path: Path, made: Package) -> CustomOperators:
-    kinds = {"pytorch": {".so": "library", ".py": "python"}, "onnxruntime": {".so": "library"}}
-    if runtime not in kinds:
-        raise ModelError(
-            f"Custom operators for {runtime} are not taken.",
-            remedy=f"Give them for {' or '.join(kinds)}; other runtimes run programs of their own operators only.",
-        )
-    if path.suffix not in kinds[runtime] or not path.is_file():
-        raise ModelError(
-            f"{path} holds no custom operators for {runtime}" + (": there is no such file." if path.suffix else "."),
-            remedy=f"Give a file of type {' or '.join(kinds[runtime])}.",
-        )
-    return CustomOperators.model_validate(
-        {"runtime": runtime, "kind": kinds[runtime][path.suffix], "file": made.add(path)}
-    )
 
 
 def _format(path: Path) -> ModelFormat:
@@ -325,7 +321,7 @@ def _export(
     finally:
         for part in training:
             part.training = True
-    archive.clean_pt2(saved, path, _used_operators(exported) if customized else frozenset())
+    archive.clean_pt2(saved, path, operators.used(exported) if customized else frozenset())
     saved.unlink()
     return answers
 
@@ -338,12 +334,6 @@ def _answer_to_three(model: Any, example: Sample) -> Sample:
     remedy = "Take the first dimension's size from the inputs, never as a number; or leave dynamic_batch out."
     with Boundary(ModelError, "The model does not run on a batch of three samples", remedy), torch.inference_mode():
         return flatten(model(*_tensors(samples.stacked([example], 3)[0])))
-
-
-def _used_operators(exported: Any) -> frozenset[str]:
-    graphs = [module.graph for module in exported.graph_module.modules() if hasattr(module, "graph")]
-    targets = (node.target for graph in graphs for node in graph.nodes if node.op == "call_function")
-    return frozenset(target.name().split(".")[0] for target in targets if hasattr(target, "_schema"))
 
 
 def _tensors(sample: Sample) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ def drivers(settings: Settings) -> dict[str, Driver]:
     """By name. Raises ConfigError when the virtual fleet's profile cannot be used."""
     found: dict[str, Driver] = {}
     if settings.agent_host_device:
-        _add(found, HostDriver(settings.agent_name, settings.state_dir))
+        _add(found, HostDriver(settings.agent_name, settings.state_dir, settings.toolchains_dir))
     if settings.agent_virtual_devices:
         profile = load_profile(settings.agent_virtual_profile)
         _add(found, VirtualDriver(settings.agent_name, settings.agent_virtual_devices, profile))

@@ -33,6 +33,7 @@ _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 class HostDriver:
     """``agent``: the agent's name, which makes the device's id stable. ``folder``: where the agent writes.
+    ``toolchains``: where isolated environments lie, for runtimes that live in one.
 
     A handle is ``[pid, start of the process]``: the start tells the harness from a later process with the same number.
     It is counted from the boot of the machine, because a step of the wall clock moves every time of day.
@@ -41,11 +42,15 @@ class HostDriver:
     name = "host"
     needs_files = True
 
-    def __init__(self, agent: str, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, agent: str, folder: Path, toolchains: Path | None = None) -> None:
+        self._folder, self._toolchains = folder, toolchains
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         device = Device(
-            id=f"{agent}-cpu", agent=agent, host=socket.gethostname(), facts=host_facts(), state=DeviceState.ONLINE
+            id=f"{agent}-cpu",
+            agent=agent,
+            host=socket.gethostname(),
+            facts=host_facts(toolchains),
+            state=DeviceState.ONLINE,
         )
         self._devices = (device,)
 
@@ -79,6 +84,13 @@ class HostDriver:
             }
             if lease.evaluation_inputs
             else None,
+            "processing": {
+                "inputs": str(files[lease.raw_example.sha256]) if lease.raw_example else None,
+                "before": [step.model_dump() for step in lease.preprocessing],
+                "after": [step.model_dump() for step in lease.postprocessing],
+            }
+            if lease.preprocessing or lease.postprocessing
+            else None,
         }
         (folder / "job.json").write_text(json.dumps(job))
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
@@ -87,7 +99,7 @@ class HostDriver:
             with (folder / "log.txt").open("wb") as log:
                 # Its own session: it outlives this process, and is killed with all its children.
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "agents.harness", str(folder / "job.json")],
+                    [self._python(lease.runtime), "-m", "agents.harness", str(folder / "job.json")],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -101,6 +113,14 @@ class HostDriver:
             ) from error
         self._children[process.pid] = process
         return json.dumps([process.pid, _started_ticks(process.pid)])
+
+    def _python(self, runtime: str) -> str:
+        """The interpreter that has the runtime: this one, or that of its toolchain."""
+        name = getattr(runtimes.find(runtime), "toolchain", "")
+        if not name or self._toolchains is None:
+            return sys.executable
+        (self._toolchains / name / "used").touch()  # as long as it is used, it is not removed to make room
+        return str(self._toolchains / name / "bin" / "python")
 
     async def collect(self, lease: Lease, handle: str, folder: Path, *, adopted: bool) -> Measurement:
         pid, started_ticks = _process(handle)
@@ -254,7 +274,7 @@ def _records(folder: Path) -> list[records.Record]:
         return []
 
 
-def host_facts() -> DeviceFacts:
+def host_facts(toolchains: Path | None = None) -> DeviceFacts:
     model = _cpu_model()
     return DeviceFacts(
         platform="linux",
@@ -264,9 +284,16 @@ def host_facts() -> DeviceFacts:
         os_version=f"{platform.system()} {platform.release()}",
         memory_bytes=psutil.virtual_memory().total,
         cpu_count=len(os.sched_getaffinity(0)),
-        runtimes=tuple(name for name in runtimes.names() if all(map(_installed, runtimes.find(name).distributions))),
+        runtimes=tuple(name for name in runtimes.names() if _has(name, toolchains)),
         hypervisor=_hypervisor(),
     )
+
+
+def _has(runtime: str, toolchains: Path | None) -> bool:
+    kind = runtimes.find(runtime)
+    if name := getattr(kind, "toolchain", ""):
+        return toolchains is not None and (toolchains / name / "complete").is_file()
+    return all(map(_installed, kind.distributions))
 
 
 def _installed(distribution: str) -> bool:

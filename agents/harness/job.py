@@ -43,6 +43,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Processing:
+    """Steps around an inference (``agents.harness.steps``); ``inputs``: the raw example that those before it take."""
+
+    inputs: Path | None
+    before: tuple[dict[str, Any], ...]
+    after: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class Job:
     """One measurement. ``files`` maps artifact file names (``model.onnx``) to paths; no ``cpus``: not pinned.
     ``batch``: samples per inference."""
@@ -60,6 +69,7 @@ class Job:
     batch: int = 1
     custom_operators: Operators | None = None
     evaluation: Evaluation | None = None
+    processing: Processing | None = None
 
     @classmethod
     def read(cls, path: Path) -> Job:
@@ -82,6 +92,7 @@ class Job:
                 batch=int(fields.get("batch", 1)),
                 custom_operators=Operators(operators["kind"], Path(operators["file"])) if operators else None,
                 evaluation=_evaluation(fields.get("evaluation")),
+                processing=_processing(fields.get("processing")),
             )
         except KeyError as missing:
             raise ValueError(f"{path} has no field {missing}") from missing
@@ -96,3 +107,10 @@ def _evaluation(fields: dict[str, Any] | None) -> Evaluation | None:
         max_bytes=int(fields["max_bytes"]),
         max_seconds=float(fields["max_seconds"]),
     )
+
+
+def _processing(fields: dict[str, Any] | None) -> Processing | None:
+    if fields is None:
+        return None
+    inputs = Path(fields["inputs"]) if fields["inputs"] else None
+    return Processing(inputs, tuple(fields["before"]), tuple(fields["after"]))

@@ -13,7 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from agents.harness import affinity, evaluation, growth, loading, loop, memory, operators, parity, profile, tensors
+from agents.harness import (
+    affinity,
+    evaluation,
+    growth,
+    loading,
+    loop,
+    memory,
+    operators,
+    parity,
+    processing,
+    profile,
+    tensors,
+)
 from agents.harness.failure import Failure
 from agents.harness.job import Job
 from agents.harness.loop import Samples
@@ -40,7 +52,7 @@ def measure(job: Job, writer: Writer) -> None:
     with Phase("import", f"importing {job.runtime}", writer):
         runtime = _imported(kind, job)
     after_import_bytes = memory.resident("VmRSS")
-    writer.write("runtime_versions", versions=_versions(kind))
+    writer.write("runtime_versions", versions=_versions(kind), emulated=getattr(kind, "emulates", ""))
     if job.custom_operators:
         operators.load(runtime, job.runtime, job.custom_operators)
     program = _loaded(runtime, files, job, writer)
@@ -75,9 +87,14 @@ def measure(job: Job, writer: Writer) -> None:
     else:
         writer.write("parity", **asdict(distance))
     writer.write("outputs", non_finite=non_finite)
+    if job.processing:
+        with Step("processing", "running the declared steps"):
+            answer = [np.asarray(output) for output in program.outputs(program.bind(example)())]
+            one, *_ = tensors.load(job.example_inputs)
+            processing.measure(job.processing, job.protocol, one, tensors.unstacked(answer, job.batch)[0], writer)
     if job.evaluation:
         with Step("evaluation", "running the evaluation set"):
-            evaluation.run(program, job.evaluation, writer)
+            evaluation.run(program, job.evaluation, job.batch, writer)
     if job.protocol.profile:
         writer.write("profile", **profile.record(program, example, job.runtime, median_seconds))
 

@@ -23,6 +23,7 @@ STEPS: dict[str, tuple[Fault, str]] = {
     "growth": ("recipe", "The measured inferences succeeded and a later one did not: see the runtime's reason."),
     "profile": ("device", "Measure without a profile."),
     "parity": ("recipe", "See the runtime's reason; check that the parity inputs are like the example inputs."),
+    "processing": ("user", "See the reason; check the declared steps against the model's inputs and outputs."),
     "evaluation": ("recipe", "See the runtime's reason; check that the evaluation inputs are like the example inputs."),
 }
 

@@ -5,7 +5,7 @@ Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`
 
     start             runtime, threads, cpus (asked for), batch (samples per inference), pid
     phase             name (import, load, first_inference), seconds
-    runtime_versions  versions {distribution: version}
+    runtime_versions  versions {distribution: version}, emulated (an accelerator, or empty)
     load_cost         read_seconds, cached_ratio, storage_bytes, requested_bytes; absent {field: the reason}
     cpus_allowed      cpus (read back from all threads)
     warmup            samples_seconds (a chunk)
@@ -16,6 +16,8 @@ Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`
     memory_series     source, inferences, memory_bytes; or absent (the reason)
     parity            the fields of farm.types.Parity; or absent (the reason)
     outputs           non_finite
+    preprocess        samples_seconds (a chunk): of the declared steps before the model, if there are any
+    postprocess       samples_seconds (a chunk): of those after it
     progress          name (evaluation), done (samples so far): any number of them, for who watches
     evaluation        samples, seconds, file (of the outputs); or absent (the reason); only with a labelled set
     profile           tool, runs, inference_seconds, unprofiled_seconds, operators; or absent (the reason);
@@ -147,8 +149,11 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         "stopped_by": by_kind["stop"]["by"],
         "cpus_allowed": by_kind["cpus_allowed"]["cpus"],
         "runtime_versions": by_kind["runtime_versions"]["versions"],
+        "preprocess_samples_seconds": _samples(records, "preprocess"),
+        "postprocess_samples_seconds": _samples(records, "postprocess"),
         "evaluation_seconds": evaluation.get("seconds"),
         "batch": by_kind["start"].get("batch", 1),
+        "emulated": by_kind["runtime_versions"].get("emulated", ""),
         **_insight(by_kind, absent),
         "absent": absent,
     }

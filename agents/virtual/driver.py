@@ -198,7 +198,8 @@ def _facts(kind: Kind) -> DeviceFacts:
 
 
 def _measurement(kind: Kind, lease: Lease, begun: _Handle, course: Course) -> Measurement:
-    absent = dict.fromkeys(("outputs", "parity", "memory_baseline_bytes", "memory_peak_bytes"), NOT_RUN)
+    figures = ["outputs", "parity", "memory_baseline_bytes", "memory_peak_bytes", "memory_growth_bytes", "load_cost"]
+    absent = dict.fromkeys([*figures, *(["profile"] if lease.protocol.profile else [])], NOT_RUN)
     clock_hertz = kind.clock_ghz * 1e9
     lowest_hertz = clock_hertz * course.lowest_clock_ratio
     return Measurement(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from farm.analysis.growth import growth
 from farm.analysis.profile import compact
-from farm.analysis.statistics import summarize
+from farm.analysis.statistics import quantile_estimate, summarize
 from farm.analysis.verdict import judge
 from farm.errors import DeviceError, InternalError
-from farm.types import Artifact, Evaluation, Job, Measurement, Protocol, Result
+from farm.types import Artifact, Estimate, Evaluation, Filled, Job, Measurement, Protocol, Result
 
 
 def conclude(
@@ -18,9 +20,11 @@ def conclude(
     measurement: Measurement,
     protocol: Protocol,
     evaluation: Evaluation | str | None = None,
+    filled: tuple[Filled, ...] = (),
+    host_preprocess_seconds: float | None = None,
 ) -> Result:
     """Figures with intervals and a verdict. ``evaluation``: of the labelled set, or why there is none; None where the
-    model has no such set.
+    model has no such set. ``filled``: what was missing in the model's inputs.
 
     Raises DeviceError when the record holds no samples or samples that are no durations, InternalError when it
     belongs to another job.
@@ -45,18 +49,31 @@ def conclude(
         )
     summary = summarize(samples, protocol.confidence)
     absent = {**measurement.absent, **summary.absent}
+    quantiles = summary.quantiles
+    mean_seconds: float | None = summary.mean_seconds
+    if measurement.emulated:
+        why = f"{measurement.emulated} was emulated"
+        absent |= {f"latency_seconds.{name}": why for name in quantiles} | {"latency_mean_seconds": why}
+        quantiles, mean_seconds = {}, None
     baseline, peak = measurement.memory_baseline_bytes, measurement.memory_peak_bytes
     over_baseline = peak - baseline if peak is not None and baseline is not None else None
     if over_baseline is None:
         missing = "memory_peak_bytes" if peak is None else "memory_baseline_bytes"
         absent["memory_over_baseline_bytes"] = absent.get(missing, f"{missing} is absent")
+    processing: dict[str, Estimate] = {}
+    for name in ("preprocess", "postprocess"):
+        taken: tuple[float, ...] = getattr(measurement, f"{name}_samples_seconds")
+        if taken and (found := quantile_estimate(np.asarray(taken), 0.5, protocol.confidence)):
+            processing[f"{name}_seconds"] = found
+        elif taken:
+            absent[f"{name}_seconds"] = f"{len(taken)} samples are too few for an interval of the median"
     if isinstance(evaluation, str):
         absent["evaluation"] = evaluation
     return Result(
         job_id=job.id,
         epoch=measurement.epoch,
-        latency_seconds=summary.quantiles,
-        latency_mean_seconds=summary.mean_seconds,
+        latency_seconds=quantiles,
+        latency_mean_seconds=mean_seconds,
         confidence=protocol.confidence,
         sample_count=summary.count,
         independent_sample_count=summary.independent_count,
@@ -70,7 +87,10 @@ def conclude(
         evaluation=evaluation if isinstance(evaluation, Evaluation) else None,
         evaluation_seconds=measurement.evaluation_seconds,
         telemetry=measurement.telemetry,
-        verdict=judge(measurement, summary, protocol, job.recipe.parity, job.scenario),
+        **processing,
+        host_preprocess_seconds=host_preprocess_seconds,
+        filled=filled,
+        verdict=judge(measurement, summary, protocol, job.recipe.parity, job.scenario, filled),
         runtime_versions=measurement.runtime_versions,
         absent=absent,
         measured_at=measurement.started_at,

@@ -161,6 +161,9 @@ class Row:
         for quantile in ("p50", "p90", "p95", "p99"):
             record |= _columns(f"latency_{quantile}", "_seconds", self.latency(quantile))
         record |= _columns("speedup", "", self.speedup)
+        record |= _columns("preprocess", "_seconds", result.preprocess_seconds if result else None)
+        record |= _columns("postprocess", "_seconds", result.postprocess_seconds if result else None)
+        record["host_preprocess_seconds"] = result.host_preprocess_seconds if result else None
         for name in (
             "latency_mean_seconds",
             "confidence",

@@ -16,13 +16,24 @@ so a result without that reading is suspect.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from farm.analysis import figures
 from farm.analysis.growth import MAX_GROWTH_BYTES, grows, growth
 from farm.analysis.statistics import OUTLIER_RATIO, Summary
-from farm.types import Measurement, Parity, ParityLimits, Protocol, Reason, Scenario, Telemetry, Verdict, VerdictLevel
+from farm.types import (
+    Filled,
+    Measurement,
+    Parity,
+    ParityLimits,
+    Protocol,
+    Reason,
+    Scenario,
+    Telemetry,
+    Verdict,
+    VerdictLevel,
+)
 
 # What the farm tolerates. The drift limit is the 5 % within which MLPerf Mobile asks results to be replicable; the
 # others are this project's own choices.
@@ -133,17 +144,34 @@ RULES: dict[str, Rule] = {
             "Run `farm doctor` on the agent's machine.",
         ),
         Rule(
+            "emulated",
+            VerdictLevel.SUSPECT,
+            "The accelerator was emulated: its outputs can be compared, but there is no latency of it.",
+            "Measure on a device that has the accelerator.",
+        ),
+        Rule(
             "simulated",
             VerdictLevel.TRUSTED,
             "Its device is virtual: nothing was run, all figures come from a model and say nothing about the variant.",
             "Measure on a real device.",
+        ),
+        Rule(
+            "inputs-filled",
+            VerdictLevel.TRUSTED,
+            "Values that were missing in the model's inputs were filled as declared.",
+            "Give complete inputs.",
         ),
     )
 }
 
 
 def judge(
-    measurement: Measurement, summary: Summary, protocol: Protocol, limits: ParityLimits, scenario: Scenario
+    measurement: Measurement,
+    summary: Summary,
+    protocol: Protocol,
+    limits: ParityLimits,
+    scenario: Scenario,
+    filled: Sequence[Filled] = (),
 ) -> Verdict:
     """The verdict on one measurement, with every reason that holds."""
     found = (
@@ -154,6 +182,7 @@ def judge(
         *_cpus(measurement.cpus_allowed, scenario.threads),
         *_memory(measurement, protocol.confidence),
         *_origin(measurement),
+        *(("inputs-filled", f"Missing values were filled: {each}.") for each in filled),
     )
     reasons = tuple(Reason(code=code, level=RULES[code].level, text=text) for code, text in found)
     levels = {reason.level for reason in reasons}
@@ -274,5 +303,7 @@ def _memory(measurement: Measurement, confidence: float) -> Found:
 
 
 def _origin(measurement: Measurement) -> Found:
+    if measurement.emulated:
+        yield "emulated", f"{measurement.emulated} was emulated: outputs are as on it, times are the emulator's."
     if measurement.simulated:
         yield "simulated", "The device is virtual: nothing was run, the figures come from a model."

@@ -8,6 +8,16 @@ from typing import Annotated, cast, get_args
 import typer
 
 from farm.cli import output
+from farm.cli.labelled import (
+    ClassNamesFlag,
+    EvaluationFlag,
+    InputsFlag,
+    LabelsFlag,
+    TaskFlag,
+    ThresholdFlag,
+    declared_inputs,
+    evaluation_set,
+)
 from farm.cli.output import JsonFlag
 from farm.cli.session import connect
 from farm.errors import UserError
@@ -58,6 +68,12 @@ def add(
     custom_operators: Annotated[
         list[str] | None, typer.Option(help="RUNTIME=FILE, e.g. onnxruntime=libops.so; may be given for several.")
     ] = None,
+    evaluation: EvaluationFlag = None,
+    labels: LabelsFlag = None,
+    task: TaskFlag = None,
+    class_names: ClassNamesFlag = None,
+    threshold: ThresholdFlag = None,
+    declared: InputsFlag = None,
     name: Annotated[str | None, typer.Option(help="Default: after the file.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -70,6 +86,8 @@ def add(
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
             training_inputs=training_inputs,
+            evaluation=evaluation_set(evaluation, labels, task, class_names, threshold),
+            inputs=declared_inputs(declared),
             input_names=input_names.split(",") if input_names else None,
             custom_operators=_operators(custom_operators or []),
         )
@@ -130,13 +148,20 @@ def _emit(model: Model, as_json: bool) -> None:
         ("id", model.id),
         ("format", spec.format),
         ("size", output.size(spec.program.size_bytes)),
-        ("inputs", "\n".join(map(str, spec.inputs))),
+        ("inputs", "\n".join(f"{given} {given.range}".rstrip() for given in spec.inputs)),
         ("reference", "from the upload" if spec.reference_outputs else "computed by the farm"),
         ("calibration", spec.calibration_inputs.name if spec.calibration_inputs else "none: example inputs are used"),
         ("operators", "\n".join(f"{own.file.name} for {own.runtime}" for own in spec.custom_operators) or None),
+        ("labelled set", _labelled(model)),
+        ("filled", "\n".join(map(str, spec.filled)) or "nothing was missing"),
         ("created_by", model.created_by),
         ("created_at", model.created_at),
     ]
     if spec.fusion:
         pairs.insert(3, ("fused", f"{spec.fusion.how}: {', '.join(part.name for part in spec.fusion.parts)}"))
     output.emit(model, as_json, output.facts(pairs))
+
+
+def _labelled(model: Model) -> str:
+    found = model.spec.evaluation
+    return f"{found.samples:,} samples, {found.task}" if found else "none"

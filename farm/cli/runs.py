@@ -168,7 +168,8 @@ def _start(wait: JobWait) -> str:
 
 def _row(outcome: JobOutcome) -> tuple[object, ...]:
     job, result = outcome.job, outcome.result
-    p50 = output.seconds(result.latency_seconds["p50"].value) if result else ""
+    median = result.latency_seconds.get("p50") if result else None
+    p50 = output.seconds(median.value if median else None) if result else ""
     verdict = output.state(result.verdict.level) if result else ""
     why = "; ".join(reason.text for reason in result.verdict.reasons) if result else str(job.failure or job.reason)
     return job.id, job.recipe.name, job.device_id, job.scenario, output.state(job.state), p50, verdict, Text(why)

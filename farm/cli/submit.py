@@ -9,6 +9,16 @@ import typer
 from pydantic import ValidationError
 
 from farm.cli import output
+from farm.cli.labelled import (
+    ClassNamesFlag,
+    EvaluationFlag,
+    InputsFlag,
+    LabelsFlag,
+    TaskFlag,
+    ThresholdFlag,
+    declared_inputs,
+    evaluation_set,
+)
 from farm.cli.output import JsonFlag
 from farm.cli.runs import exit_code, follow
 from farm.cli.session import connect
@@ -36,6 +46,12 @@ def submit(
     parity_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to compare outputs on.")] = None,
     calibration_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) to quantize with.")] = None,
     training_inputs: Annotated[Path | None, typer.Option(help="Inputs (.npz) that distillation learns from.")] = None,
+    evaluation: EvaluationFlag = None,
+    labels: LabelsFlag = None,
+    task: TaskFlag = None,
+    class_names: ClassNamesFlag = None,
+    threshold: ThresholdFlag = None,
+    declared: InputsFlag = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     model_name: Annotated[str | None, typer.Option(help="Name of a model file; default: after the file.")] = None,
     profile: Annotated[
@@ -62,6 +78,8 @@ def submit(
             parity_inputs=parity_inputs,
             calibration_inputs=calibration_inputs,
             training_inputs=training_inputs,
+            evaluation=evaluation_set(evaluation, labels, task, class_names, threshold),
+            inputs=declared_inputs(declared) or None,
             name=name,
             model_name=model_name,
         )

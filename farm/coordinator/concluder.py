@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from farm.coordinator.labelled import Labelled
 from farm.errors import InfrastructureError
-from farm.types import Artifact, Job, Measurement, Protocol, Result
+from farm.types import Artifact, Job, Measurement, ModelSpec, Protocol, Result
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +53,16 @@ class Concluder:
         measurement: Measurement,
         protocol: Protocol,
         labelled: Labelled | str | None = None,
+        model: ModelSpec | None = None,
     ) -> Conclusion:
         """Raises whatever ``farm.analysis.conclusion.conclude`` does, and InfrastructureError where the process was
         killed again and again."""
         for _ in range(_TRIES):
             pool = self._pool or self.start()
             try:
-                return await asyncio.wrap_future(pool.submit(_conclude, job, artifact, measurement, protocol, labelled))
+                return await asyncio.wrap_future(
+                    pool.submit(_conclude, job, artifact, measurement, protocol, labelled, model)
+                )
             except BrokenProcessPool:
                 log.warning("the process that works results out was killed: another one is started")
                 if self._pool is pool:  # nobody else has seen to it
@@ -79,13 +82,26 @@ def _prepare(parent: int) -> None:
 
 
 def _conclude(
-    job: Job, artifact: Artifact, measurement: Measurement, protocol: Protocol, labelled: Labelled | str | None
+    job: Job,
+    artifact: Artifact,
+    measurement: Measurement,
+    protocol: Protocol,
+    labelled: Labelled | str | None,
+    model: ModelSpec | None,
 ) -> Conclusion:
     from farm.analysis.conclusion import conclude
     from farm.store import samples
 
     evaluation = labelled.evaluated(protocol.confidence) if isinstance(labelled, Labelled) else labelled
-    result = conclude(job, artifact, measurement, protocol, evaluation)
+    result = conclude(
+        job,
+        artifact,
+        measurement,
+        protocol,
+        evaluation,
+        filled=model.filled if model else (),
+        host_preprocess_seconds=model.host_preprocess_seconds if model else None,
+    )
     parquet = samples.write(measurement.warmup_samples_seconds, measurement.latency_samples_seconds)
     return Conclusion(result, parquet, as_record(measurement))
 

@@ -42,6 +42,7 @@ from farm.store.reading import Reading
 from farm.store.transaction import Transaction
 from farm.types import Artifact, Blob, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run
 from farm.types.runs import batch_of
+from farm.types.steps import on_device
 
 log = logging.getLogger(__name__)
 
@@ -288,6 +289,9 @@ class Coordinator:
             ttl_seconds=self.leases.ttl_seconds,
             evaluation_inputs=job.model.evaluation.inputs if job.model.evaluation else None,
             evaluation_max_bytes=self.settings.max_evaluation_bytes,
+            preprocessing=on_device(job.model.preprocessing),
+            postprocessing=on_device(job.model.postprocessing),
+            raw_example=job.model.raw_example,
         )
 
 

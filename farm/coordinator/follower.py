@@ -271,6 +271,7 @@ class AgentFollower:
             measurement,
             parts.run.protocol,
             labelled(parts, measurement, self._farm.settings.resolved_store_url),
+            parts.model,
         )
         return result, await self._put(samples, f"samples-{job_id}.parquet"), await self._put_record(job_id, record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from farm import steps
 from farm.analysis.evaluation import evaluate
 from farm.errors import UserError
 from farm.recipes import samples
@@ -12,6 +13,7 @@ from farm.recipes.samples import Array
 from farm.store.artifacts import ArtifactStore
 from farm.store.reading import ConclusionParts
 from farm.types import Blob, Evaluation, EvaluationSpec, Measurement
+from farm.types.steps import Step
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Labelled:
     spec: EvaluationSpec
     outputs: Blob
     reference_outputs: Blob
+    after: tuple[Step, ...] = ()  # the model's steps after it, taken here for both
 
     def evaluated(self, confidence: float) -> Evaluation | str:
         """Or why there is none. Raises InfrastructureError where the store does not answer."""
@@ -29,6 +32,9 @@ class Labelled:
         try:
             outputs = samples.numbered(_arrays(store, self.outputs), "device's outputs")
             references = samples.numbered(_arrays(store, self.reference_outputs), "reference outputs")
+            if self.after:
+                outputs = [steps.run(self.after, sample, "The device's outputs") for sample in outputs]
+                references = [steps.run(self.after, sample, "PyTorch's outputs") for sample in references]
             found = evaluate(self.spec, outputs, references, _arrays(store, self.spec.labels), confidence)
         except UserError as error:  # a file that is not there, labels that do not fit what the model answers
             return str(error)
@@ -53,4 +59,4 @@ def labelled(parts: ConclusionParts, measurement: Measurement, store_url: str) -
     reference = spec.reference_outputs or next((file for file in built if file.name == EVALUATION_FILE), None)
     if reference is None:
         return "there are no outputs of PyTorch to compare with"
-    return Labelled(store_url, spec, measurement.evaluation_outputs, reference)
+    return Labelled(store_url, spec, measurement.evaluation_outputs, reference, parts.model.postprocessing)

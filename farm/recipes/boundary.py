@@ -16,7 +16,10 @@ REASON_CHARACTERS = 1500
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OURS = Path(__file__).resolve().parent.parent
 _STDLIB = sysconfig.get_path("stdlib")
-_TOOLS = {"farm", "torch", "torchao", "executorch", "onnx", "onnxscript", "onnxruntime", "litert_torch", "numpy"}
+_TOOLS = {
+    *("farm", "torch", "torchao", "executorch", "onnx", "onnxscript", "onnxruntime", "litert_torch", "numpy"),
+    *("openvino", "nncf", "ncnn", "pnnx", "MNN", "tensorrt"),
+}
 
 
 class Boundary:

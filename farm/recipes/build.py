@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FarmError, InfrastructureError, InternalError, RecipeError, error_classes
-from farm.recipes import limits, operators, scratch, specification, worker
+from farm.recipes import limits, operators, scratch, specification, toolchains, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
 from farm.recipes.buildlog import BuildLog
 from farm.recipes.checkpoint import Checkpoint
@@ -24,6 +24,7 @@ from farm.recipes.limits import Ended
 from farm.recipes.program import CALIBRATION, EVALUATION, EXAMPLES, PARITY, PROGRAM, TRAINING, part_folder
 from farm.recipes.runtimes import BUILDERS, reference
 from farm.recipes.specification import REFERENCE_RUNTIME
+from farm.recipes.toolchains.environments import Environments
 from farm.recipes.worker import ORDER, OUTCOME, OUTPUT, Order, Outcome
 from farm.store.artifacts import ArtifactStore
 from farm.types import Artifact, BuildReport, BuildRequest, ModelSpec
@@ -113,10 +114,13 @@ def _stage(request: BuildRequest, store: ArtifactStore, folder: Path, sdks: Mapp
     if model.evaluation is not None and request.recipe.runtime == REFERENCE_RUNTIME:
         store.fetch(model.evaluation.inputs, folder / EVALUATION)
     (folder / "tmp").mkdir()
+    # Their keys were checked with the tools. The child may not write there, so that it is marked as used here.
+    environments = Environments(toolchains.directory())
+    made = [environments.use(toolchain).path for toolchain in toolchains.of_tools(tuple(request.tool_versions))]
     order = Order(
         model=model,
         recipe=request.recipe,
-        sdks=tuple(sdks.values()),
+        readable=(*map(Path, sdks.values()), *made),
         memory_bytes=request.memory_bytes,
         parent=os.getpid(),
         gpu=specification.may_use_gpu(request.recipe),
@@ -151,12 +155,14 @@ def _environment(folder: Path, *, gpu: bool) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its Python stack in the log
         "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # builds share cores: threads that spin made a training 40 times slower
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
         **({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         "HOME": private,
         "TMPDIR": private,
         "USER": "farm",
         "TORCHINDUCTOR_CACHE_DIR": private,
+        toolchains.DIRECTORY_VARIABLE: str(toolchains.directory()),
     }
 
 

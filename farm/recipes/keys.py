@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from farm.errors import InfrastructureError
 from farm.recipes import caffe2, specification
 from farm.recipes.runtimes import BUILDERS
+from farm.recipes.toolchains import TOOL_PREFIX
 from farm.types import ModelFormat, Recipe, Sha256, digest_of
 
 
@@ -23,12 +24,14 @@ def tool_versions(recipe: Recipe) -> dict[str, str]:
 
 
 def _remedy(recipe: Recipe, missing: list[str]) -> str:
+    named = [tool.removeprefix(TOOL_PREFIX) for tool in missing if tool.startswith(TOOL_PREFIX)]
     sdks = [tool for tool in missing if tool.startswith("$")]
     remedies = [f"set {sdk[1:]} to the folder of its SDK" for sdk in sdks]
-    if len(sdks) < len(missing):
-        packages = [tool for tool in missing if tool not in sdks and tool not in BUILDERS[recipe.runtime].TOOLS]
-        words = [f"'torchfarm[{BUILDERS[recipe.runtime].EXTRA}]'", *packages]
+    if len(sdks) + len(named) < len(missing):
+        own = (*sdks, *(f"{TOOL_PREFIX}{name}" for name in named), *BUILDERS[recipe.runtime].TOOLS)
+        words = [f"'torchfarm[{BUILDERS[recipe.runtime].EXTRA}]'", *(tool for tool in missing if tool not in own)]
         remedies.append(f"pip install {' '.join(words)}")
+    remedies += [f"farm toolchains make {name}" for name in named]
     return f"On the head and wherever builds run: {'; '.join(remedies)}."
 
 

@@ -1,14 +1,15 @@
-"""A user's own operators in the child process of a build: loaded there, and nowhere else on the head's side."""
+"""A user's own operators: described where they are uploaded, loaded in the child process of a build and nowhere else on
+the head's side."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from farm.errors import ModelError
 from farm.recipes.archive import OPERATOR_NAMESPACES
@@ -18,6 +19,41 @@ from farm.types import CustomOperators, ModelSpec
 _MODULE = "torchfarm_custom_operators"
 _NAME = re.compile(r"([A-Za-z]\w*)::([A-Za-z]\w*)")
 _ONNX_ATTRIBUTES = {"float": "FLOAT", "int": "INT", "bool": "INT", "str": "STRING"}
+
+
+OperatorRuntime = Literal["pytorch", "onnxruntime"]
+OperatorKind = Literal["library", "python"]
+_KINDS: dict[OperatorRuntime, dict[str, OperatorKind]] = {
+    "pytorch": {".so": "library", ".py": "python"},
+    "onnxruntime": {".so": "library"},
+}
+
+
+def declared(given: Mapping[str, str | Path]) -> Iterator[tuple[OperatorRuntime, OperatorKind, Path]]:
+    """What a user gives by runtime, sorted. Raises ModelError for what cannot be custom operators."""
+    if unknown := sorted(given.keys() - _KINDS.keys()):
+        raise ModelError(
+            f"Custom operators for {unknown[0]} are not taken.",
+            remedy=f"Give them for {' or '.join(_KINDS)}; other runtimes run programs of their own operators only.",
+        )
+    for runtime, kinds in sorted(_KINDS.items()):
+        if runtime not in given:
+            continue
+        path = Path(given[runtime])
+        if path.suffix not in kinds or not path.is_file():
+            why = "is of another type" if path.is_file() else "does not exist"
+            raise ModelError(
+                f"{path} {why}: it cannot be custom operators for {runtime}.",
+                remedy=f"Give a file of type {' or '.join(kinds)}.",
+            )
+        yield runtime, kinds[path.suffix], path
+
+
+def used(exported: Any) -> frozenset[str]:
+    """Names (``library::operator``) of all operators in a ``torch.export.ExportedProgram``."""
+    graphs = [module.graph for module in exported.graph_module.modules() if hasattr(module, "graph")]
+    targets = (node.target for graph in graphs for node in graph.nodes if node.op == "call_function")
+    return frozenset(target.name().split(".")[0] for target in targets if hasattr(target, "_schema"))
 
 
 def staged(operators: CustomOperators, folder: Path) -> Path:

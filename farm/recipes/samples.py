@@ -98,10 +98,11 @@ def describe(sample: Sample, names: Sequence[str]) -> tuple[TensorSpec, ...]:
     )
 
 
-def check(samples: Sequence[Sample], inputs: Sequence[TensorSpec], what: str) -> None:
-    """Raises ModelError naming the first sample that does not fit ``inputs``, and how."""
+def check(samples: Sequence[Sample], inputs: Sequence[TensorSpec], what: str, *, first: int = 0) -> None:
+    """Raises ModelError naming the first sample that does not fit ``inputs``, and how: the count, a shape, a type, or a
+    value that is missing or out of range. ``first``: the number of the first one."""
     expected = ", ".join(map(str, inputs))
-    for row, sample in enumerate(samples):
+    for row, sample in enumerate(samples, first):
         if len(sample) != len(inputs):
             raise ModelError(
                 f"Sample {row} of the {what} has {len(sample)} inputs, the model takes {len(inputs)} ({expected}).",
@@ -114,3 +115,34 @@ def check(samples: Sequence[Sample], inputs: Sequence[TensorSpec], what: str) ->
                     f"Sample {row} of the {what}: {spec.name} is {got}, the model takes {spec}.",
                     remedy="Give arrays of the shape and type of the example inputs.",
                 )
+            _check_values(array, spec, f"Sample {row} of the {what}")
+
+
+def _check_values(array: Array, spec: TensorSpec, where: str) -> None:
+    if np.issubdtype(array.dtype, np.floating) and spec.fill != "keep":
+        missing = np.isnan(array)
+        if missing.any():
+            raise ModelError(
+                f"{where}: {_first(spec, missing)} is NaN ({np.count_nonzero(missing):,} of {array.size:,} values).",
+                remedy='Give all values, or say what stands for missing ones: farm.Input(name, fill="mean", '
+                '"interpolate" or a number; "keep" if the model knows NaN).',
+            )
+    low, high = spec.minimum, spec.maximum
+    nowhere = np.zeros(array.shape, dtype=bool)
+    for outside, limit in (
+        (nowhere if low is None else array < low, f"below the minimum {low}"),
+        (nowhere if high is None else array > high, f"above the maximum {high}"),
+    ):
+        if outside.any():
+            at = tuple(int(axis[0]) for axis in np.nonzero(outside))
+            raise ModelError(
+                f"{where}: {_first(spec, outside)} is {array[at]}, {limit} "
+                f"({np.count_nonzero(outside):,} of {array.size:,} values).",
+                remedy="Scale or correct the values, or declare the range that the model takes.",
+            )
+
+
+def _first(spec: TensorSpec, mask: Any) -> str:
+    """``image[0, 2, 5]``: the first place that is marked."""
+    at = [str(int(axis[0])) for axis in np.nonzero(mask)]
+    return f"{spec.name}[{', '.join(at)}]" if at else spec.name

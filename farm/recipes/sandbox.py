@@ -52,12 +52,12 @@ class Isolation:
 
 
 def enter(
-    folder: Path, *, parent: int, memory_bytes: int, gpu: bool = False, readable: Iterable[str] = ()
+    folder: Path, *, parent: int, memory_bytes: int, gpu: bool = False, readable: Iterable[Path] = ()
 ) -> Isolation:
     """Confine this process and all its children to ``folder``. Call it while the process has one thread.
 
-    With ``gpu`` it may use NVIDIA's devices; its address space has no limit then, since CUDA reserves far more than it
-    uses (the parent still watches what is resident). ``readable``: further folders of installed software."""
+    ``readable``: further folders that it may read. With ``gpu`` it may use NVIDIA's devices; its address space has no
+    limit then, since CUDA reserves far more than it uses (the parent still watches what is resident)."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
@@ -68,10 +68,10 @@ def enter(
     ceiling = memory_bytes + _GROWTH_BYTES
     if not gpu:
         resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
-    network = _leave_network(libc)  # writes to /proc, which the next line forbids
-    isolation = Isolation(network=network, files=_confine_files(libc, folder, gpu=gpu, readable=readable))
+    network = _leave_network(libc)
+    files = _confine_files(libc, folder, [*_readable(), *map(str, readable)], gpu=gpu)
     libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24))  # root's powers, and those in a new namespace
-    return isolation
+    return Isolation(network, files)
 
 
 def _leave_network(libc: ctypes.CDLL) -> bool:
@@ -89,7 +89,7 @@ def _leave_network(libc: ctypes.CDLL) -> bool:
     return True
 
 
-def _confine_files(libc: ctypes.CDLL, folder: Path, *, gpu: bool, readable: Iterable[str]) -> bool:
+def _confine_files(libc: ctypes.CDLL, folder: Path, readable: Iterable[str], *, gpu: bool) -> bool:
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
@@ -100,7 +100,7 @@ def _confine_files(libc: ctypes.CDLL, folder: Path, *, gpu: bool, readable: Iter
     if rules < 0:
         return False
     try:
-        granted = [_allow(libc, rules, path, _READ) for path in [*_readable(), *readable]]
+        granted = [_allow(libc, rules, path, _READ) for path in readable]
         granted += [_allow(libc, rules, path, _READ_FILE | _WRITE_FILE) for path in _DEVICES]
         if gpu:
             devices = map(str, Path("/dev").glob("nvidia*"))

@@ -6,12 +6,13 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from farm.errors import RecipeSpecError
-from farm.recipes import transforms
+from farm.recipes import toolchains, transforms
 from farm.recipes.runtimes import BUILDERS
+from farm.recipes.toolchains.environments import Environments
 from farm.types import ModelFormat, Recipe, Transform
 
 REFERENCE_RUNTIME = "reference"
@@ -72,7 +73,7 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
     on_program: list[Transform] = []
     native: list[Transform] = []
     for transform in recipe.transforms:
-        is_native = transform.label in builder.NATIVE or transform.kind in builder.NATIVE
+        is_native = any(key in builder.NATIVE for key in _keys(recipe, transform))
         if why := _refusal(recipe, transform, is_native=is_native):
             raise RecipeSpecError(
                 f"Recipe {recipe.name!r}: {recipe.runtime} cannot be built with {transform.label}: {why}.",
@@ -104,13 +105,17 @@ def divided(recipe: Recipe) -> tuple[tuple[Transform, ...], tuple[Transform, ...
 
 def _refusal(recipe: Recipe, transform: Transform, *, is_native: bool) -> str | None:
     """Why its runtime does not take the transform, at all or with one of the recipe's options."""
-    options = ["", *(f" {name}={value}" for name, value in recipe.options.items())]
-    keys = (f"{word}{option}" for word in (transform.label, transform.kind) for option in options)
     refuses = BUILDERS[recipe.runtime].REFUSES
-    if why := next((refuses[key] for key in keys if key in refuses), None):
+    if why := next((refuses[key] for key in _keys(recipe, transform) if key in refuses), None):
         return why
     able, reason = _ONLY_FOR.get(transform.kind, ((recipe.runtime,), ""))
     return None if is_native or recipe.runtime in able else reason
+
+
+def _keys(recipe: Recipe, transform: Transform) -> Iterator[str]:
+    """What a builder may call it: its label or kind, alone or with an option (``fp16 backend=coreml``)."""
+    options = ["", *(f" {name}={value}" for name, value in recipe.options.items())]
+    return (f"{word}{option}" for word in (transform.label, transform.kind) for option in options)
 
 
 def tools(recipe: Recipe) -> tuple[str, ...]:
@@ -167,12 +172,18 @@ def trains(recipe: Recipe) -> bool:
 
 
 def installed(wanted: Iterable[str]) -> dict[str, str]:
-    """Versions of those distributions and SDKs that are installed. An SDK's version is the name of its folder."""
+    """Versions of those distributions, SDKs and toolchains that are there. An SDK's version is the name of its folder,
+    a toolchain's its key."""
     found = {}
     for tool in wanted:
         if tool.startswith("$"):
             if (path := sdks([tool]).get(tool[1:])) is not None:
                 found[tool] = path.name
+            continue
+        if tool.startswith(toolchains.TOOL_PREFIX):
+            toolchain = toolchains.find(tool.removeprefix(toolchains.TOOL_PREFIX))
+            if Environments(toolchains.directory()).find(toolchain):
+                found[tool] = toolchain.key
             continue
         try:
             found[tool] = importlib.metadata.version(tool)

@@ -32,13 +32,13 @@ STEP = "farm: "  # begins the lines of the log in which this process says what i
 
 
 class Order(Frozen):
-    """What the child has to know: nothing of the store, no secrets. ``sdks``: folders that it may read."""
+    """What the child has to know: nothing of the store, no secrets."""
 
     model: ModelSpec
     recipe: Recipe
-    sdks: tuple[str, ...] = ()
     memory_bytes: int = Field(gt=0)
     parent: int
+    readable: tuple[Path, ...] = ()  # folders of SDKs and toolchains
     gpu: bool = False
 
 
@@ -175,7 +175,11 @@ def _apply(program: Program, transform: Transform) -> tuple[Program, LineageStep
 def main(folder: Path) -> None:
     order = Order.model_validate(json.loads((folder / ORDER).read_text()))
     isolation = sandbox.enter(
-        folder, parent=order.parent, memory_bytes=order.memory_bytes, gpu=order.gpu, readable=order.sdks
+        folder,
+        parent=order.parent,
+        memory_bytes=order.memory_bytes,
+        gpu=order.gpu,
+        readable=order.readable,
     )
     with Report(folder / OUTCOME) as report:
         report.outcome = Outcome(network_isolated=isolation.network)

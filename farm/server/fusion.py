@@ -27,6 +27,7 @@ def fuse(
         "example_inputs": first.example_inputs,
         "parity_inputs": first.parity_inputs,
         "calibration_inputs": first.calibration_inputs,
+        "training_inputs": first.training_inputs,
     }
     if how == "parallel":
         for kind in samples:

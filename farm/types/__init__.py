@@ -22,7 +22,7 @@ from farm.types.devices import (
 from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
-from farm.types.models import CustomOperators, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
+from farm.types.models import CustomOperators, Filled, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
 from farm.types.recipes import (
     Artifact,
     Build,
@@ -97,6 +97,7 @@ __all__ = [
     "Event",
     "Failure",
     "FileName",
+    "Filled",
     "Frozen",
     "Fuse",
     "Fusion",

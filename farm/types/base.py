@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 
 def _inside(name: str) -> str:
@@ -48,12 +48,51 @@ class Blob(Frozen):
 
 
 class TensorSpec(Frozen):
+    """One input of a model. Values are within [``minimum``, ``maximum``] where these are given.
+
+    ``fill``: what stands for a value that is missing (NaN, or masked): the mean of the tensor's other values, a line
+    between its neighbours along the last axis, or this number, which also stands for an input that is missing as a
+    whole. ``keep``: NaN is a value that the model knows. None: a missing value is an error.
+    """
+
     name: str
     shape: tuple[int, ...]
     dtype: DType
+    minimum: float | None = None
+    maximum: float | None = None
+    fill: Literal["mean", "interpolate", "keep"] | float | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TensorSpec:
+        low, high = self.minimum, self.maximum
+        if low is not None and high is not None and not low <= high:
+            raise ValueError(f"minimum {low:g} is not below maximum {high:g}")
+        if isinstance(self.fill, float) and not _within(self.fill, low, high):
+            raise ValueError(f"fill {self.fill:g} is outside {_range(low, high)}")
+        whole = self.dtype.startswith(("int", "uint", "bool"))
+        if isinstance(self.fill, float) and whole and not self.fill.is_integer():
+            raise ValueError(f"fill {self.fill:g} is no {self.dtype}")
+        if self.dtype == "bool" and self.fill in ("mean", "interpolate"):
+            raise ValueError(f"there is no {self.fill} of booleans")
+        return self
+
+    @property
+    def range(self) -> str:
+        """For people; empty where any value will do."""
+        return _range(self.minimum, self.maximum)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+def _within(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return ""
+    return f"[{'-inf' if low is None else f'{low:g}'}, {'inf' if high is None else f'{high:g}'}]"
 
 
 class Estimate(Frozen):

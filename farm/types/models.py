@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from farm.types.base import Blob, Frozen, Name, Sha256, TensorSpec, digest_of
 from farm.types.evaluation import EvaluationSpec
+from farm.types.steps import Step
 
 
 class ModelFormat(StrEnum):
@@ -22,8 +23,10 @@ class ModelFormat(StrEnum):
 FusionKind = Literal["sequence", "parallel", "parallel-shared"]
 
 
+_UNHASHED = {"host_preprocess_seconds": True}  # it is another one every time
+_DECLARED = ("minimum", "maximum", "fill")
 # What runs on the operators that another runtime's library or registration brings.
-_SHARES_OPERATORS = {"torchscript": "pytorch", "pytorch-mobile": "pytorch", "aotinductor": "pytorch"}
+_SHARES_OPERATORS = {"torchscript": "pytorch", "pytorch-mobile": "pytorch"}
 
 
 class CustomOperators(Frozen):
@@ -55,6 +58,10 @@ class ModelSpec(Frozen):
     PyTorch answers to the parity inputs, named ``"{sample}.{output}"``; where it is missing, the farm
     computes it from the program itself. ``dynamic_batch``: the first dimension of every input is a batch, which may
     be of any size; samples hold one each.
+
+    With ``preprocessing``, ``inputs`` and all samples are what its steps make: what the program takes. ``raw_inputs``
+    and ``raw_example`` are what the device's steps take; those of the host took ``host_preprocess_seconds`` per sample
+    where the model was uploaded from.
     """
 
     name: Name
@@ -69,6 +76,12 @@ class ModelSpec(Frozen):
     evaluation: EvaluationSpec | None = None
     dynamic_batch: bool = False
     fusion: Fusion | None = None
+    filled: tuple[Filled, ...] = ()
+    preprocessing: tuple[Step, ...] = ()
+    postprocessing: tuple[Step, ...] = ()
+    raw_inputs: tuple[TensorSpec, ...] = ()
+    raw_example: Blob | None = None
+    host_preprocess_seconds: float | None = None
     custom_operators: tuple[CustomOperators, ...] = ()
 
     @model_validator(mode="after")
@@ -81,7 +94,9 @@ class ModelSpec(Frozen):
     @property
     def id(self) -> str:
         """Content address: two uploads of the same files under the same name are one model."""
-        return digest_of(self)
+        # What is not declared of inputs is left out: it does not change what was uploaded before one could say it.
+        plain = {name for name in _DECLARED if all(getattr(spec, name) is None for spec in self.inputs)}
+        return digest_of(self.model_dump(mode="json", exclude={"inputs": {"__all__": plain}, **_UNHASHED}))
 
     @property
     def needs_reference(self) -> bool:
@@ -110,6 +125,20 @@ class ModelSpec(Frozen):
     def runs_on(self, runtime: str) -> bool:
         """Whether it has what this runtime needs: a program of custom operators runs only where they are given."""
         return not self.custom_operators or self.operators_for(runtime) is not None
+
+
+class Filled(Frozen):
+    """Missing values of one input that its declared policy filled before the upload, in some ``samples`` of a set."""
+
+    input: str
+    of: str  # "parity inputs", ...
+    policy: str  # "mean", "interpolate", or the number
+    values: int
+    samples: int
+
+    def __str__(self) -> str:
+        how = f"by {self.policy}" if self.policy == "interpolate" else f"with {self.policy}"
+        return f"{self.values:,} values of {self.input} in {self.samples:,} of the {self.of} ({how})"
 
 
 class Fusion(Frozen):

@@ -10,6 +10,7 @@ from farm.types.base import Blob, Estimate, Frozen, Name
 from farm.types.devices import Device
 from farm.types.evaluation import Evaluation
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
+from farm.types.models import Filled
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
 
@@ -67,9 +68,12 @@ class Measurement(Frozen):
     started_at: datetime
     evaluation_outputs: Blob | None = None
     evaluation_seconds: float | None = None
+    preprocess_samples_seconds: tuple[float, ...] = ()
+    postprocess_samples_seconds: tuple[float, ...] = ()
     absent: dict[str, str] = {}
     simulated: bool = False
     batch: int = 1  # samples per inference
+    emulated: str = ""  # an accelerator that was not there: outputs are right, times are not its
     memory_course: MemoryCourse | None = None
     memory_series: MemorySeries | None = None
     load_cost: LoadCost | None = None
@@ -105,7 +109,7 @@ class Result(Frozen):
     job_id: int
     epoch: int
     latency_seconds: dict[str, Estimate]
-    latency_mean_seconds: float
+    latency_mean_seconds: float | None
     confidence: float
     sample_count: int
     independent_sample_count: int | None = None  # serially correlated samples count as fewer
@@ -118,6 +122,10 @@ class Result(Frozen):
     parity: Parity | None
     evaluation: Evaluation | None = None
     evaluation_seconds: float | None = None  # of all its inferences, with what it takes to hand them over
+    preprocess_seconds: Estimate | None = None  # median of the declared steps on the device, beside the latency
+    postprocess_seconds: Estimate | None = None
+    host_preprocess_seconds: float | None = None  # mean per sample where the model was uploaded from
+    filled: tuple[Filled, ...] = ()  # what was missing in the model's inputs
     telemetry: Telemetry
     verdict: Verdict
     runtime_versions: dict[str, str] = {}
@@ -130,9 +138,9 @@ class Result(Frozen):
     batch: int = 1
 
     @property
-    def samples_per_second(self) -> float:
-        """Throughput, one call after the other."""
-        return self.batch / self.latency_mean_seconds
+    def samples_per_second(self) -> float | None:
+        """Throughput, one call after the other; None where there is no latency."""
+        return self.batch / self.latency_mean_seconds if self.latency_mean_seconds else None
 
 
 class JobOutcome(Frozen):

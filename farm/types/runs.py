@@ -12,6 +12,7 @@ from farm.types.base import Blob, Frozen, Name, Sha256
 from farm.types.failure import Failure
 from farm.types.models import CustomOperators
 from farm.types.recipes import Recipe
+from farm.types.steps import Step
 
 
 class Scenario(Frozen):
@@ -179,11 +180,20 @@ class Lease(Frozen):
     ttl_seconds: float = Field(gt=0)
     evaluation_inputs: Blob | None = None
     evaluation_max_bytes: int = 0  # of the outputs
+    preprocessing: tuple[Step, ...] = ()  # on the device, of ``raw_example``
+    postprocessing: tuple[Step, ...] = ()
+    raw_example: Blob | None = None
 
     @property
     def inputs(self) -> tuple[Blob, ...]:
         """All files that a device needs beside the artifact's."""
-        given = (self.example_inputs, self.parity_inputs, self.reference_outputs, self.evaluation_inputs)
+        given = (
+            self.example_inputs,
+            self.parity_inputs,
+            self.reference_outputs,
+            self.evaluation_inputs,
+            self.raw_example,
+        )
         return tuple(blob for blob in given if blob is not None)
 
     @property

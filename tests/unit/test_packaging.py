@@ -205,3 +205,31 @@ def test_packaging_a_file_needs_no_torch(tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "net.onnx")], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "net False\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"litert": "ops.py"}, "Custom operators for litert are not taken"),
+        ({"onnxruntime": "ops.py"}, "is of another type"),
+        ({"pytorch": "lost.so"}, "does not exist"),
+    ],
+)
+def test_custom_operators_that_cannot_be_any_are_refused(tmp_path, given, why):
+    (tmp_path / "ops.py").write_text("")
+    operators = {runtime: tmp_path / name for runtime, name in given.items()}
+    with pytest.raises(ModelError, match=why):
+        package(torch.nn.ReLU(), X, custom_operators=operators)
+
+
+def test_custom_operators_are_part_of_the_model_and_of_its_id(tmp_path):
+    ids = []
+    for content in ("# one", "# two"):
+        (tmp_path / "ops.py").write_text(content)
+        with package(torch.nn.ReLU(), X, custom_operators={"pytorch": tmp_path / "ops.py"}) as made:
+            (own,) = made.spec.custom_operators
+            assert (own.runtime, own.kind) == ("pytorch", "python")
+            assert made.files[own.file.sha256].read_text() == content
+            assert own.file in made.spec.blobs
+            ids.append(made.spec.id)
+    assert ids[0] != ids[1]

@@ -21,6 +21,7 @@ NAMES = (
     "pytorch-mobile",
     "executorch",
     "onnxruntime",
+    "onnxruntime-qnn",
     "litert",
     "coreml",
     "openvino",
@@ -59,7 +60,10 @@ class ProfiledProgram(Program, Protocol):
 
 
 class Runtime(Protocol):
-    """One inference engine. Creating it imports the engine's package: the ``import`` phase."""
+    """One inference engine. Creating it imports the engine's package: the ``import`` phase.
+
+    A class may also have ``toolchain``: the isolated environment that it runs in, whose Python then runs the harness;
+    and ``emulates``: the accelerator that is only emulated here, so that times say nothing of it."""
 
     files: ClassVar[tuple[str, ...]]  # of the artifact
     distributions: ClassVar[tuple[str, ...]]  # pip distributions whose versions are recorded

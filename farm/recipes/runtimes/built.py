@@ -54,7 +54,8 @@ class Builder(Protocol):
 
     @property
     def NATIVE(self) -> tuple[str, ...]:
-        """Labels of the transforms that its own tools make. All others are made on the PyTorch program before."""
+        """Labels of the transforms that its own tools make. All others are made on the PyTorch program before.
+        ``fp16 backend=coreml``: with that option alone."""
 
     @property
     def REFUSES(self) -> Mapping[str, str]:

@@ -12,9 +12,10 @@ from typing import Any
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
+from farm.recipes.runtimes import compressed
 from farm.recipes.runtimes import executorch_backends as backends
 from farm.recipes.runtimes.built import Built, Values
-from farm.types import Delegation, ModelFormat, Quantize, Recipe
+from farm.types import Cast, Delegation, ModelFormat, Quantize, Recipe
 from farm.types.recipes import FAMILIES
 
 FILES = ("model.pte",)
@@ -23,14 +24,20 @@ TOOLS = ("torch", "executorch", "torchao")
 TOOLS_FOR = {f"backend={backend}": tools for backend, tools in backends.TOOLS.items()}
 EXTRA = "executorch"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
-NATIVE = ("int8-static", "int8-dynamic", "int4-dynamic")
-_QUANTIZERS = {"xnnpack": NATIVE, "openvino": ("int8-static",)}
+_QUANTIZED = ("int8-static", "int8-dynamic", "int4-dynamic")
+_QUANTIZERS = {"xnnpack": _QUANTIZED, "openvino": ("int8-static",)}
+# coremltools takes no mixture of types: Core ML is told what to compute in, and the program stays as it is.
+NATIVE = (*_QUANTIZED, "fp16 backend=coreml")
 REFUSES = {
     f"{label} backend={backend}": f"its backend {backend} computes that in floating point; {able} can"
-    for label in NATIVE
+    for label in _QUANTIZED
     for able in [" and ".join(name for name, labels in _QUANTIZERS.items() if label in labels)]
     for backend in backends.TOOLS
     if label not in _QUANTIZERS.get(backend, ())
+}
+REFUSES |= {
+    "fp16 backend=qnn": "QNN's NPU computes in fp16 already",
+    "channels-last": "its converter and kernels choose the layout themselves",
 }
 OPTIONS: dict[str, Values] = {"backend": tuple(backends.TOOLS)}
 
@@ -55,6 +62,15 @@ PRESETS = (
     (_preset("openvino", parity=FAMILIES["bf16"]), "ExecuTorch on OpenVINO, fp32, or bf16 where the CPU has it."),
     (_preset("openvino", Quantize(), "-int8"), "ExecuTorch on OpenVINO, static int8 (NNCF)."),
     (_preset("qnn", parity=FAMILIES["fp16"]), "ExecuTorch on QNN, fp16: Qualcomm's NPU."),
+    *compressed.presets(
+        "executorch",
+        "ExecuTorch on XNNPACK",
+        "pruned50-structured",
+        "distilled",
+        "distilled-int8",
+        prefix="executorch-xnnpack",
+        options={"backend": "xnnpack"},
+    ),
 )
 
 _REMEDY = "Look at the end of the build's log; the operator it names may not be supported by ExecuTorch."
@@ -67,8 +83,9 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     for quantize in (transform for transform in recipe.transforms if isinstance(transform, Quantize)):
         exported, more = _quantized(program, quantize, backend)
         notes += more
+    half = any(isinstance(transform, Cast) for transform in recipe.transforms)
     with Boundary(RecipeError, f"ExecuTorch does not convert the program for {backend}", _REMEDY):
-        edge = backends.lower(exported, backend, program.tensors())
+        edge = backends.lower(exported, backend, program.tensors(), half=half)
         lowered = edge.to_executorch()
         delegation = backends.delegation(edge, lowered)
     if backend != "portable":

@@ -9,6 +9,7 @@ from typing import Any
 from farm.errors import RecipeError, RecipeSpecError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
+from farm.recipes.runtimes import compressed
 from farm.recipes.runtimes.built import Built, Values
 from farm.types import Cast, Delegation, ModelFormat, Quantize, Recipe, Transform
 
@@ -36,6 +37,7 @@ PRESETS = (
     (Recipe("litert", transforms=(Quantize(mode="dynamic"),)), "LiteRT, dynamic int8."),
     (Recipe("litert", transforms=(Quantize(mode="weight-only"),)), "LiteRT, weights in int8."),
     (Recipe("litert", transforms=(Quantize(dtype="int4", mode="weight-only"),)), "LiteRT, weights in int4."),
+    *compressed.presets("litert", "LiteRT", "pruned50-structured", "distilled"),
 )
 
 

@@ -13,6 +13,7 @@ from farm.errors import RecipeError, RecipeSpecError
 from farm.recipes import operators
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
+from farm.recipes.runtimes import compressed
 from farm.recipes.runtimes.built import Built, Values
 from farm.types import Cast, Delegation, ModelFormat, Quantize, Recipe, Transform
 
@@ -68,6 +69,8 @@ PRESETS = (
         Recipe("onnxruntime", name="onnxruntime-qnn-int8", transforms=(Quantize(),), options={"provider": "qnn"}),
         "ONNX Runtime on Qualcomm QNN, static int8; the device needs a build of ONNX Runtime with QNN.",
     ),
+    *compressed.presets("onnxruntime", "ONNX Runtime", "pruned50", "pruned50-structured", "palettized4", "distilled"),
+    *compressed.presets("onnxruntime", "ONNX Runtime", "distilled-int8"),
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
+from farm.recipes.runtimes import compressed
 from farm.recipes.runtimes.built import Built, Values
 from farm.types import Cast, ChannelsLast, ModelFormat, Quantize, Recipe
 
@@ -36,6 +37,7 @@ PRESETS = (
         Recipe("pytorch", name="pytorch-compile-int8", options=_COMPILE, transforms=(Quantize(),)),
         "torch.compile on the device, static int8 (PT2E with Inductor's quantizer for x86).",
     ),
+    *compressed.presets("pytorch", "Eager PyTorch", "pruned50", "pruned50-structured", "palettized4", "distilled"),
 )
 
 

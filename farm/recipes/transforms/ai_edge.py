@@ -12,6 +12,7 @@ import numpy as np
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.samples import Sample
+from farm.recipes.transforms import ai_edge_bias
 from farm.types import Cast, Quantize
 
 # Position of the weights among the inputs of the operators that have them (LiteRT's schema).
@@ -34,14 +35,13 @@ def transform(
     with Boundary(RecipeError, f"{wanted.label} (ai-edge-quantizer) failed", _REMEDY):
         from ai_edge_quantizer.quantizer import Quantizer
 
-        quantizer = Quantizer(str(source))
-        _configure(quantizer, wanted)
-        ranges = None
-        if quantizer.need_calibration:
-            ranges = quantizer.calibrate(_feeds(source, calibration), num_threads=1)
+        manager = _recipe(wanted)
+        ranges = _ranges(source, manager, calibration) if manager.need_calibration() else None
+        quantizer = Quantizer(str(source), manager.get_quantization_recipe())
         result = quantizer.quantize(ranges, enable_progress_report=False)
         destination.write_bytes(result.quantized_model)
         small, floating = _layers(destination)
+        corrected = ai_edge_bias.correct(source, destination, _narrowed(source, calibration)) if ranges else 0
     if not small:
         raise RecipeError(
             f"{wanted.label} changed nothing: the model has no layers with constant weights that ai-edge-quantizer "
@@ -49,45 +49,63 @@ def transform(
             remedy="Use another recipe: this one would only be the fp32 model under another name.",
         )
     left = (f"Left in fp32: {_listed(floating)}.",) if floating else ()
-    return (f"Weights in {wanted.dtype}: {_listed(small)}.", *left)
+    biases = (f"Bias corrected in {corrected} layers.",) if ranges else ()
+    return (f"Weights in {wanted.dtype}: {_listed(small)}.", *left, *biases)
 
 
-def _configure(quantizer: Any, wanted: Cast | Quantize) -> None:
+def _recipe(wanted: Cast | Quantize) -> Any:
+    """The quantizer's own ``RecipeManager``, filled in."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
 
+    manager = RecipeManager()
     everything = (".*", TFLOperationName.ALL_SUPPORTED)
     match wanted:
         case Cast():
-            quantizer.add_weight_only_config(*everything, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+            manager.add_weight_only_config(*everything, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
         case Quantize(mode="static"):
-            quantizer.add_static_config(*everything, activation_num_bits=8, weight_num_bits=8)
+            manager.add_static_config(*everything, activation_num_bits=8, weight_num_bits=8)
             for edge in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
-                quantizer.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+                manager.add_quantization_config(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
         case Quantize(mode="dynamic"):
-            quantizer.add_dynamic_config(*everything, num_bits=_bits(wanted))
+            manager.add_dynamic_config(*everything, num_bits=_bits(wanted))
         case Quantize():
-            quantizer.add_weight_only_config(*everything, num_bits=_bits(wanted))
+            manager.add_weight_only_config(*everything, num_bits=_bits(wanted))
+    return manager
 
 
 def _bits(wanted: Quantize) -> int:
     return {"int8": 8, "int4": 4}[wanted.dtype]
 
 
-def _feeds(path: Path, calibration: Sequence[Sample]) -> dict[str, list[dict[str, Any]]]:
-    """Samples by the names of the signature, as the file takes them: the converter made int64 inputs int32."""
+def _ranges(path: Path, manager: Any, calibration: Sequence[Sample]) -> dict[str, Any]:
+    """The smallest and the largest value of each tensor over all samples. The quantizer's own way is a moving average
+    in which the first sample outweighs the next thirteen."""
     from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
     interpreter = Interpreter(str(path))
     ((key, signature),) = interpreter._get_full_signature_list().items()
     names = {index: name for name, index in signature["inputs"].items()}
-    inputs = [(names[details["index"]], np.dtype(details["dtype"])) for details in interpreter.get_input_details()]
-    return {
-        key: [
-            {name: array.astype(dtype, copy=False) for (name, dtype), array in zip(inputs, sample, strict=True)}
-            for sample in calibration
-        ]
-    }
+    order = [names[details["index"]] for details in interpreter.get_input_details()]
+    feeds = [dict(zip(order, sample, strict=True)) for sample in _narrowed(path, calibration)]
+    calibrator = Calibrator(str(path), num_threads=1, qsv_update_func=min_max_update)
+    calibrator.calibrate({key: feeds}, manager)
+    ranges: dict[str, Any] = calibrator.get_model_qsvs()
+    return ranges
+
+
+def _narrowed(path: Path, calibration: Sequence[Sample]) -> list[Sample]:
+    """Samples as the file takes them: the converter made int64 inputs int32."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    dtypes = [np.dtype(details["dtype"]) for details in Interpreter(str(path)).get_input_details()]
+    return [
+        tuple(array.astype(dtype, copy=False) for array, dtype in zip(sample, dtypes, strict=True))
+        for sample in calibration
+    ]
 
 
 def _layers(path: Path) -> tuple[Counter[str], Counter[str]]:

@@ -15,7 +15,7 @@ from farm.recipes.program import CHECKPOINT
 from farm.types import Distill
 
 PROGRESS = "farm.progress: "  # a line of the build's log that goes on with a JSON object
-_CHECKPOINT_SECONDS = 5.0  # between two, at least; and writing them takes no more than this part of the time:
+_CHECKPOINT_SECONDS = 2.0  # between two, at least; and writing them takes no more than this part of the time:
 _CHECKPOINT_SHARE = 0.05
 _PROGRESS_SECONDS = 1.0
 _CLUSTERS = 256  # different values in a tensor; more than that are no clusters

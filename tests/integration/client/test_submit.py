@@ -1,5 +1,6 @@
 import json
 
+import httpx
 import numpy as np
 import pytest
 
@@ -27,6 +28,10 @@ def file(tmp_path):
     path = tmp_path / "tiny.onnx"
     path.write_bytes(b"a program" + tmp_path.name.encode())
     return path
+
+
+def head_client(head):
+    return httpx.Client(base_url=head.url, headers={"Authorization": f"Bearer {head.token()}"}, trust_env=False)
 
 
 INPUTS = (np.ones((1, 3), np.float32),)
@@ -121,6 +126,37 @@ def test_from_the_shell(client, head, file, monkeypatch, capsys):
     assert f"farm runs watch {run['id'] + 1}" in capsys.readouterr().out
 
 
+def test_a_labelled_set_and_declared_inputs_from_the_shell(client, head, file, monkeypatch, capsys):
+    monkeypatch.setenv("FARM_URL", head.url)
+    monkeypatch.setenv("FARM_TOKEN", head.token())
+    np.savez("x.npz", **{"0.0": INPUTS[0]})
+    np.savez("set.npz", input_0=np.full((3, 3), [[1, np.nan, 3]], np.float32), digit=[0, 1, 1])
+    words = ["--evaluation", "set.npz", "--labels", "digit", "--class-names", "no, yes", "--threshold", "0.5"]
+    declared = ["--input", "input_0,minimum=0,maximum=5,fill=interpolate"]
+    assert main(["models", "add", str(file), "--inputs", "x.npz", *words, *declared, "--json"]) == 0
+    spec = json.loads(capsys.readouterr().out)["spec"]
+    assert (spec["evaluation"]["samples"], spec["evaluation"]["class_names"]) == (3, ["no", "yes"])
+    assert spec["evaluation"]["threshold"] == 0.5
+    assert [(found["of"], found["values"]) for found in spec["filled"]] == [("evaluation inputs", 3)]
+    assert main(["models", "show", "tiny"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 samples, classification" in shown
+    assert "input_0: float32[1, 3] [0, 5]" in shown
+    assert main(["models", "add", str(file), "--inputs", "x.npz", "--labels", "digit"]) != 0
+    assert "--labels was given without --evaluation" in capsys.readouterr().err
+
+
+def test_a_set_of_other_samples_than_it_says_is_refused(client, head, file):
+    set_of_three = farm.EvaluationSet(np.ones((3, 3), np.float32), [0, 1, 1])
+    model = client.add_model(file, INPUTS, evaluation=set_of_three)
+    told = model.spec.evaluation.model_copy(update={"samples": 4})
+    spec = model.spec.model_copy(update={"evaluation": told})
+    with head_client(head) as http:
+        response = http.post("/api/v1/models", content=spec.model_dump_json())
+    assert response.status_code == 422
+    assert "it holds 3 samples, the model says 4" in response.json()["detail"]
+
+
 def test_models_fused_from_the_shell(client, head, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FARM_URL", head.url)
     monkeypatch.setenv("FARM_TOKEN", head.token())
@@ -131,9 +167,8 @@ def test_models_fused_from_the_shell(client, head, tmp_path, monkeypatch, capsys
     assert main(["models", "fuse", "lens", "eye", "--how", "parallel-shared", "--name", "sight"]) == 0
     assert "parallel-shared: lens, eye" in capsys.readouterr().out
     assert client.model("sight").spec.fusion.parts == (client.model("lens").spec, client.model("eye").spec)
-    assert client.fuse_models([client.model("lens"), "eye"], how="parallel-shared", name="sight") == client.model(
-        "sight"
-    )
+    again = client.fuse_models([client.model("lens"), "eye"], how="parallel-shared", name="sight")
+    assert again == client.model("sight")
     assert main(["models", "fuse", "lens", "eye", "--how", "stacked"]) == 2
     assert "sequence, parallel, parallel-shared" in capsys.readouterr().err
     with pytest.raises(farm.UserError, match="One model alone"):

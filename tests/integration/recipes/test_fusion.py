@@ -53,7 +53,8 @@ def in_turn(image: np.ndarray) -> np.ndarray:
 
 def answers(program: Program) -> list[list[np.ndarray]]:
     module = program.module()
-    return [[np.asarray(leaf) for leaf in module(*program.tensors(sample))] for sample in program.parity]
+    with torch.inference_mode():
+        return [[np.asarray(leaf) for leaf in module(*program.tensors(sample))] for sample in program.parity]
 
 
 @pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "litert"])

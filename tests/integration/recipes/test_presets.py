@@ -27,9 +27,18 @@ def assert_parity(found, expected, limits):
         assert error <= limits.max_abs_error_ratio * max(np.abs(b).max() for b in expected)
 
 
-# Nothing here runs these, or they differ from another by an option: test_coreml.py and test_executorch.py build them.
+# Nothing here runs these, or they differ from another by an option: test_coreml.py, test_executorch.py and
+# test_onnxruntime.py build them.
 ELSEWHERE = ("coreml", "executorch-coreml", "executorch-vulkan", "executorch-portable")
-NAMES = [name for name in presets.names() if not name.startswith(ELSEWHERE)]
+# What changes the program is tested on one that has learned something: test_compression.
+LEARNED = {"prune", "palettize", "distill"}
+NAMES = [
+    name
+    for name in presets.names()
+    if not name.startswith(ELSEWHERE)
+    and not LEARNED & {made.kind for made in presets.preset(name).transforms}
+    and presets.preset(name).options.get("provider", "cpu") == "cpu"
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,6 +46,8 @@ def test_every_preset_builds_what_pytorch_computes(workshop, spec, name, tmp_pat
     recipe = presets.preset(name)
     if missing := set(specification.tools(recipe)) - specification.installed(specification.tools(recipe)).keys():
         pytest.skip(f"{', '.join(sorted(missing))} is not installed here")
+    if recipe.runtime not in engines.ENGINES and specification.toolchains.of_tools(specification.tools(recipe)):
+        pytest.skip("its engine lives in a toolchain: see the tests of toolchains")
     artifact = workshop.build(spec, name)
     parity = images(8, seed=2)
     with torch.inference_mode():
@@ -47,7 +58,13 @@ def test_every_preset_builds_what_pytorch_computes(workshop, spec, name, tmp_pat
     assert report.seconds > 0
     assert report.peak_rss_bytes > 50 * 2**20
     assert report.tool_versions["torch"].startswith(torch.__version__.split("+")[0])
-    corrected = ("executorch-xnnpack-int8", "onnxruntime-int8", "pytorch-compile-int8", "aotinductor-int8")
+    corrected = (
+        "executorch-xnnpack-int8",
+        "onnxruntime-int8",
+        "litert-int8",
+        "pytorch-compile-int8",
+        "aotinductor-int8",
+    )
     if recipe.name in corrected:
         notes = " ".join(report.notes)
         assert "16 calibration inputs" in notes

@@ -61,6 +61,10 @@ class Workshop:
         self.store_url = folder.as_uri()
         self.store = ArtifactStore(self.store_url)
 
+    def checkpoint(self, key: str) -> Path:
+        """Where a build that trains keeps how far it is."""
+        return Path(self.store._root) / "checkpoints" / key
+
     def put(self, package: Package) -> ModelSpec:
         with package:
             for path in package.files.values():

@@ -278,3 +278,14 @@ def test_whatever_happened_it_can_be_shown_and_an_invalid_result_never_wins(outc
             assert best.level is VerdictLevel.TRUSTED or not trusted_only
             assert best.level is not VerdictLevel.INVALID
     assert all(found.row is None or found.row.level != "invalid" for found in comparison.recommendations())
+
+
+def test_what_was_emulated_is_not_ranked() -> None:
+    npu = finished("onnxruntime-qnn", series(0.001, 400), id=2, emulated="An NPU")
+    found = Comparison([finished("pytorch", series(0.010, 400)), npu])
+    row = row_of(found, "onnxruntime-qnn")
+    assert row.speedup is None
+    assert row.latency("p50") is None
+    (best,) = found.recommendations()
+    assert best.row is not None
+    assert best.row.recipe == "pytorch"

@@ -12,7 +12,7 @@ import pytest
 
 from agents.harness import tensors
 from agents.harness.failure import Failure
-from agents.harness.runtimes import aotinductor, find
+from agents.harness.runtimes import aotinductor, find, onnxruntime
 
 from .conftest import Measure, job, start
 from .programs import FILES, RUNTIMES, Model
@@ -224,6 +224,25 @@ def test_core_ml_needs_apple(classifier: Model, measure: Measure, tmp_path: Path
     error = measure(classifier, "coreml", files={package.name: str(package)}).error
     assert (error.code, error.fault) == ("needs-apple", "recipe")
     assert "Linux" in error.message
+
+
+def test_an_execution_provider_that_this_build_does_not_have(classifier: Model, measure: Measure) -> None:
+    error = measure(classifier, "onnxruntime", options={"provider": "nnapi"}).error
+    assert (error.code, error.fault) == ("backend-missing", "recipe")  # the device is well
+    assert "no NnapiExecutionProvider; it has" in error.message
+    assert "CPUExecutionProvider" in error.message
+
+
+def test_an_execution_provider_that_takes_nothing(classifier: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure's, which is in every wheel, takes operators that call a service and no others."""
+    provider = "AzureExecutionProvider"
+    monkeypatch.setitem(onnxruntime.PROVIDERS, "nnapi", provider)
+    runtime = onnxruntime.Runtime(threads=1)
+    files = {"model.onnx": classifier.file("onnxruntime")}
+    with pytest.raises(Failure, match=f"{provider} took none .* CPUExecutionProvider [1-9]") as caught:
+        runtime.load(files, {"provider": "nnapi"})
+    assert (caught.value.code, caught.value.fault) == ("backend-unused", "recipe")
+    assert runtime.load(files, {"provider": "cpu"}).inputs[0].shape == (1, 3, 32, 32)
 
 
 def test_a_cpu_that_does_not_exist(classifier: Model, measure: Measure) -> None:

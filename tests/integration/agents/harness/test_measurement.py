@@ -13,6 +13,7 @@ import pytest
 
 from agents.harness.records import RecordsCut, gaps, read, summarize
 from farm.types import Measurement, Telemetry
+from farm.types.steps import Expand, Scale, Softmax, TopK, Transpose
 
 from .conftest import QUICK, Measure, job, start
 from .programs import RUNTIMES, Model
@@ -102,6 +103,52 @@ def test_max_samples_ends_a_measurement(classifier: Model, measure: Measure) -> 
     facts = measure(classifier, "pytorch", protocol=protocol.model_dump()).facts
     assert facts["stopped_by"] == "samples"
     assert len(facts["latency_samples_seconds"]) == QUICK.max_samples
+
+
+def test_a_labelled_set_is_answered_sample_by_sample_also_by_batches(
+    batches_of_two: Model, measure: Measure, tmp_path: Path
+) -> None:
+    evaluation = {
+        "inputs": str(batches_of_two.folder / "parity.npz"),
+        "outputs": str(tmp_path / "evaluation.npz"),
+        "max_bytes": 100_000,
+        "max_seconds": 60,
+    }
+    facts = measure(batches_of_two, "onnxruntime", batch=2, evaluation=evaluation).facts
+    assert facts["evaluation_seconds"] > 0
+    with np.load(tmp_path / "evaluation.npz") as given, np.load(batches_of_two.folder / "reference.npz") as wanted:
+        assert sorted(given.files) == sorted(wanted.files), "three samples, two batches"
+        for name in wanted.files:
+            assert given[name].shape == wanted[name].shape
+            assert np.allclose(given[name], wanted[name], atol=1e-4)
+
+
+def test_declared_steps_are_timed_apart_from_the_model(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    with np.load(classifier.folder / "example.npz") as example:
+        np.savez(tmp_path / "raw.npz", **{"0.0": example["0.0"][0].transpose(1, 2, 0) * 2})
+    before = [Scale(factor=0.5), Transpose(axes=(2, 0, 1)), Expand()]
+    processing = {
+        "inputs": str(tmp_path / "raw.npz"),
+        "before": [step.model_dump() for step in before],
+        "after": [Softmax().model_dump(), TopK(k=3).model_dump()],
+    }
+    facts = measure(classifier, "onnxruntime", processing=processing).facts
+    for name in ("preprocess_samples_seconds", "postprocess_samples_seconds"):
+        assert len(facts[name]) >= 20
+        assert all(0 < seconds < 1 for seconds in facts[name])
+    assert facts["parity"]["cosine"] > 0.99999
+
+
+def test_steps_that_do_not_make_the_example_are_refused(classifier: Model, measure: Measure, tmp_path: Path) -> None:
+    with np.load(classifier.folder / "example.npz") as example:
+        np.savez(tmp_path / "raw.npz", **{"0.0": example["0.0"]})
+    processing = {"inputs": str(tmp_path / "raw.npz"), "before": [Scale(factor=0.5).model_dump()], "after": []}
+    error = measure(classifier, "onnxruntime", processing=processing).error
+    assert (error.code, error.fault) == ("wrong-preprocessing", "user")
+    after = {"inputs": None, "before": [], "after": [TopK(k=11).model_dump()]}
+    (tmp_path / "records.jsonl").unlink()
+    error = measure(classifier, "onnxruntime", processing=after).error
+    assert "there are 10 values, not 11" in error.message
 
 
 def test_kill_9_in_the_middle_leaves_readable_records_and_no_result(classifier: Model, tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "memory_peak_bytes": 2,
         "parity": PARITY,
         "non_finite_outputs": 0,
+        "preprocess_samples_seconds": [],
+        "postprocess_samples_seconds": [],
         "evaluation_seconds": None,
         "batch": 1,
         "stopped_by": "interval",
