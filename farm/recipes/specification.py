@@ -31,7 +31,7 @@ _ONLY_FOR = {
     ),
     "dynamic-batch": (
         ("pytorch", "aotinductor", "onnxruntime", "executorch"),
-        "its programs are for one size; take batch",
+        "the farm builds its programs for one size; take batch",
     ),
 }
 

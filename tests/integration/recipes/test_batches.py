@@ -68,7 +68,7 @@ def test_a_model_of_one_size_is_refused_with_what_to_do(workshop, spec):
         (Recipe("pytorch", transforms=(Cast(), Batch(size=4))), "batch4 comes after fp16"),
         (Recipe("pytorch", transforms=(DynamicBatch(), Batch(size=4))), "batch4 comes after dynamic-batch"),
         (Recipe("torchscript", transforms=(DynamicBatch(),)), "a trace keeps the sizes"),
-        (Recipe("litert", transforms=(DynamicBatch(),)), "programs are for one size"),
+        (Recipe("litert", transforms=(DynamicBatch(),)), "sizes are symbols"),
     ],
 )
 def test_what_makes_no_batch_is_refused_before_it_is_built(recipe, says):
