@@ -5,8 +5,10 @@ The file is an ``.npz`` of arrays named ``"{sample}.{output}"`` and appears unde
 
 from __future__ import annotations
 
+import itertools
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +22,22 @@ from agents.harness.tensors import Sample
 _PROGRESS_SECONDS = 1.0
 
 
-def run(program: Program, evaluation: Evaluation, writer: Writer) -> None:
-    """Write the ``evaluation`` record: ``samples``, ``seconds`` and ``file``, or why the outputs are absent."""
+def run(program: Program, evaluation: Evaluation, batch: int, writer: Writer) -> None:
+    """Write the ``evaluation`` record: ``samples``, ``seconds`` and ``file``, or why the outputs are absent. ``batch``:
+    samples per inference."""
     begin = time.monotonic()
     partial = evaluation.outputs.with_suffix(".part")
     done, reported = 0, begin
     with zipfile.ZipFile(partial, "w") as archive:
-        for sample in tensors.stream(evaluation.inputs):
-            tensors.check(program.inputs, sample, f"Evaluation input {done}")
-            _write(archive, done, [np.asarray(output) for output in program.outputs(program.bind(sample)())])
-            done, now = done + 1, time.monotonic()
+        for group in _groups(tensors.stream(evaluation.inputs), batch):
+            (together,) = tensors.stacked(group, batch)
+            tensors.check(program.inputs, together, f"Evaluation input {done}")
+            returned = [np.asarray(output) for output in program.outputs(program.bind(together)())]
+            # The last batch may be filled up with more samples than there are.
+            for outputs, _ in zip(tensors.unstacked(returned, batch), group, strict=False):
+                _write(archive, done, outputs)
+                done += 1
+            now = time.monotonic()
             if archive.fp and archive.fp.tell() > evaluation.max_bytes:
                 _give_up(partial, writer, f"the outputs are over {evaluation.max_bytes:,} bytes after {done:,} samples")
                 return
@@ -42,6 +50,11 @@ def run(program: Program, evaluation: Evaluation, writer: Writer) -> None:
                 reported = now
     partial.replace(evaluation.outputs)
     writer.write("evaluation", samples=done, seconds=time.monotonic() - begin, file=evaluation.outputs.name)
+
+
+def _groups(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
+    while group := list(itertools.islice(samples, size)):
+        yield group
 
 
 def _write(archive: zipfile.ZipFile, number: int, outputs: Sample) -> None:

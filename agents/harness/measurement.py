@@ -90,10 +90,11 @@ def measure(job: Job, writer: Writer) -> None:
     if job.processing:
         with Step("processing", "running the declared steps"):
             answer = [np.asarray(output) for output in program.outputs(program.bind(example)())]
-            processing.measure(job.processing, job.protocol, example, answer, writer)
+            one, *_ = tensors.load(job.example_inputs)
+            processing.measure(job.processing, job.protocol, one, tensors.unstacked(answer, job.batch)[0], writer)
     if job.evaluation:
         with Step("evaluation", "running the evaluation set"):
-            evaluation.run(program, job.evaluation, writer)
+            evaluation.run(program, job.evaluation, job.batch, writer)
     if job.protocol.profile:
         writer.write("profile", **profile.record(program, example, job.runtime, median_seconds))
 

@@ -21,8 +21,10 @@ _MAX_SAMPLES = 2000
 
 
 def measure(processing: Processing, protocol: Protocol, example: Sample, outputs: Sample, writer: Writer) -> None:
-    """Write ``preprocess`` and ``postprocess`` records. ``example``: what the program was given, ``outputs``: what it
-    answered. Raises Failure where the steps do not make the one from the raw example, or cannot take the other."""
+    """Write ``preprocess`` and ``postprocess`` records, of one sample whatever the batch.
+
+    ``example``: what the program was given, ``outputs``: what it answered. Raises Failure where the steps do not make
+    the one from the raw example, or cannot take the other."""
     if processing.before and processing.inputs:
         raw = tensors.load(processing.inputs)[0]
         _check(steps.run(processing.before, raw), example)

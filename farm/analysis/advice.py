@@ -78,7 +78,8 @@ def _steadier(other: Row, row: Row) -> bool:
 
 
 def _codes(row: Row) -> str:
-    return f"{row.status}: {', '.join(dict.fromkeys(reason.code for reason in row.reasons))}"
+    codes = dict.fromkeys(reason.code for reason in row.reasons if reason.code != "inputs-filled")  # that is no doubt
+    return f"{row.status}: {', '.join(codes)}"
 
 
 def _names(rows: Sequence[Row]) -> str:

@@ -10,6 +10,7 @@ be installed on the head, and where models are uploaded from if labels are to be
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -18,6 +19,7 @@ import numpy as np
 from farm.errors import ModelError
 
 ENTRY_POINTS = "torchfarm.metrics"
+_OURS = {"detection": "farm.analysis.detection"}
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 Sample: TypeAlias = Sequence[Array]
@@ -43,8 +45,10 @@ class Metric(Protocol):
 def find(task: str) -> Metric:
     """Raises ModelError with the tasks that there are."""
     points = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if task in _OURS:
+        return cast(Metric, import_module(_OURS[task]))
     if task not in points:
-        known = ", ".join(["classification", "regression", *sorted(points)])
+        known = ", ".join(["classification", "regression", *_OURS, *sorted(points)])
         raise ModelError(
             f"There is no evaluation task {task!r}.",
             remedy=f"Here there are {known}; a package adds others by the entry point group {ENTRY_POINTS}.",

@@ -114,7 +114,7 @@ def _speedup(row: Row) -> Cell:
 
 def _throughput(row: Row) -> Cell:
     result = row.outcome.result
-    return (f"{result.samples_per_second:,.1f}" if result else MISSING), ""
+    return (f"{result.samples_per_second:,.1f}" if result and result.samples_per_second else MISSING), ""
 
 
 def _load(row: Row) -> Cell:

@@ -48,12 +48,28 @@ def parameters(exported: Any) -> int:
 def _measured(program: Program) -> Complexity:
     scripted = program.spec.format == ModelFormat.TORCHSCRIPT
     module = program.script() if scripted else program.module()
-    with Boundary(RecipeError, "the program does not run on the example inputs", ""):
+    with Boundary(RecipeError, "its weights cannot be counted", ""):
         count = _scripted_parameters(module) if scripted else parameters(program.exported())
-        flops, foreign = _operations(module, program.tensors())
+    flops, foreign = _shapes_alone(module, program) if not scripted else _computing(module, program)
     if foreign:
         return Complexity(count, None, (f"FLOPs are not counted: torch has no formula for {', '.join(foreign)}.",))
     return Complexity(count, flops)
+
+
+def _shapes_alone(module: Any, program: Program) -> tuple[int, list[str]]:
+    """From shapes, without computing anything; by a run where shapes depend on values."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    try:
+        with Boundary(RecipeError, "", ""), FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            return _operations(module, tuple(map(fake.from_tensor, program.tensors())))
+    except RecipeError:
+        return _computing(module, program)
+
+
+def _computing(module: Any, program: Program) -> tuple[int, list[str]]:
+    with Boundary(RecipeError, "the program does not run on the example inputs", ""):
+        return _operations(module, program.tensors())
 
 
 def _scripted_parameters(script: Any) -> int:
@@ -86,6 +102,6 @@ def _operations(module: Any, inputs: tuple[Any, ...]) -> tuple[int, list[str]]:
                 foreign.add(func.name())
             return func(*args, **(kwargs or {}))
 
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter, Foreign():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, Foreign():
         module(*inputs)
     return counter.get_total_flops(), sorted(foreign)

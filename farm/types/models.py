@@ -26,7 +26,7 @@ FusionKind = Literal["sequence", "parallel", "parallel-shared"]
 _UNHASHED = {"host_preprocess_seconds": True}  # it is another one every time
 _DECLARED = ("minimum", "maximum", "fill")
 # What runs on the operators that another runtime's library or registration brings.
-_SHARES_OPERATORS = {"torchscript": "pytorch", "pytorch-mobile": "pytorch", "aotinductor": "pytorch"}
+_SHARES_OPERATORS = {"torchscript": "pytorch", "pytorch-mobile": "pytorch"}
 
 
 class CustomOperators(Frozen):
@@ -138,7 +138,8 @@ class Filled(Frozen):
 
     def __str__(self) -> str:
         how = f"by {self.policy}" if self.policy == "interpolate" else f"with {self.policy}"
-        return f"{self.values:,} values of {self.input} in {self.samples:,} of the {self.of} ({how})"
+        values = "1 value" if self.values == 1 else f"{self.values:,} values"
+        return f"{values} of {self.input} in {self.samples:,} of the {self.of} ({how})"
 
 
 class Fusion(Frozen):

@@ -65,8 +65,14 @@ class Runtime:
         check_threads(_portable_lib._threadpool_get_thread_count(), threads)
 
     def load(self, files: Files, options: Options) -> _Program:
-        self._check_backend(str(options.get("backend", "portable")))
-        return _Program(self._library._load_for_executorch(str(files[self.files[0]])), self._torch.from_numpy)
+        backend, path = str(options.get("backend", "portable")), files[self.files[0]]
+        self._check_backend(backend)
+        if backend != "openvino":
+            return _Program(self._library._load_for_executorch(str(path)), self._torch.from_numpy)
+        # OpenVINO goes on reading what it was loaded from, which ExecuTorch frees: a segmentation fault, unless the
+        # file is in memory that stays.
+        content = path.read_bytes()
+        return _Program(self._library._load_for_executorch_from_buffer(content), self._torch.from_numpy, content)
 
     def _check_backend(self, backend: str) -> None:
         if backend == "portable":
@@ -114,8 +120,8 @@ def _missing(message: str, remedy: str) -> Failure:
 
 
 class _Program:
-    def __init__(self, module: Any, to_tensor: Callable[[Array], Any]) -> None:
-        self._module, self._to_tensor = module, to_tensor
+    def __init__(self, module: Any, to_tensor: Callable[[Array], Any], content: bytes = b"") -> None:
+        self._module, self._to_tensor, self._content = module, to_tensor, content
         method = module.method_meta("forward")
         self.inputs = [_input(index, method.input_tensor_meta(index)) for index in range(method.num_inputs())]
 

@@ -34,6 +34,7 @@ REFUSES = {
     "palettized3": f"{_IOS17}, and tables of 8 values take iOS 18; palettized4 can be made",
     "bf16": "Core ML computes in float32 and float16",
     "channels-last": "Core ML chooses the layout itself",
+    "dynamic-batch": "its packages have fixed shapes here; take batch",
 }
 OPTIONS: dict[str, Values] = {"compute_units": ("all", "cpu", "gpu", "ane")}
 

@@ -15,7 +15,7 @@ from farm.recipes.program import Program
 from farm.recipes.runtimes import compressed
 from farm.recipes.runtimes import executorch_backends as backends
 from farm.recipes.runtimes.built import Built, Values
-from farm.types import Delegation, ModelFormat, Quantize, Recipe
+from farm.types import Cast, Delegation, ModelFormat, Quantize, Recipe
 from farm.types.recipes import FAMILIES
 
 FILES = ("model.pte",)
@@ -24,14 +24,20 @@ TOOLS = ("torch", "executorch", "torchao")
 TOOLS_FOR = {f"backend={backend}": tools for backend, tools in backends.TOOLS.items()}
 EXTRA = "executorch"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT)
-NATIVE = ("int8-static", "int8-dynamic", "int4-dynamic")
-_QUANTIZERS = {"xnnpack": NATIVE, "openvino": ("int8-static",)}
+_QUANTIZED = ("int8-static", "int8-dynamic", "int4-dynamic")
+_QUANTIZERS = {"xnnpack": _QUANTIZED, "openvino": ("int8-static",)}
+# coremltools takes no mixture of types: Core ML is told what to compute in, and the program stays as it is.
+NATIVE = (*_QUANTIZED, "fp16 backend=coreml")
 REFUSES = {
     f"{label} backend={backend}": f"its backend {backend} computes that in floating point; {able} can"
-    for label in NATIVE
+    for label in _QUANTIZED
     for able in [" and ".join(name for name, labels in _QUANTIZERS.items() if label in labels)]
     for backend in backends.TOOLS
     if label not in _QUANTIZERS.get(backend, ())
+}
+REFUSES |= {
+    "fp16 backend=qnn": "QNN's NPU computes in fp16 already",
+    "channels-last": "its converter and kernels choose the layout themselves",
 }
 OPTIONS: dict[str, Values] = {"backend": tuple(backends.TOOLS)}
 
@@ -77,8 +83,9 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     for quantize in (transform for transform in recipe.transforms if isinstance(transform, Quantize)):
         exported, more = _quantized(program, quantize, backend)
         notes += more
+    half = any(isinstance(transform, Cast) for transform in recipe.transforms)
     with Boundary(RecipeError, f"ExecuTorch does not convert the program for {backend}", _REMEDY):
-        edge = backends.lower(exported, backend, program.tensors())
+        edge = backends.lower(exported, backend, program.tensors(), half=half)
         lowered = edge.to_executorch()
         delegation = backends.delegation(edge, lowered)
     if backend != "portable":

@@ -22,16 +22,17 @@ TOOLS: dict[str, tuple[str, ...]] = {
 _QUANTIZING = ("quantized_decomposed.", "torchao.")
 
 
-def lower(exported: Any, backend: str, example: tuple[Any, ...]) -> Any:
-    """The ``EdgeProgramManager`` of a program of which the backend has what it takes. Raises what ExecuTorch raises."""
+def lower(exported: Any, backend: str, example: tuple[Any, ...], *, half: bool = False) -> Any:
+    """The ``EdgeProgramManager`` of a program of which the backend has what it takes. ``half``: Core ML computes in
+    float16. Raises what ExecuTorch raises."""
     if backend == "qnn":
         return _lower_to_qnn(exported, example)
     from executorch.exir import to_edge_transform_and_lower
 
-    return to_edge_transform_and_lower(exported, partitioner=_partitioners(backend))
+    return to_edge_transform_and_lower(exported, partitioner=_partitioners(backend, half=half))
 
 
-def _partitioners(backend: str) -> list[Any]:
+def _partitioners(backend: str, *, half: bool) -> list[Any]:
     if backend == "xnnpack":
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
@@ -41,7 +42,7 @@ def _partitioners(backend: str) -> list[Any]:
 
         return [VulkanPartitioner()]
     if backend == "coreml":
-        return [_coreml()]
+        return [_coreml(half=half)]
     if backend == "openvino":
         from executorch.backends.openvino.partitioner import OpenvinoPartitioner
         from executorch.exir.backend.backend_details import CompileSpec
@@ -50,14 +51,14 @@ def _partitioners(backend: str) -> list[Any]:
     return []  # portable
 
 
-def _coreml() -> Any:
-    """Computes in the precision of the program: without this Core ML makes float16 of float32."""
+def _coreml(*, half: bool) -> Any:
     import coremltools
     from executorch.backends.apple.coreml.compiler import CoreMLBackend
     from executorch.backends.apple.coreml.partition import CoreMLPartitioner
 
+    precision = coremltools.precision.FLOAT16 if half else coremltools.precision.FLOAT32  # the default would be 16
     specs = CoreMLBackend.generate_compile_specs(
-        minimum_deployment_target=coremltools.target.iOS17, compute_precision=coremltools.precision.FLOAT32
+        minimum_deployment_target=coremltools.target.iOS17, compute_precision=precision
     )
     return CoreMLPartitioner(compile_specs=specs)
 

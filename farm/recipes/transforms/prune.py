@@ -86,6 +86,11 @@ def _structured(module: Any, example: tuple[Any, ...], amount: float) -> tuple[s
         _Fitting(module).run(*example)
     module.recompile()
     after = _parameters(module)
+    if after == before:
+        raise RecipeError(
+            f"torch-pruning takes no channel from {len(prunable)} layers: {found.note(len(weighty(module)))}",
+            remedy="Prune more, or without `structured`.",
+        )
     note = f"{before:,} parameters became {after:,} ({after / before:.1%}): {amount:.0%} of the channels are gone"
     return (f"{note} wherever they could be.", found.note(len(weighty(module))))
 

@@ -4,21 +4,25 @@ take wait for room."""
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from farm.config import Settings
 from farm.coordinator import follower
 from farm.coordinator.coordinator import Coordinator
 from farm.coordinator.follower import AgentFollower
 from farm.errors import InfrastructureError
+from farm.store import retention, tables
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.transaction import JobChange
-from farm.types import AgentEvent, BuildState, JobState
+from farm.types import AgentEvent, Blob, BuildState, EvaluationSpec, JobState, RunState
 from tests.integration.store.test_transaction import FAILURE, KEYS, submit
 from tests.unit.analysis.outcomes import measurement
 from tests.values import NOW, artifact
@@ -42,9 +46,9 @@ class Bench:
             self.attempt_id = tx.add_attempt(self.job.id, 1, self.job.device_id, "lab", NOW)
             tx.set_jobs([JobChange(self.job.id, JobState.RUNNING, epoch=1)])
 
-    def take(self, *, times: int = 1) -> None:
+    def take(self, *, times: int = 1, **fields: Any) -> None:
         """The agent reports a measurement."""
-        measured = measurement([0.01, 0.011] * 100, self.job.id, attempt_id=self.attempt_id)
+        measured = measurement([0.01, 0.011] * 100, self.job.id, attempt_id=self.attempt_id, **fields)
         event = AgentEvent(seq=1, attempt_id=self.attempt_id, epoch=1, kind="measured", at=NOW, measurement=measured)
 
         async def scene() -> None:
@@ -56,6 +60,33 @@ class Bench:
                     await task
 
         asyncio.run(scene())
+
+    def put_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> Blob:
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        return self.artifacts.put([buffer.getvalue()], name)
+
+    def label(self) -> Blob:
+        """Give the job's model a labelled set of two samples; the device's answers to it, which are right."""
+        answers = {"0.0": np.array([[0.9, 0.1]]), "1.0": np.array([[0.2, 0.8]])}
+        evaluation = EvaluationSpec(
+            task="classification",
+            inputs=self.put_arrays("inputs.npz", {"0.0": np.zeros((1, 3)), "1.0": np.ones((1, 3))}),
+            labels=self.put_arrays("labels.npz", {"labels": np.array([0, 1])}),
+            samples=2,
+            reference_outputs=self.put_arrays("reference.npz", answers),
+        )
+        with self.store.transaction() as tx:
+            (model,) = tx.models()
+            spec = model.spec.model_copy(update={"evaluation": evaluation})
+            tx._connection.execute(sa.update(tables.models).values(spec=spec))
+        return self.put_arrays("evaluation.npz", {name: array + 0.01 for name, array in answers.items()})
+
+    def swept(self, blob: Blob) -> bool:
+        """Whether the file goes once what is loose is removed."""
+        for _ in retention.discard_loose_blobs(self.store, self.artifacts, settled_seconds=0):
+            pass
+        return not self.artifacts.exists(blob.sha256)
 
     def resume(self) -> None:
         """The coordinator as it starts on this store."""
@@ -102,3 +133,56 @@ def test_a_result_waits_while_the_disk_is_full(bench: Bench, monkeypatch: pytest
         assert reading.job(bench.job.id).state is JobState.FINISHED
         (attempt,) = reading.attempts_of(bench.job.id)
         assert attempt.state == "finished"
+
+
+def test_answers_on_a_labelled_set_are_scored_and_go_with_their_run(bench: Bench) -> None:
+    outputs = bench.label()
+    bench.resume()
+    bench.take(evaluation_outputs=outputs, evaluation_seconds=0.5)
+    with bench.store.reading() as reading:
+        (outcome, _) = reading.outcomes(bench.job.run_id)
+    assert outcome.result is not None
+    evaluation = outcome.result.evaluation
+    assert evaluation is not None, outcome.result.absent
+    assert (evaluation.metrics["accuracy"], evaluation.reference_metrics["accuracy"]) == (1, 1)
+    assert evaluation.outputs == outputs
+    assert not bench.swept(outputs)
+    with bench.store.transaction() as tx:
+        tx.set_jobs([JobChange(job.id, JobState.FINISHED) for job in tx.jobs(bench.job.run_id)])
+        tx.set_run(bench.job.run_id, RunState.FINISHED, NOW)
+    for _ in retention.delete_run(bench.store, bench.job.run_id):
+        pass
+    assert bench.swept(outputs)
+
+
+def test_answers_that_cannot_be_scored_are_absent_with_the_reason_and_go(bench: Bench) -> None:
+    bench.label()
+    one = bench.put_arrays("evaluation.npz", {"0.0": np.array([[0.9, 0.1]])})
+    bench.resume()
+    bench.take(evaluation_outputs=one, evaluation_seconds=0.5)
+    with bench.store.reading() as reading:
+        (outcome, _) = reading.outcomes(bench.job.run_id)
+    assert outcome.result is not None
+    assert outcome.result.evaluation is None
+    assert "outputs are of 1 samples, the evaluation set has 2" in outcome.result.absent["evaluation"]
+    assert outcome.result.latency_seconds["p50"].value > 0
+    assert bench.swept(one)
+
+
+def test_answers_of_a_superseded_attempt_go(bench: Bench) -> None:
+    outputs = bench.label()
+    with bench.store.transaction() as tx:
+        tx.end_attempt(bench.attempt_id, "failed", NOW, FAILURE)
+        tx.set_jobs([JobChange(bench.job.id, JobState.QUEUED)])
+    bench.take(evaluation_outputs=outputs, evaluation_seconds=0.5)
+    assert bench.swept(outputs)
+
+
+def test_a_driver_that_runs_no_labelled_sets_is_said(bench: Bench) -> None:
+    bench.label()
+    bench.resume()
+    bench.take()
+    with bench.store.reading() as reading:
+        (outcome, _) = reading.outcomes(bench.job.run_id)
+    assert outcome.result is not None
+    assert "does not run evaluation sets" in outcome.result.absent["evaluation"]

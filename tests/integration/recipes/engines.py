@@ -44,8 +44,13 @@ def executorch(path: Path) -> Callable:
 
     (library,) = Path(openvino.__file__).with_name("libs").glob("libopenvino_c.so*")
     os.environ["OPENVINO_LIB_PATH"] = str(library)
-    program = _portable_lib._load_for_executorch(str(path))
-    return lambda *sample: np.asarray(program.forward([torch.from_numpy(array) for array in sample])[0])
+    content = path.read_bytes()
+    program = _portable_lib._load_for_executorch_from_buffer(content)
+
+    def run(*sample: np.ndarray, content: bytes = content) -> np.ndarray:  # OpenVINO reads it as long as it runs
+        return np.asarray(program.forward([torch.from_numpy(array) for array in sample])[0])
+
+    return run
 
 
 def _onnxruntime(path: Path) -> Callable:

@@ -16,7 +16,7 @@ from examples import digits
 from farm.errors import RecipeError, RecipeSpecError
 from farm.packaging import package
 from farm.recipes import presets, transforms
-from farm.recipes.build import _stage_model
+from farm.recipes.build import stage_model
 from farm.recipes.program import Program
 from farm.types import Recipe
 from tests.integration.recipes import engines
@@ -97,7 +97,7 @@ def test_shared_weights_stay_shared_on_the_way_into_onnx(workshop, known, tmp_pa
 
 def transformed(workshop, spec, folder, *steps):
     """The program after these transforms, and their notes; in this process."""
-    _stage_model(spec, workshop.store, folder)
+    stage_model(spec, workshop.store, folder)
     program, notes = Program(spec, folder), []
     for step in steps:
         applied = transforms.find(step).apply(program, step)
@@ -194,7 +194,7 @@ def test_a_model_without_data_and_a_student_that_is_the_teacher_are_refused(work
 
 
 def test_a_training_goes_on_where_its_killed_worker_was(workshop, spec, tmp_path):
-    recipe = Recipe("pytorch", transforms=[farm.prune(0.5), farm.distill(steps=1200, batch_size=8)])
+    recipe = Recipe("pytorch", transforms=[farm.prune(0.5), farm.distill(steps=800, batch_size=8)])
     request = workshop.request(spec, recipe)
     (tmp_path / "request.json").write_text(request.model_dump_json())
     kept = workshop.checkpoint(request.key)
@@ -213,7 +213,7 @@ def test_a_training_goes_on_where_its_killed_worker_was(workshop, spec, tmp_path
         worker.wait()
     report = workshop.build(spec, recipe).report
     (note,) = (note for note in report.notes if "resumed at step" in note)
-    assert note.startswith("1200 steps on cpu, resumed at step ")
+    assert note.startswith("800 steps on cpu, resumed at step ")
     assert not kept.exists()
 
 

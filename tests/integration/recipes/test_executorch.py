@@ -12,7 +12,7 @@ from farm.errors import RecipeError, RecipeSpecError
 from farm.packaging import package
 from farm.recipes import presets
 from farm.types import Recipe
-from farm.types.transforms import quantize
+from farm.types.transforms import cast, quantize
 from tests.integration.recipes import engines
 from tests.integration.recipes.workshop import images, small_net
 
@@ -84,6 +84,21 @@ def test_a_backend_takes_the_whole_of_a_small_net(workshop, spec, tmp_path: Path
     assert outcome.delegation.operators[name] >= 7
     assert name == "portable" or name.encode() in path.read_bytes()
     assert not any("Not delegated" in note for note in outcome.notes)
+
+
+@pytest.mark.parametrize("backend", ["xnnpack", "coreml"])
+def test_half_precision_halves_the_weights(workshop, tmp_path: Path, backend: str) -> None:
+    torch.manual_seed(1)
+    spec = workshop.put(package(torch.nn.Linear(256, 256).eval(), (torch.randn(1, 256),)))
+    sizes = []
+    for name, transforms in (("whole", []), ("half", [cast()])):
+        (tmp_path / name).mkdir()
+        recipe = Recipe("executorch", name=name, transforms=transforms, options={"backend": backend})
+        outcome, path = workshop.build_here(spec, recipe, tmp_path / name)
+        assert outcome.delegation is not None
+        assert any(name.lower().startswith(backend) for name in outcome.delegation.operators)
+        sizes.append(path.stat().st_size)
+    assert sizes[0] - sizes[1] == pytest.approx(256 * 256 * 2, rel=0.05)
 
 
 def test_portable_kernels_answer_what_pytorch_answers(workshop, spec, tmp_path: Path) -> None:

@@ -70,4 +70,4 @@ def test_all_recipes_are_those_that_have_the_operators(allowing: LiveFarm) -> No
         model = http.get(f"/models/{added['id']}").json()
     runtimes = {recipe.runtime for recipe in recipes_for(Model.model_validate(model), infos, "x")}
     assert runtimes
-    assert runtimes <= {"pytorch", "torchscript", "pytorch-mobile", "aotinductor"}
+    assert runtimes <= {"pytorch", "torchscript", "pytorch-mobile"}

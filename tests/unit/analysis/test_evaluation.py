@@ -173,4 +173,4 @@ def test_a_metric_that_fails_says_whose_it_is(word_error_rate: None) -> None:
 def test_an_unknown_task_is_answered_with_the_known_ones(word_error_rate: None) -> None:
     with pytest.raises(ModelError, match="no evaluation task 'bleu'") as caught:
         evaluate(spec(1, "bleu"), [(np.ones(1),)], [(np.ones(1),)], {}, 0.95)
-    assert "classification, regression, wer" in caught.value.remedy
+    assert "classification, regression, detection, wer" in caught.value.remedy

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from farm.cluster import labels
+from farm.types import Recipe
+from farm.types.transforms import distill, prune
 
 
 def node(node_labels: dict[str, str], cpus: float = 2, *, alive: bool = True) -> dict[str, Any]:
@@ -62,3 +64,14 @@ def test_a_gpu_is_there_when_its_driver_says_so(
         tool.write_text(f"#!/bin/sh\n{answer}\n")
         tool.chmod(0o755)
     assert labels.has_gpu() is expected
+
+
+def test_what_trains_prefers_a_gpu_and_does_not_need_one() -> None:
+    plain, training = (Recipe("mnn", transforms=steps) for steps in ((prune(0.5),), (prune(0.5), distill())))
+    assert labels.placement(plain) == {"label_selector": labels.selector_for("mnn")}
+    wanted = labels.placement(training)
+    with_gpu, without = (labels.of_builder({"mnn"}, gpu=gpu).items() for gpu in (True, False))
+    assert wanted["label_selector"].items() <= with_gpu
+    assert not wanted["label_selector"].items() <= without
+    (fallback,) = wanted["fallback_strategy"]
+    assert fallback["label_selector"].items() <= without

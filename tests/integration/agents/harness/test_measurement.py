@@ -105,6 +105,24 @@ def test_max_samples_ends_a_measurement(classifier: Model, measure: Measure) -> 
     assert len(facts["latency_samples_seconds"]) == QUICK.max_samples
 
 
+def test_a_labelled_set_is_answered_sample_by_sample_also_by_batches(
+    batches_of_two: Model, measure: Measure, tmp_path: Path
+) -> None:
+    evaluation = {
+        "inputs": str(batches_of_two.folder / "parity.npz"),
+        "outputs": str(tmp_path / "evaluation.npz"),
+        "max_bytes": 100_000,
+        "max_seconds": 60,
+    }
+    facts = measure(batches_of_two, "onnxruntime", batch=2, evaluation=evaluation).facts
+    assert facts["evaluation_seconds"] > 0
+    with np.load(tmp_path / "evaluation.npz") as given, np.load(batches_of_two.folder / "reference.npz") as wanted:
+        assert sorted(given.files) == sorted(wanted.files), "three samples, two batches"
+        for name in wanted.files:
+            assert given[name].shape == wanted[name].shape
+            assert np.allclose(given[name], wanted[name], atol=1e-4)
+
+
 def test_declared_steps_are_timed_apart_from_the_model(classifier: Model, measure: Measure, tmp_path: Path) -> None:
     with np.load(classifier.folder / "example.npz") as example:
         np.savez(tmp_path / "raw.npz", **{"0.0": example["0.0"][0].transpose(1, 2, 0) * 2})
