@@ -87,6 +87,7 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "postprocess_samples_seconds": [],
         "evaluation_seconds": None,
         "batch": 1,
+        "emulated": "",
         "stopped_by": "interval",
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
