@@ -91,7 +91,6 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "stopped_by": "interval",
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
-        "emulated": "",
         "memory_course": COURSE,
         "memory_series": SERIES,
         "load_cost": COST,
