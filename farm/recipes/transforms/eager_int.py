@@ -49,8 +49,7 @@ def apply(program: Program, transform: Quantize) -> Applied:
         total = sum(parameter.numel() for parameter in module.parameters())
         for number, node in enumerate(able):
             _replace(module, node, kind, f"quantized_linear_{number}")
-        _drop_unused(module)
-        exported = program.export(module)
+        exported = program.export(_without_unread(module))
     left = f" {len(layers) - len(able)} linear layers stay as they were." if len(able) < len(layers) else ""
     note = f"{transform.label}: {len(able)} linear layers with {weights:,} of {total:,} parameters.{left}"
     return Applied(program.replaced(exported), (note,))
@@ -69,9 +68,53 @@ def static(program: Program) -> pt2e.Quantized:
 
         quantizer = x86.X86InductorQuantizer()
         quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
+        exported = program.exported()
+        _name_sources(exported.graph)
     samples = [program.tensors(sample) for sample in calibration]
-    quantized = pt2e.quantize(program.exported(), samples, program.export, quantizer)
-    return pt2e.Quantized(quantized.program, (note, *quantized.notes))
+    quantized = pt2e.quantize(exported, samples, lambda module: program.export(_without_unread(module)), quantizer)
+    layers = [
+        node for node in quantized.program.graph.nodes if "conv" in _operator(node) or "linear" in _operator(node)
+    ]
+    able = [node for node in layers if "dequantize" in _operator(node.args[1])]
+    if not able:
+        raise RecipeSpecError(
+            "Static int8 would quantize nothing: Inductor's quantizer takes none of the model's layers.",
+            remedy="It knows 2-d convolutions and linear layers; leave the transform out for this model.",
+        )
+    counted = f"{len(able)} of {len(layers)} convolutions and linear layers in int8."
+    return pt2e.Quantized(quantized.program, (note, counted, *quantized.notes))
+
+
+def _name_sources(graph: Any) -> None:
+    """The quantizer finds layers by the class of module that they come of, which is lost where users derive classes of
+    their own, call functions, or export again: each operator is said to come of PyTorch's own module for it."""
+    import operator
+
+    import torch
+
+    aten, nn = torch.ops.aten, torch.nn
+    sources = {
+        aten.conv2d.default: nn.Conv2d,
+        aten.batch_norm.default: nn.BatchNorm2d,
+        aten.linear.default: nn.Linear,
+        aten.relu.default: nn.ReLU,
+        aten.relu_.default: nn.ReLU,
+        aten.hardtanh.default: nn.Hardtanh,
+        aten.hardtanh_.default: nn.Hardtanh,
+        aten.hardswish.default: nn.Hardswish,
+        aten.hardswish_.default: nn.Hardswish,
+        aten.silu.default: nn.SiLU,
+        aten.silu_.default: nn.SiLU,
+        aten.add.Tensor: operator.add,
+        aten.add_.Tensor: operator.add,
+    }
+    for node in graph.nodes:
+        if node.target in sources:
+            node.meta["source_fn_stack"] = [(node.name, sources[node.target])]
+
+
+def _operator(node: Any) -> str:
+    return str(node.target) if node.op == "call_function" else ""
 
 
 def _is_layer(module: Any, node: Any) -> bool:
@@ -98,15 +141,18 @@ def _replace(module: Any, node: Any, kind: Any, name: str) -> None:
     module.graph.erase_node(node)
 
 
-def _drop_unused(module: Any) -> None:
-    """Weights that nothing reads any more: they would be saved."""
+def _without_unread(module: Any) -> Any:
+    """Without the weights that nothing reads any more: they would be saved beside those that took their place."""
     for node in [node for node in module.graph.nodes if node.op == "get_attr" and not node.users]:
-        target = node.target
         module.graph.erase_node(node)
-        if all(other.target != target for other in module.graph.nodes if other.op == "get_attr"):
-            owner, _, name = target.rpartition(".")
-            delattr(module.get_submodule(owner), name)
     module.recompile()
+    read = {node.target for node in module.graph.nodes if node.op == "get_attr"}
+    calls = tuple(f"{node.target}." for node in module.graph.nodes if node.op == "call_module")
+    for name in [name for name, _ in (*module.named_parameters(), *module.named_buffers())]:
+        if name not in read and not name.startswith(calls):
+            owner, _, tensor = name.rpartition(".")
+            delattr(module.get_submodule(owner), tensor)
+    return module
 
 
 def _value(module: Any, node: Any) -> Any:

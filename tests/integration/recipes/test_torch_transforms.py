@@ -11,6 +11,7 @@ from farm.errors import ModelError, RecipeSpecError
 from farm.packaging import package
 from farm.recipes import transforms
 from farm.recipes.program import CALIBRATION, EXAMPLES, PARITY, PROGRAM, Program
+from farm.recipes.transforms import eager_int
 from farm.types import Batch, Cast, ChannelsLast, DynamicBatch, Quantize
 from tests.integration.recipes.workshop import images, small_net
 
@@ -229,3 +230,29 @@ def test_a_torchscript_file_cannot_be_submitted_for_batches(tmp_path):
     torch.jit.trace(small_net(), torch.zeros(1, 3, 32, 32)).save(str(path))
     with pytest.raises(ModelError, match=r"no \.pt2"):
         package(path, (images(1)[0],), dynamic_batch=True)
+
+
+class _OwnConvolution(torch.nn.Conv2d):
+    """As many vision libraries have one; Inductor's quantizer goes by the class."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(torch.nn.functional.pad(x, (1, 1, 1, 1)), self.weight, self.bias)
+
+
+@pytest.mark.parametrize("dynamic_batch", [False, True])
+def test_static_int8_finds_every_layer_and_keeps_no_floating_weights(dynamic_batch, tmp_path):
+    pytest.importorskip("torchao")
+    torch.manual_seed(7)
+    net = torch.nn.Sequential(_OwnConvolution(3, 64, 3), torch.nn.Hardtanh(0, 6), torch.nn.Conv2d(64, 64, 3)).eval()
+    samples = [(image,) for image in images(4)]
+    program = program_of(net, samples, tmp_path, dynamic_batch=dynamic_batch)
+    quantized = eager_int.static(program)
+    assert "2 of 2 convolutions and linear layers in int8." in quantized.notes
+    assert_near(answers(quantized.program.module(), samples), answers(net, samples), 0.99)
+    assert stored_bytes(quantized.program) < 0.35 * stored_bytes(program.exported())
+
+
+def test_static_int8_of_no_layers_is_refused(tmp_path):
+    program = program_of(torch.nn.ReLU(), [(np.ones((1, 3), np.float32),)], tmp_path)
+    with pytest.raises(RecipeSpecError, match="would quantize nothing"):
+        eager_int.static(program)
