@@ -6,7 +6,7 @@ TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := farm agents examples tests
 
-.PHONY: demo matrix test test-nodes chaos lint types format bench bench-table lock clean
+.PHONY: demo matrix test test-recipes test-nodes chaos lint types format bench bench-table lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo
@@ -18,7 +18,12 @@ matrix: $(VENV)/.installed
 	$(BIN)/python -m examples.matrix $(MODELS)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 tests/unit
+	$(BIN)/python -m pytest -q tests/integration tests/e2e tests/chaos
+
+# Every recipe with the real converters, two tests at a time: minutes of processor time.
+test-recipes: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n 2 -m 'conversions and not many_nodes' tests/integration/recipes
 
 # Clusters of several nodes that die and return: minutes of waiting for Ray.
 test-nodes: $(VENV)/.installed

@@ -11,7 +11,7 @@ from farm.types import Batch, Cast, DynamicBatch, Quantize, Recipe
 from tests.integration.recipes import engines
 from tests.integration.recipes.workshop import images, small_net
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 
 @pytest.fixture(scope="module")

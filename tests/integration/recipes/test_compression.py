@@ -24,7 +24,7 @@ from tests.integration.recipes.test_ends import SCRIPT
 from tests.integration.recipes.test_presets import cosine
 from tests.integration.recipes.workshop import images, small_net
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 DATA = digits.load_digits()
 LONG = Recipe("pytorch", transforms=[farm.prune(0.5), farm.distill(steps=1_000_000, batch_size=4)])

@@ -16,7 +16,7 @@ from farm.types import Recipe
 from farm.types.transforms import cast, palettize, quantize
 from tests.integration.recipes.workshop import images
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 
 class Wide(torch.nn.Module):

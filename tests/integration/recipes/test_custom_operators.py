@@ -21,7 +21,7 @@ from tests.integration.agents.harness.conftest import Measure, measure  # noqa: 
 from tests.integration.agents.harness.programs import Model
 from tests.integration.recipes.workshop import Workshop
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 EXAMPLE = Path(__file__).parents[3] / "examples" / "custom_operator"
 
 

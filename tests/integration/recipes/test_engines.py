@@ -19,7 +19,7 @@ from farm.types import Delegation
 from tests.integration.recipes import engines
 from tests.integration.recipes.workshop import images
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 
 class Compare(torch.nn.Module):

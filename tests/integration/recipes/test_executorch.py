@@ -16,7 +16,7 @@ from farm.types.transforms import cast, quantize
 from tests.integration.recipes import engines
 from tests.integration.recipes.workshop import images, small_net
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 
 class Reader(torch.nn.Module):

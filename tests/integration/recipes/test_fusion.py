@@ -14,7 +14,7 @@ from farm.types import ModelSpec
 from tests.integration.recipes import engines
 from tests.integration.recipes.workshop import SHAPE, images, small_net
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 LIMIT_BYTES = 1 << 24
 

@@ -16,7 +16,7 @@ from tests.integration.recipes.converting import Weightless, convert, encoder, s
 from tests.integration.recipes.test_presets import cosine
 from tests.integration.recipes.workshop import images, small_net
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,11 @@ def test_the_log_of_a_build_is_kept_with_its_steps(workshop, spec):
 
 def test_the_log_of_a_failed_build_is_kept_and_its_error_says_how_far_it_came(workshop, spec):
     with pytest.raises(RecipeError) as caught:
-        workshop.build(spec, "litert", memory_bytes=200 * 2**20)
+        workshop.build(spec, "litert", memory_bytes=450 * 2**20)
     error = caught.value
-    assert "limit of 209,715,200 bytes of memory" in error.message
+    assert "limit of 471,859,200 bytes of memory" in error.message
     assert "in its step litert" in error.message
-    assert "build_memory_bytes (to 419430400, say)" in error.remedy
+    assert "build_memory_bytes (to 943718400, say)" in error.remedy
     assert content(workshop.store, Blob.model_validate(error.details["log"])).startswith(b"farm: litert")
 
 

@@ -17,7 +17,7 @@ from tests.integration.recipes.converting import Convolution, Weightless, conver
 from tests.integration.recipes.test_presets import cosine
 from tests.integration.recipes.workshop import images, small_net
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 MATRICES = 5  # with constant weights: in and out of attention, two of the feed-forward net, the head
 

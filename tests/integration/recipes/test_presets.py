@@ -12,7 +12,7 @@ from farm.types.recipes import FP32
 from tests.integration.recipes import engines
 from tests.integration.recipes.workshop import SHAPE, images, small_net
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 
 def cosine(found, expected):

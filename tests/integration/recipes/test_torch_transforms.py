@@ -15,7 +15,7 @@ from farm.recipes.transforms import eager_int
 from farm.types import Batch, Cast, ChannelsLast, DynamicBatch, Quantize
 from tests.integration.recipes.workshop import images, small_net
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 
 class Encoder(torch.nn.Module):

@@ -40,7 +40,8 @@ def comparison() -> Comparison:
     return Comparison([*outcomes, unscored], runs=[run()])
 
 
-def test_the_table_has_columns_of_score_and_drop(comparison: Comparison) -> None:
+def test_the_table_has_columns_of_score_and_drop(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # on a narrow terminal, columns are hidden
     text = str(comparison)
     assert "accuracy" in text
     assert "drop" in text

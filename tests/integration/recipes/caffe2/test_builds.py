@@ -15,7 +15,7 @@ from tests.integration.recipes.caffe2 import zoo
 from tests.integration.recipes.caffe2.test_zoo import image
 from tests.integration.recipes.caffe2.writer import Nets
 
-pytestmark = pytest.mark.real_models
+pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
 
 @pytest.fixture(scope="module")

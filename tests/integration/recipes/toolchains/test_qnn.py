@@ -20,6 +20,7 @@ FOLDER = toolchains.directory()
 MADE = Environments(FOLDER).find(toolchains.find("qnn"))
 pytestmark = [
     pytest.mark.real_models,
+    pytest.mark.conversions,
     pytest.mark.skipif(MADE is None, reason="not made on this machine: farm toolchains make qnn"),
 ]
 ROOT = Path(__file__).resolve().parents[4]
