@@ -26,7 +26,6 @@ TOOLS_FOR: dict[str, tuple[str, ...]] = dict.fromkeys(NATIVE, ("ai-edge-quantize
 REFUSES: dict[str, str] = {
     "bf16": "neither its CPU kernels nor its quantizer know bfloat16",
     "int4-static": "its quantizer has no static int4 for most operators",
-    "channels-last": "its converter makes convolutions channels-last by itself",
     "dynamic-batch": "litert-torch does not lower programs whose sizes are symbols",
 }
 OPTIONS: dict[str, Values] = {}

@@ -25,12 +25,10 @@ ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT, ModelFormat.ONNX)
 # No packages of providers: the device needs them, and no build does.
 TOOLS_FOR: dict[str, tuple[str, ...]] = {}
 NATIVE: tuple[str, ...] = ("fp16", "int8-static", "int8-dynamic", "int8-weight-only", "int4-weight-only")
-_ITS_OWN_LAYOUT = "ONNX tensors are channels-first, and ONNX Runtime lays them out itself when it loads"
 REFUSES: dict[str, str] = {
     "bf16": "its CPU has no bfloat16 kernels (MatMul, Conv, Add and Relu were tried)",
     "int4-static": "its tools quantize activations to 8 bits or more",
     "int4-dynamic": "its tools quantize activations to 8 bits or more",
-    "channels-last": _ITS_OWN_LAYOUT,
 }
 OPTIONS: dict[str, Values] = {"provider": ("cpu", "cuda", "tensorrt", "nnapi", "coreml", "qnn")}
 PRESETS = (
