@@ -6,10 +6,13 @@ TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := farm agents examples tests
 
-.PHONY: demo matrix test test-recipes test-nodes chaos lint types format bench bench-table lock clean
+.PHONY: demo accuracy matrix test test-recipes test-nodes chaos lint types format bench bench-table lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo
+
+accuracy: $(VENV)/.installed
+	$(BIN)/python -m examples.accuracy
 
 # Every recipe that is usable here on four models: takes about half an hour, and minutes the second time.
 # Two of the models come in packages whose dependencies would replace torch and are not needed.

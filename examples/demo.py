@@ -39,7 +39,7 @@ def main() -> None:
             recipes=RECIPES,
             devices="platform=linux",
             scenarios=[farm.Scenario("single-stream", threads=n) for n in (1, 2) if n <= (os.cpu_count() or 1)],
-            protocol=farm.Protocol(max_seconds=2.0),
+            protocol=farm.Protocol(max_seconds=2.0, growth_seconds=1.0),
             name="demo",
         )
         run.wait(progress=True)
