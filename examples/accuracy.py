@@ -1,8 +1,8 @@
 """What smaller variants cost in accuracy: ``make accuracy``, or ``python -m examples.accuracy``.
 
-A small network for scikit-learn's digits is quantized, pruned, clustered and distilled; each variant answers 597 labelled
-images on the device, and the table has its accuracy and what it loses against PyTorch, with an interval. ROC curves
-and confusion matrices are in ``report/accuracy.html``. The farm's state is kept in ``.demo``.
+A small network for scikit-learn's digits is quantized, pruned, clustered and distilled; each variant answers 597
+labelled images on the device, and the table has its accuracy and what it loses against PyTorch, with an interval. ROC
+curves and confusion matrices are in ``report/accuracy.html``. The farm's state is kept in ``.demo``.
 """
 
 from __future__ import annotations
