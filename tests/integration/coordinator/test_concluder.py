@@ -42,7 +42,8 @@ def conclude(concluder: Concluder, measured: Measurement) -> Conclusion:
 
 
 def worker() -> psutil.Process:
-    (found,) = (child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline()))
+    children = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
+    (found,) = (child for child in children if "spawn_main" in " ".join(child.cmdline()))
     return found
 
 

@@ -170,7 +170,8 @@ from farm.recipes import keys, presets
 from farm.server.app import create_app
 create_app(Settings(state_dir=Path(sys.argv[1])))
 for info in presets.infos():
-    keys.tool_versions(info.recipe)
+    if info.usable:
+        keys.tool_versions(info.recipe)
 print(sorted({"ray", "torch", "scipy", "pandas", "plotly", "onnxruntime", "executorch"} & set(sys.modules)))
 """
     done = subprocess.run(

@@ -143,7 +143,7 @@ class TestTokens:
             ("GET", "/devices/host-a", {Role.VIEWER, Role.USER, Role.ADMIN}),
             ("GET", "/blobs/" + "0" * 64, set(Role)),
             ("HEAD", "/blobs/" + "0" * 64, set(Role)),
-            ("PUT", "/blobs/" + "0" * 64 + "?name=m", {Role.USER, Role.ADMIN}),
+            ("PUT", "/blobs/" + "0" * 64 + "?name=m", {Role.USER, Role.AGENT, Role.ADMIN}),
             ("POST", "/models", {Role.USER, Role.ADMIN}),
             ("POST", "/runs", {Role.USER, Role.ADMIN}),
             ("POST", "/runs/1/cancel", {Role.USER, Role.ADMIN}),

@@ -31,9 +31,10 @@ def test_a_profile_names_what_the_program_is_made_of(classifier: Model, measure:
     assert profile.runs == 10
     assert OPERATORS[runtime] <= {row.type for row in profile.operators}
     assert all(row.total_seconds >= 0 and row.where for row in profile.operators)
-    if runtime != "openvino":  # its counters are of whole microseconds, and what took less counts as not run
+    assert profile.operators_seconds > 0
+    if runtime != "openvino":  # its counters are of whole microseconds, as long as this whole program takes
         assert all(row.count % profile.runs == 0 for row in profile.operators)
-    assert 0 < profile.operators_seconds < 1.5 * profile.inference_seconds
+        assert profile.operators_seconds < 1.5 * profile.inference_seconds
     kinds = [record["kind"] for record in outcome.records]
     assert kinds.index("profile") > max(index for index, kind in enumerate(kinds) if kind in ("samples", "parity"))
 
