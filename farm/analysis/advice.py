@@ -8,6 +8,8 @@ from farm.analysis import figures
 from farm.analysis.row import Recommendation, Row
 from farm.types import VerdictLevel
 
+MOST_NAMES = 6  # of variants in one sentence
+
 
 def headline(recommendation: Recommendation) -> str:
     """One sentence."""
@@ -33,7 +35,7 @@ def caveats(recommendation: Recommendation, rows: Sequence[Row]) -> Iterator[str
     if row.setting.virtual:
         yield "Measured on a virtual device: good for trying things out, not for a decision."
     if recommendation.passed_over:
-        listed = ", ".join(f"{other.label} ({_codes(other)})" for other in recommendation.passed_over)
+        listed = _listed([f"{other.label} ({_codes(other)})" for other in recommendation.passed_over])
         yield f"Faster, but not as trustworthy: {listed}."
     if recommendation.rivals:
         yield f"Its interval cannot tell it from: {_names(recommendation.rivals)}. Choose by size, memory or parity."
@@ -83,4 +85,11 @@ def _codes(row: Row) -> str:
 
 
 def _names(rows: Sequence[Row]) -> str:
-    return ", ".join(row.label if row.level is VerdictLevel.TRUSTED else f"{row.label} ({row.status})" for row in rows)
+    return _listed([row.label if row.level is VerdictLevel.TRUSTED else f"{row.label} ({row.status})" for row in rows])
+
+
+def _listed(names: Sequence[str]) -> str:
+    """All of a few; of many those that come first, and how many more: the table has them all."""
+    shown = names if len(names) <= MOST_NAMES else names[:MOST_NAMES]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
