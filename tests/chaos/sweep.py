@@ -13,7 +13,7 @@ _PENDING = """
 SELECT count(*) FROM jobs JOIN devices ON devices.id = jobs.device_id
 WHERE devices.agent LIKE :agent AND devices.id LIKE :device AND jobs.state NOT IN ('finished', 'failed', 'cancelled')
 """
-_HOST = farm.Protocol(min_samples=100, max_seconds=2, target_half_width_ratio=1e-6, timeout_seconds=60)
+_HOST = farm.Protocol(min_samples=100, min_seconds=2, max_seconds=2, timeout_seconds=60)
 _NEW_MODEL_EVERY = 12  # submissions: then something has to be built; meanwhile host devices wait
 
 

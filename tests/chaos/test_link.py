@@ -72,7 +72,7 @@ def run_over_a_cut(network: Network, client: farm.Client, model: SmallNet, image
         example_inputs=(image,),
         recipes=["pytorch", "torchscript"],
         devices="agent=lab",
-        protocol=farm.Protocol(min_samples=100, max_seconds=8, target_half_width_ratio=1e-6, timeout_seconds=60),
+        protocol=farm.Protocol(min_samples=100, min_seconds=8, max_seconds=8, timeout_seconds=60),
     )
     until(lambda: any(o.job.state is JobState.RUNNING for o in run.outcomes()), "a job runs", 120)
     network.cut("lab")

@@ -25,7 +25,7 @@ onnx = pytest.importorskip("onnx", reason="needs the onnxruntime extra")
 pytest.importorskip("onnxruntime", reason="needs the onnxruntime extra")
 
 QUICK = Protocol(min_warmup_seconds=0.01, min_samples=20, min_seconds=0, max_seconds=1, target_half_width_ratio=0.5)
-ENDLESS = Protocol(max_seconds=50, timeout_seconds=60, target_half_width_ratio=1e-9, max_samples=10_000_000)
+ENDLESS = Protocol(min_seconds=50, max_seconds=50, timeout_seconds=60, max_samples=10_000_000)
 
 
 class Bench:
