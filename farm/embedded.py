@@ -51,7 +51,8 @@ def embedded_farm(state_dir: Path | str, environment: Mapping[str, str] | None =
 
 def _await_device(client: Client, environment: Mapping[str, str]) -> None:
     """The farm answers before its agent has shown what it has; who submits at once should not find it empty."""
-    if environment.get("FARM_AGENT_HOST_DEVICE", "true").lower() in ("0", "false"):
+    hidden = environment.get("FARM_AGENT_HOST_DEVICE", "true").lower() in ("0", "false")
+    if hidden or "FARM_RAY_ADDRESS" in environment:  # then devices come with agents that are started apart
         return
     deadline = time.monotonic() + _DEVICE_SECONDS
     while not any(device.state is not DeviceState.OFFLINE for device in client.devices()):
