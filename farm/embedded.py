@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from farm.client import Client
-from farm.config import Settings
+from farm.config import Settings, load
 from farm.errors import InfrastructureError
 from farm.types import DeviceState, HeadStarted, Role
 
@@ -51,9 +51,10 @@ def embedded_farm(state_dir: Path | str, environment: Mapping[str, str] | None =
 
 def _await_device(client: Client, environment: Mapping[str, str]) -> None:
     """The farm answers before its agent has shown what it has; who submits at once should not find it empty."""
-    hidden = environment.get("FARM_AGENT_HOST_DEVICE", "true").lower() in ("0", "false")
-    if hidden or "FARM_RAY_ADDRESS" in environment:  # then devices come with agents that are started apart
-        return
+    settings = load()
+    hidden = environment.get("FARM_AGENT_HOST_DEVICE", str(settings.agent_host_device)).lower() in ("0", "false")
+    if hidden or environment.get("FARM_RAY_ADDRESS", settings.ray_address):
+        return  # devices come with agents that are started apart
     deadline = time.monotonic() + _DEVICE_SECONDS
     while not any(device.state is not DeviceState.OFFLINE for device in client.devices()):
         if time.monotonic() > deadline:
