@@ -53,7 +53,7 @@ def _await_device(client: Client, environment: Mapping[str, str]) -> None:
     """The farm answers before its agent has shown what it has; who submits at once should not find it empty."""
     settings = load()
     hidden = environment.get("FARM_AGENT_HOST_DEVICE", str(settings.agent_host_device)).lower() in ("0", "false")
-    if hidden or environment.get("FARM_RAY_ADDRESS", settings.ray_address):
+    if hidden or environment.get("FARM_RAY_ADDRESS") or settings.ray_address:
         return  # devices come with agents that are started apart
     deadline = time.monotonic() + _DEVICE_SECONDS
     while not any(device.state is not DeviceState.OFFLINE for device in client.devices()):
