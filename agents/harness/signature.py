@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from agents.harness.failure import Failure
-from agents.harness.tensors import Array, Input
+from agents.harness.tensors import Input
 
 FILE = "signature.json"
-INT32 = np.iinfo(np.int32)
 
 
 @dataclass(frozen=True)
@@ -46,17 +42,3 @@ class Signature:
     @property
     def expected(self) -> list[Input]:
         return [Input(each.name, each.shape, each.dtype) for each in self.inputs]
-
-
-def narrowed(name: str, array: Array, runtime: str) -> Array:
-    """int64 as int32, for runtimes that have no wider integers. Raises Failure where a value does not fit."""
-    if array.dtype != np.int64:
-        return array
-    if array.size and (array.min() < INT32.min or array.max() > INT32.max):
-        raise Failure(
-            "wrong-input-range",
-            f"Input {name} holds {array.min()} to {array.max()}; {runtime} made it int32.",
-            remedy="Use inputs within the range of int32, or another recipe for this model.",
-            fault="recipe",
-        )
-    return array.astype(np.int32)

@@ -18,6 +18,7 @@ from agents.harness.failure import Failure, Fault
 Array = NDArray[Any]
 Sample = list[Array]
 
+INT32 = np.iinfo(np.int32)
 DTYPES = frozenset(map(np.dtype, ("float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")))
 
 
@@ -144,6 +145,20 @@ def check(inputs: Sequence[Input], sample: Sample, what: str, *, exactly: bool =
             raise _wrong("wrong-input-shape", given)
         if not expected.takes_dtype(str(array.dtype)):
             raise _wrong("wrong-input-dtype", given)
+
+
+def narrowed(name: str, array: Array, runtime: str) -> Array:
+    """int64 as int32, for runtimes that have no wider integers. Raises Failure where a value does not fit."""
+    if array.dtype != np.int64:
+        return array
+    if array.size and (array.min() < INT32.min or array.max() > INT32.max):
+        raise Failure(
+            "wrong-input-range",
+            f"Input {name} holds {array.min()} to {array.max()}; {runtime} made it int32.",
+            remedy="Use inputs within the range of int32, or another recipe for this model.",
+            fault="recipe",
+        )
+    return array.astype(np.int32)
 
 
 def describe(array: Array) -> str:

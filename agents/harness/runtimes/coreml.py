@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from agents.harness.runtimes import Files, Options, needs_apple
-from agents.harness.signature import narrowed
-from agents.harness.tensors import Array, Input
+from agents.harness.tensors import Array, Input, narrowed
 
 UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE"}
 

@@ -14,11 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.harness.failure import Failure
 from agents.harness.runtimes import Files, Options
-from agents.harness.tensors import Array, Input
-
-INT32 = np.iinfo(np.int32)
+from agents.harness.tensors import Array, Input, narrowed
 
 
 class Runtime:
@@ -47,7 +44,8 @@ class _Program:
 
     def bind(self, sample: Sequence[Array]) -> Callable[[], Any]:
         for details, array in zip(self._details, sample, strict=True):
-            self._interpreter.set_tensor(details["index"], _narrowed(details, array))
+            fitting = narrowed(details["name"], array, "LiteRT") if details["dtype"] == np.int32 else array
+            self._interpreter.set_tensor(details["index"], fitting)
         return self._interpreter.invoke  # type: ignore[no-any-return]
 
     def outputs(self, returned: Any) -> list[Array]:
@@ -61,16 +59,3 @@ def _input(details: dict[str, Any]) -> Input:
     dtype = np.dtype(details["dtype"]).name
     shape = tuple(int(size) for size in details["shape"])
     return Input(details["name"], shape, dtype, narrows=("int64",) if dtype == "int32" else ())
-
-
-def _narrowed(details: dict[str, Any], array: Array) -> Array:
-    if array.dtype != np.int64 or details["dtype"] != np.int32:
-        return array
-    if array.size and (array.min() < INT32.min or array.max() > INT32.max):
-        raise Failure(
-            "wrong-input-range",
-            f"Input {details['name']} holds {array.min()} to {array.max()}; LiteRT made it int32.",
-            remedy="Use inputs within the range of int32, or another recipe for this model.",
-            fault="recipe",
-        )
-    return array.astype(np.int32)

@@ -20,8 +20,8 @@ import numpy as np
 
 from agents.harness import signature
 from agents.harness.runtimes import Files, Options, check_threads
-from agents.harness.signature import Signature, narrowed
-from agents.harness.tensors import Array, Input
+from agents.harness.signature import Signature
+from agents.harness.tensors import Array, Input, narrowed
 
 _THREADS = 4  # MNN::Interpreter::THREAD_NUMBER
 

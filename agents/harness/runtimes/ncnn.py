@@ -16,8 +16,8 @@ from typing import Any
 from agents.harness import signature
 from agents.harness.failure import Failure
 from agents.harness.runtimes import Files, Options, check_threads
-from agents.harness.signature import Signature, narrowed
-from agents.harness.tensors import Array
+from agents.harness.signature import Signature
+from agents.harness.tensors import Array, narrowed
 
 _NO_BATCH = 233  # ncnn's own number for it
 
