@@ -67,7 +67,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet $(TORCH_PIP_ARGS) torch==2.13.0
-	build/lock/bin/pip install --quiet --editable ".[head,postgres,pandas,runtimes,compression,detection,tune,demo,dev]"
+	build/lock/bin/pip install --quiet --editable ".[head,postgres,android,pandas,runtimes,compression,detection,tune,demo,dev]"
 	( echo "# Made by 'make lock': the whole environment, for Python 3.11 on Linux x86-64."; \
 	  build/lock/bin/pip freeze --exclude-editable | sed 's/^\(torch==[0-9.]*\)+cpu/\1/' ) > requirements.lock
 

@@ -24,6 +24,10 @@ def default_toolchains_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torchfarm" / "toolchains"
 
 
+def _default_phone_runtime_dir() -> Path:
+    return default_toolchains_dir().with_name("phone-runtime")
+
+
 def _default_state_dir() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "torchfarm"
 
@@ -42,6 +46,8 @@ class Settings(BaseSettings):
     # every machine that builds or measures
     toolchains_dir: Path = Field(default_factory=default_toolchains_dir)
     toolchains_bytes: int = Field(default=10 * 2**30, gt=0)  # more than that: the longest unused ones go
+
+    phone_runtime_dir: Path = Field(default_factory=_default_phone_runtime_dir)  # docs/phone-runtime.md
 
     # head
     host: str = "127.0.0.1"
@@ -77,6 +83,8 @@ class Settings(BaseSettings):
     agent_cache_bytes: int = Field(default=20 * 2**30, gt=0)
     agent_host_device: bool = True  # offer this machine's CPU
     agent_build_slots: int = Field(default=0, ge=0)  # builds at a time on a joined machine
+    agent_android: bool = True  # offer the phones that adb servers have
+    agent_adb_servers: tuple[str, ...] = ("127.0.0.1:5037",)  # HOST:PORT; one on this machine is started
     agent_virtual_devices: int = Field(default=0, ge=0, le=100_000)
     agent_virtual_profile: Path | None = None  # default: agents/virtual/lab.yaml
     agent_hook_pre_lease: Command | None = None  # commands as lists, run without a shell

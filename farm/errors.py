@@ -13,10 +13,13 @@
     │   └── QuotaError           more jobs, or devices for longer, than one user may have
     ├── RecipeError          fault="recipe"          conversion failed, build over its limits, wrong numbers
     ├── DeviceError          fault="device"          harness crashed or timed out, device refused
+    │   ├── DeviceTimeout        the device did not answer a command in time
+    │   └── OutputCut            what it sent ends in the middle: never taken as a result
     ├── InfrastructureError  fault="infrastructure"  worker died, disk full, head unreachable, port taken
     │   ├── AttemptInterrupted   ended from outside: nothing is said of the device
     │   ├── NoBuilderError       no node of the cluster has the tools: another try would wait as long
-    │   └── DeviceBusyError      an attempt or a check still has it: ask again
+    │   ├── DeviceBusyError      an attempt or a check still has it: ask again
+    │   └── LinkLost             the cable, the network or the adb server between agent and device
     └── InternalError        fault="bug"             an invariant of ours does not hold
 
 Every error has a stable ``code`` (API clients match on it), a ``message`` that says what failed, and a
@@ -122,6 +125,14 @@ class DeviceError(FarmError):
     code = "measurement-failed"
 
 
+class DeviceTimeout(DeviceError):
+    code = "device-timeout"
+
+
+class OutputCut(DeviceError):
+    code = "output-cut"
+
+
 class InfrastructureError(FarmError):
     fault = "infrastructure"
     code = "infrastructure"
@@ -139,6 +150,10 @@ class NoBuilderError(InfrastructureError):
 class DeviceBusyError(InfrastructureError):
     code = "device-busy"
     http_status = 409
+
+
+class LinkLost(InfrastructureError):
+    code = "link-lost"
 
 
 class InternalError(FarmError):

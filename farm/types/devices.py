@@ -41,8 +41,17 @@ Hook = Literal["pre-lease", "post-lease", "power-cycle"]
 OrderKind = Literal["drain", "maintain", "resume", "check", "loop", "reserve"]
 
 
+class CpuCluster(Frozen):
+    """CPUs of one kind: those with one highest frequency."""
+
+    cpus: tuple[int, ...]
+    max_hertz: int
+
+
 class DeviceFacts(Frozen):
-    """What a device is. ``virtual`` marks simulated devices and emulators; ``hypervisor`` a host inside a VM."""
+    """What a device is. ``virtual`` marks simulated devices and emulators, ``emulator`` the latter; ``hypervisor`` a
+    host inside a VM. ``clusters``: from the slowest to the fastest, empty where they are not told apart.
+    """
 
     platform: Literal["linux", "android", "ios", "cuda"]
     device_model: str
@@ -53,8 +62,22 @@ class DeviceFacts(Frozen):
     cpu_count: int
     accelerators: tuple[str, ...] = ("cpu",)
     runtimes: tuple[str, ...] = ()
+    clusters: tuple[CpuCluster, ...] = ()
     virtual: bool = False
+    emulator: bool = False
     hypervisor: str | None = None
+
+
+class DeviceReadings(Frozen):
+    """How a device was when its agent last looked. A field is absent where it could not be read.
+
+    ``thermal_status``: Android's, 0 (none) to 6 (shutdown). ``powered``: a charger or USB feeds it.
+    """
+
+    battery_ratio: float | None = None
+    battery_celsius: float | None = None
+    powered: bool | None = None
+    thermal_status: int | None = None
 
 
 class Device(Frozen):
@@ -71,6 +94,7 @@ class Device(Frozen):
     facts: DeviceFacts
     labels: dict[str, str] = {}
     blocked: str = ""
+    readings: DeviceReadings | None = None
     recovery: tuple[RecoveryStep, ...] = ()
     hooks: tuple[Hook, ...] = ()
     state: DeviceState = DeviceState.OFFLINE
