@@ -80,6 +80,7 @@ class Agent:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._health.close()
+        await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
         self._journal.close()
 
     def info(self, known_revision: str = "") -> AgentInfo:
@@ -243,7 +244,14 @@ class Agent:
             blobs.append(lease.custom_operators.file)
         needed = blobs if driver.needs_files else ()
         files = {blob.sha256: await self._cache.obtain(blob) for blob in needed}
-        handle = self._launch_now(lease, driver, files, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        handle = await driver.launch(lease, files, folder)
+        try:
+            self._journal.started(lease, driver.name, handle)
+        except JournalUnwritable:
+            driver.kill(handle)
+            raise
         self._news.set()
         return handle
 
@@ -253,17 +261,6 @@ class Agent:
                 f"{operators.file.name} is code of a user, which this agent does not run.",
                 remedy="Whoever answers for the agent's machine sets allow_custom_operators there.",
             )
-
-    def _launch_now(self, lease: Lease, driver: Driver, files: dict[str, Path], folder: Path) -> str:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        handle = driver.launch(lease, files, folder)
-        try:
-            self._journal.started(lease, driver.name, handle)
-        except JournalUnwritable:
-            driver.kill(handle)
-            raise
-        return handle
 
     def _finish(
         self,

@@ -57,7 +57,7 @@ class HostDriver:
     def discover(self) -> tuple[Device, ...]:
         return self._devices
 
-    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
+    async def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         if lease.runtime not in (here := self._devices[0].facts.runtimes):
             raise RecipeError(
                 f"{lease.device_id} has no runtime {lease.runtime}; it has {', '.join(here)}.",
@@ -179,6 +179,9 @@ class HostDriver:
 
     async def recover(self, device_id: str, step: RecoveryStep) -> None:
         """The agent's power-cycle hook has done all there is to do."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 def _operators(lease: Lease, files: Mapping[str, Path]) -> dict[str, str] | None:

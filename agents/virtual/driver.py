@@ -91,7 +91,7 @@ class VirtualDriver:
             self._changed = False
         return self._shown
 
-    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
+    async def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         kind = self._kind(lease.device_id)
         if lease.device_id in self._broken:
             raise _no_answer(lease.device_id)
@@ -146,6 +146,9 @@ class VirtualDriver:
         await asyncio.sleep(seconds * self._profile.time_scale)
         if (broken := self._broken.get(device_id)) and model.mends(step, broken):
             del self._broken[device_id]
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
     def _simulated(self, seconds: float) -> float:
         return max(0.0, seconds) / self._profile.time_scale
