@@ -51,6 +51,7 @@ class CpuCluster(Frozen):
 class DeviceFacts(Frozen):
     """What a device is. ``virtual`` marks simulated devices and emulators, ``emulator`` the latter; ``hypervisor`` a
     host inside a VM. ``clusters``: from the slowest to the fastest, empty where they are not told apart.
+    ``page_bytes``: of memory, where it is told: programs must be aligned to it.
     """
 
     platform: Literal["linux", "android", "ios", "cuda"]
@@ -65,6 +66,7 @@ class DeviceFacts(Frozen):
     clusters: tuple[CpuCluster, ...] = ()
     virtual: bool = False
     emulator: bool = False
+    page_bytes: int | None = None
     hypervisor: str | None = None
 
 
