@@ -244,8 +244,7 @@ class Agent:
             blobs.append(lease.custom_operators.file)
         needed = blobs if driver.needs_files else ()
         files = {blob.sha256: await self._cache.obtain(blob) for blob in needed}
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        _empty(folder)
         handle = await driver.launch(lease, files, folder)
         try:
             self._journal.started(lease, driver.name, handle)
@@ -325,6 +324,11 @@ class Agent:
 
 def _interrupted(reason: str) -> Failure:
     return Failure.of(AttemptInterrupted(f"The attempt was ended: {reason}.", remedy="The job is tried again."))
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def _tail(path: Path, limit_bytes: int = 4000) -> str:

@@ -1,4 +1,4 @@
-"""A phone through an adb server: commands that are answered whole or fail with what happened, files that are verified."""
+"""A phone through an adb server: commands answered whole or failing with what happened, and files that are verified."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import io
 import logging
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import AsyncIterator
 
 from agents.android import files, shell
 from agents.android.adb import Server
@@ -25,7 +24,7 @@ MAX_PULL_BYTES = 2**30
 
 
 class AdbPhone:
-    """``serial``: as the server calls it. Several calls may run at a time. Implements ``agents.android.phone.Phone``."""
+    """``agents.android.phone.Phone``. ``serial``: as the server calls it. Several calls may run at a time."""
 
     def __init__(self, server: Server, serial: str) -> None:
         self._server, self._serial = server, serial
@@ -120,7 +119,8 @@ class AdbPhone:
             if not limit.expired():
                 raise
             raise DeviceTimeout(
-                f"{what} took longer than {seconds:g} s on {self._serial}.", remedy="See whether the phone still answers."
+                f"{what} took longer than {seconds:g} s on {self._serial}.",
+                remedy="See whether the phone still answers.",
             ) from error
         except LinkLost as error:
             raise LinkLost(f"{self._serial}: {error.message}", remedy=error.remedy) from error

@@ -15,23 +15,33 @@ from farm.types.recipes import Recipe
 from farm.types.steps import Step
 
 
+Cores = Literal["big", "mid", "little", "all"]
+
+
 class Scenario(Frozen):
     """What is measured. ``single-stream`` (MLPerf's name): one request after the other.
 
     ``batch``: samples per request, for artifacts that take any number (``farm.dynamic_batch()``); an artifact built for
-    a batch of its own size is measured with that. May be written ``Scenario("single-stream", threads=2)``.
+    a batch of its own size is measured with that. ``cores``: of which cluster (docs/measuring.md); without it, as many
+    as there are threads, the highest numbers, which are a phone's fastest. May be written ``Scenario("single-stream", threads=2)``.
     """
 
     name: Literal["single-stream"] = "single-stream"
     threads: int = Field(default=1, ge=1, le=256)
     accelerator: Literal["cpu"] = "cpu"
     batch: int = Field(default=1, ge=1, le=1024)
+    cores: Cores | None = None
 
     def __init__(self, name: str = "single-stream", **fields: Any) -> None:
         super().__init__(**{"name": name, **fields})
 
     def __str__(self) -> str:
-        return f"{self.name}/{self.threads}t" + (f"/b{self.batch}" if self.batch > 1 else "")
+        words = [self.name, f"{self.threads}t"]
+        if self.cores:
+            words.append(self.cores)
+        if self.batch > 1:
+            words.append(f"b{self.batch}")
+        return "/".join(words)
 
 
 class Protocol(Frozen):

@@ -19,9 +19,7 @@ TEXT = st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"
 def run(command: str, mark: str) -> tuple[str, str]:
     words = ["sh", "-c", shell.wrap(command, mark)]
     with tempfile.TemporaryDirectory() as folder:  # commands made up at random may well write files
-        done = subprocess.run(
-            words, capture_output=True, timeout=20, stdin=subprocess.DEVNULL, check=False, cwd=folder
-        )
+        done = subprocess.run(words, capture_output=True, timeout=20, stdin=subprocess.DEVNULL, check=False, cwd=folder)
     return done.stdout.decode(), done.stderr.decode()
 
 
