@@ -16,6 +16,7 @@ from farm.errors import ConfigError
 MAX_CHECK_SECONDS = 300.0
 MAX_RECOVERY_SECONDS = 600.0
 
+PhoneState = Literal["stay-awake", "dim", "no-doze", "fixed-performance", "airplane"]
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -85,6 +86,12 @@ class Settings(BaseSettings):
     agent_build_slots: int = Field(default=0, ge=0)  # builds at a time on a joined machine
     agent_android: bool = True  # offer the phones that adb servers have
     agent_adb_servers: tuple[str, ...] = ("127.0.0.1:5037",)  # HOST:PORT; one on this machine is started
+    agent_phone_cache_bytes: int = Field(default=2 * 2**30, gt=0)  # of a phone's storage, for models and inputs
+    agent_phone_state: tuple[PhoneState, ...] = ("stay-awake", "no-doze", "dim")  # set for a measurement, put back
+    # A phone that is hotter, emptier or more throttled (Android's thermal status) starts nothing.
+    agent_phone_max_start_celsius: float = 35.0
+    agent_phone_min_battery_ratio: float = Field(default=0.15, ge=0, le=1)
+    agent_phone_max_start_thermal_status: int = Field(default=0, ge=0, le=6)
     agent_virtual_devices: int = Field(default=0, ge=0, le=100_000)
     agent_virtual_profile: Path | None = None  # default: agents/virtual/lab.yaml
     agent_hook_pre_lease: Command | None = None  # commands as lists, run without a shell

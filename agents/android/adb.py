@@ -161,6 +161,11 @@ class Server:
                             f"A command on {serial} wrote more than {MAX_OUTPUT_BYTES:,} bytes.", remedy="Report this."
                         )
 
+    async def tell(self, serial: str, service: str) -> None:
+        """Open a service of the phone's and read what it says until it hangs up."""
+        async with self._phone(serial, service) as connection:
+            await connection.reader.read()
+
     async def send(self, serial: str, slices: Iterable[Slice]) -> None:
         """Write files there, one after the other, through one stream. What was being written when it fails is removed
         by adbd. Raises LinkLost, DeviceError with what the phone says (storage that is full)."""

@@ -103,6 +103,11 @@ class AdbPhone:
             for part in parts.values():
                 part.unlink(missing_ok=True)
 
+    async def reboot(self) -> None:
+        """It is gone in a moment. Raises LinkLost where it was before."""
+        async with self._within(10, "Rebooting"):
+            await self._server.tell(self._serial, "reboot:")
+
     async def read(self, remote: str, *, max_bytes: int) -> bytes:
         buffer = io.BytesIO()
         async with self._within(files.seconds_for(max_bytes), f"Reading {remote}"):

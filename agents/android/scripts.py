@@ -12,7 +12,6 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-
 from agents.android.files import Kept
 from agents.android.phone import ATTEMPTS, BLOBS, LAYERS, ROOT
 
@@ -55,7 +54,7 @@ class Prepared:
 
 def prepare(keep: Collection[str], state: Mapping[str, str]) -> str:
     """End and remove what is not of ``keep``, and say how the phone is. ``state``: reading commands by name."""
-    reads = "\n".join(f"echo {shlex.quote(name)}=\"$({command} 2>/dev/null)\"" for name, command in state.items())
+    reads = "\n".join(f'echo {shlex.quote(name)}="$({command} 2>/dev/null)"' for name, command in state.items())
     return f"""{_SWEEP}
 mkdir -p {ATTEMPTS} {BLOBS} {LAYERS} || exit 1
 echo '#gone'
@@ -104,25 +103,24 @@ def start(
     used: Iterable[str],
     state: Iterable[str],
     sampler: str,
+    idle_seconds: float,
 ) -> str:
     """Set the phone's state, write the attempt's files, and start it detached: it outlives the shell and the link.
 
     ``command`` and ``environment``: of the harness. ``used``: blobs, whose time of use is now. ``sampler``: a script
-    that reads meters until it is ended; may be empty.
+    that reads meters, from ``idle_seconds`` before the harness on, and ends by itself after it; may be empty.
     """
     folder = f"{ATTEMPTS}/{attempt}"
     words = shlex.join(["env", "-i", *(f"{k}={v}" for k, v in {**environment, VARIABLE: attempt}.items()), *command])
-    # The log's descriptor is opened for appending, so that what children write is in order.
     run = f"""flock -x 9
-export {VARIABLE}={attempt}
 cd {folder} || exit 1
-echo $$ > pid
-{"sh sample.sh >> sampler.txt 2>&1 &" if sampler else ""}
-sampler=$!
-{words} >> log.txt 2>&1 < /dev/null
-code=$?
-{'[ -n "$sampler" ] && kill "$sampler" 2>/dev/null; wait "$sampler" 2>/dev/null' if sampler else ""}
-echo $code > exit.part && mv exit.part exit
+{f"sh sample.sh >> sampler.txt 2>&1 & sleep {idle_seconds:g}" if sampler else ""}
+{words} >> log.txt 2>&1 < /dev/null &
+echo $! > pid
+wait $!
+echo $? > exit.part && mv exit.part exit
+wait
+touch done
 """
     settings = "\n".join(f"{{ {command}; }} > /dev/null 2>&1" for command in state)
     touched = shlex.join([f"{BLOBS}/{name}" for name in used])
@@ -141,9 +139,9 @@ def wait(attempt: str) -> str:
     folder = f"{ATTEMPTS}/{attempt}"
     return f"""cd {folder} 2>/dev/null || {{ echo gone; exit 0; }}
 tries=0
-while [ ! -e exit ]; do
+while [ ! -e done ]; do
   flock -s 9 9< lock 2>/dev/null
-  [ -e exit ] && break
+  [ -e done ] && break
   if ! grep -qs '{VARIABLE}={attempt}' /proc/[0-9]*/environ; then
     tries=$((tries + 1)); [ $tries -gt 2 ] && break
   fi
@@ -178,5 +176,3 @@ def unpack(archive: str, layer: str) -> str:
 
 def remove(paths: Iterable[str]) -> str:
     return f"rm -rf {shlex.join(paths)}"
-
-

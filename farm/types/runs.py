@@ -14,7 +14,6 @@ from farm.types.models import CustomOperators
 from farm.types.recipes import Recipe
 from farm.types.steps import Step
 
-
 Cores = Literal["big", "mid", "little", "all"]
 
 
