@@ -118,7 +118,7 @@ PARTS = (
         ("numpy==2.3.5",),
         debs=CPYTHON + LIBC + LIBRARIES,
         requires=(),
-        without=("numpy/f2py/*", "numpy/distutils/*", "numpy/_pyinstaller/*", "numpy/typing/*"),
+        without=("numpy/f2py/*", "numpy/distutils/*", "numpy/_pyinstaller/*"),
     ),
     Part(
         "onnxruntime",
@@ -127,7 +127,7 @@ PARTS = (
         # The C library is in the Python module once more.
         without=(
             "onnxruntime/backend/*",
-            "onnxruntime/capi/libonnxruntime*",
+            "onnxruntime/capi/libonnxruntime.so*",
             "onnxruntime/datasets/*",
             "onnxruntime/quantization/*",
             "onnxruntime/tools/*",
