@@ -11,9 +11,11 @@ import hashlib
 import io
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO, Self
 
 from farm.errors import InternalError
 
@@ -23,10 +25,19 @@ MODIFIED = 315_532_800  # 1980-01-01, which zip files can hold, too
 
 @dataclass(frozen=True)
 class File:
-    """``content``: the bytes, or the file that has them."""
+    """``open`` gives the content; nothing is read before it is packed."""
 
-    content: bytes | Path
+    open: Callable[[], IO[bytes]]
+    size_bytes: int
     executable: bool = False
+
+    @classmethod
+    def of_bytes(cls, content: bytes, *, executable: bool = False) -> Self:
+        return cls(partial(io.BytesIO, content), len(content), executable)
+
+    @classmethod
+    def of_path(cls, path: Path) -> Self:
+        return cls(partial(path.open, "rb"), path.stat().st_size)
 
 
 @dataclass(frozen=True)
@@ -68,9 +79,8 @@ def _write(files: Mapping[str, File], to: gzip.GzipFile) -> int:
                 continue
             file = files[name]
             member.mode = 0o755 if file.executable else 0o644
-            with io.BytesIO(file.content) if isinstance(file.content, bytes) else file.content.open("rb") as content:
-                member.size = content.seek(0, io.SEEK_END)
-                content.seek(0)
+            member.size = file.size_bytes
+            with file.open() as content:
                 tar.addfile(member, content)
             total += member.size
     return total

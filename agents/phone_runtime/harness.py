@@ -13,4 +13,4 @@ ROOT = Path(agents.__file__).parents[1]
 def files(site: str = "site") -> dict[str, File]:
     """``agents`` with nothing in it but the harness."""
     sources = [ROOT / "agents" / "__init__.py", *(ROOT / "agents" / "harness").rglob("*.py")]
-    return {f"{site}/{source.relative_to(ROOT).as_posix()}": File(source) for source in sources}
+    return {f"{site}/{source.relative_to(ROOT).as_posix()}": File.of_path(source) for source in sources}
