@@ -54,11 +54,12 @@ async def launch(
     attempt: str,
     lease: Lease,
     files: Mapping[str, Path],
+    work: Path,
     provision: Provision,
     cpus: Sequence[int],
     sampling: Sampling,
 ) -> None:
-    """Under the phone's lock. Two commands where all is there already; a push, which is resumed when it was cut.
+    """Under the phone's lock; ``work``: the attempt's folder on this machine. Two commands where all is there already; a push, which is resumed when it was cut.
 
     Raises LinkLost, DeviceTimeout, OutputCut, DeviceError, InfrastructureError, RecipeError.
     """
@@ -80,7 +81,8 @@ async def launch(
     await _install(handset, [layer for layer in layers.values() if layer.sha256 not in ready.layers], ready, provision)
     await _bring(handset, files, ready, provision.cache_bytes)
     folder = f"{ATTEMPTS}/{attempt}"
-    job = jobfile.document(lease, lambda sha256: f"{BLOBS}/{sha256}", cpus, folder)
+    job = json.dumps(jobfile.document(lease, lambda sha256: f"{BLOBS}/{sha256}", cpus, folder))
+    (work / "job.json").write_text(job)
     command, environment = provision.bundle.command(
         {name: f"{LAYERS}/{layer.sha256}" for name, layer in layers.items()},
         lease.runtime,
@@ -91,7 +93,7 @@ async def launch(
     handset.state.note(changes)
     script = scripts.start(
         attempt,
-        json.dumps(job),
+        job,
         command,
         environment,
         used=files,

@@ -232,7 +232,7 @@ class AndroidDriver:
         async with held.lock:
             held.attempts.add(attempt)
             try:
-                await self._launched(held, attempt, lease, files, provision, cpus)
+                await self._launched(held, attempt, lease, files, folder, provision, cpus)
             except BaseException:
                 held.attempts.discard(attempt)
                 self._go(self._tidied(held))
@@ -245,12 +245,13 @@ class AndroidDriver:
         attempt: str,
         lease: Lease,
         files: Mapping[str, Path],
+        folder: Path,
         provision: Provision,
         cpus: list[int],
     ) -> None:
         for resumes in range(_RESUMES + 1):
             try:
-                await attempts.launch(held, attempt, lease, files, provision, cpus, Sampling())
+                await attempts.launch(held, attempt, lease, files, folder, provision, cpus, Sampling())
                 return
             except LinkLost as error:
                 if resumes == _RESUMES:
