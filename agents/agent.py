@@ -140,7 +140,8 @@ class Agent:
         return [attempt_id for attempt_id in self._attempts if attempt_id in held]
 
     async def events(self, after_seq: int, timeout_seconds: float) -> list[AgentEvent]:
-        """Events past ``after_seq``; waits for one up to ``timeout_seconds``."""
+        """Events past ``after_seq``; waits for one up to ``timeout_seconds``. None also where the devices have changed
+        meanwhile: who gets none asks for ``info``."""
         self._news.clear()
         events = self._journal.events_after(after_seq)
         if not events:
@@ -312,8 +313,12 @@ class Agent:
             self._finish(lease, failure=failure)
 
     async def _keep_watch(self) -> None:
+        revision = self._attached.revision
         while True:
             await asyncio.sleep(_LEASE_CHECK_SECONDS)
+            if self._attached.revision != revision:
+                revision = self._attached.revision
+                self._news.set()
             for end in list(self._unwritten.values()):
                 self._finish(*end)
             self._forget_acknowledged()

@@ -121,8 +121,11 @@ class Server:
             outcome = await command.run([program, "-P", str(self.port), "start-server"], environment, START_SECONDS)
         except (OSError, TimeoutError) as error:
             raise LinkLost(f"{program} did not start a server on port {self.port}: {error!r}.", remedy="") from error
-        if outcome.exit_code:
-            raise LinkLost(f"No adb server at {self}: {outcome.output}", remedy="See what adb says.")
+        try:  # somebody else's start may have been faster
+            async with self._connected():
+                return
+        except LinkLost as error:
+            raise LinkLost(f"No adb server at {self}: {outcome.output}", remedy="See what adb says.") from error
 
     async def ask(self, service: str) -> str:
         """Of the server itself ("host:..."). Raises LinkLost, Refused."""

@@ -59,7 +59,8 @@ async def launch(
     cpus: Sequence[int],
     sampling: Sampling,
 ) -> None:
-    """Under the phone's lock; ``work``: the attempt's folder on this machine. Two commands where all is there already; a push, which is resumed when it was cut.
+    """Under the phone's lock; ``work``: the attempt's folder on this machine. Two commands where all is there already;
+    what was pushed before a cut is not pushed again.
 
     Raises LinkLost, DeviceTimeout, OutputCut, DeviceError, InfrastructureError, RecipeError.
     """

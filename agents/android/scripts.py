@@ -160,7 +160,7 @@ def waited(text: str) -> tuple[str, dict[str, str]]:
 
 
 def finish(keep: Collection[str], state: Iterable[str], afterwards: str) -> str:
-    """End and remove what is not of ``keep``, put the phone's state back, and run ``afterwards``, whose output it is."""
+    """End and remove what is not of ``keep``, put the phone's state back, and run ``afterwards``: its output alone."""
     settings = "\n".join(f"{{ {command}; }} > /dev/null 2>&1" for command in state)
     return f"{_SWEEP}\nsweep {shlex.join(sorted(keep))} > /dev/null\n{settings}\n{afterwards}\ntrue"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Awaitable, Callable
 
 from agents.android import scripts
 from agents.android.adb import Refused, Server
@@ -62,7 +61,8 @@ async def recover(handset: Handset, server: Server, serial: str, step: RecoveryS
     elif step == "reconnect":
         await _reconnect(server, serial)
     handset.detach()  # it is there when its adb server lists it anew
-    await _until(lambda: _booted(server, serial))
+    while not await _booted(server, serial):  # noqa: ASYNC110 (only the phone knows)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _reconnect(server: Server, serial: str) -> None:
@@ -87,8 +87,3 @@ async def _booted(server: Server, serial: str) -> bool:
                 return False
         return False
     return output.stdout.strip() == "1"
-
-
-async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():
-        await asyncio.sleep(_POLL_SECONDS)

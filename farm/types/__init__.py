@@ -49,7 +49,20 @@ from farm.types.results import (
     Verdict,
     VerdictLevel,
 )
-from farm.types.runs import Attempt, Job, JobState, JobWait, Lease, Priority, Protocol, Run, RunSpec, RunState, Scenario
+from farm.types.runs import (
+    Attempt,
+    Cores,
+    Job,
+    JobState,
+    JobWait,
+    Lease,
+    Priority,
+    Protocol,
+    Run,
+    RunSpec,
+    RunState,
+    Scenario,
+)
 from farm.types.transforms import (
     Batch,
     Cast,
@@ -81,6 +94,7 @@ __all__ = [
     "ChannelsLast",
     "CheckStep",
     "ClusterJoin",
+    "Cores",
     "CpuCluster",
     "CustomOperators",
     "DType",

@@ -22,7 +22,8 @@ class Scenario(Frozen):
 
     ``batch``: samples per request, for artifacts that take any number (``farm.dynamic_batch()``); an artifact built for
     a batch of its own size is measured with that. ``cores``: of which cluster (docs/measuring.md); without it, as many
-    as there are threads, the highest numbers, which are a phone's fastest. May be written ``Scenario("single-stream", threads=2)``.
+    as there are threads, the highest numbers, which are a phone's fastest. May be written
+    ``Scenario("single-stream", threads=2)``.
     """
 
     name: Literal["single-stream"] = "single-stream"
