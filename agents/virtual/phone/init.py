@@ -27,6 +27,7 @@ import socket
 import struct
 import sys
 import termios
+import time
 from typing import Any
 
 SHELL_UID = 2000
@@ -52,6 +53,8 @@ AARCH64 = (
 )
 BINFMT = "/proc/sys/fs/binfmt_misc"
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+PERIOD_SECONDS = 0.02  # of pausing and resuming what is throttled
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -148,6 +151,8 @@ def make_root(plan: dict[str, Any]) -> list[int]:
     for name in DEVICES:
         write(f"{root}/dev/{name}", 0o666, b"")
         bind(f"/dev/{name}", f"{root}/dev/{name}")
+    os.mkdir(root + plan["spool"])  # noqa: PTH102
+    mount("none", root + plan["spool"], "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=777,size=64k")
     os.mkdir(f"{root}/dev/pts")  # noqa: PTH102
     mount("none", f"{root}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
     for name, target in (("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd")):
@@ -174,6 +179,9 @@ class Init:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._names: dict[int, int] = {}  # process -> the caller's number for it
+        self._duties: list[tuple[float, int]] = []  # seconds of each period that a process may run, in order
+        self._paused: set[int] = set()
+        self._period_began = 0.0
 
     def send(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
         socket.send_fds(self._link, [json.dumps(message).encode()], descriptors or [])
@@ -255,6 +263,10 @@ class Init:
             case "signal":
                 with contextlib.suppress(ProcessLookupError):  # it ended by itself
                     os.killpg(order["process"], order["number"])
+            case "pace":
+                self._duties = sorted((duty * PERIOD_SECONDS, process) for process, duty in order["duties"])
+                for process in self._paused - {process for _, process in self._duties}:
+                    self._resume(process)
             case "resize-data":
                 try:
                     mount("none", "/data", None, MS_REMOUNT | MS_NOSUID | MS_NODEV, f"mode=111,size={order['bytes']}")
@@ -264,6 +276,30 @@ class Init:
                     self.send({"event": "resized"})
         return True
 
+    def pace(self) -> float | None:
+        """Pause and resume what is paced. Returns the seconds until the next time, None while nothing is."""
+        if not self._duties:
+            return None
+        now = time.monotonic()
+        if now - self._period_began >= PERIOD_SECONDS:
+            self._period_began = now
+            for process in tuple(self._paused):
+                self._resume(process)
+        passed = now - self._period_began
+        for seconds, process in self._duties:
+            if seconds > passed:
+                return min(seconds, PERIOD_SECONDS) - passed
+            if process not in self._paused:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGSTOP)
+                    self._paused.add(process)
+        return PERIOD_SECONDS - passed
+
+    def _resume(self, process: int) -> None:
+        self._paused.discard(process)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
+
     def serve(self) -> None:
         ear, mouth = os.pipe()
         os.set_blocking(ear, False)
@@ -271,7 +307,7 @@ class Init:
         signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         while True:
-            ready, _, _ = select.select([self._link.fileno(), ear], [], [])
+            ready, _, _ = select.select([self._link.fileno(), ear], [], [], self.pace())
             if ear in ready:
                 os.read(ear, 4096)
             self.reap()

@@ -45,13 +45,16 @@ class Plan:
     folders: list[tuple[str, int]] = field(default_factory=list)  # outer ones first
     data_folders: list[tuple[str, int]] = field(default_factory=list)  # within /data
     binds: list[tuple[str, str]] = field(default_factory=list)  # a file of the root over one of /proc
+    spool: str = "/dev/world"  # a small folder that everyone may write
 
 
 class Process:
     """``machine.Running``."""
 
-    def __init__(self, sandbox: Sandbox, process: int, master: int | None) -> None:
-        self._sandbox, self._process, self._master = sandbox, process, master
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._process = 0  # known once it started
+        self._master: int | None = None
         self.stdin: asyncio.StreamWriter | None = None
         self.stdout: asyncio.StreamReader = asyncio.StreamReader()
         self.stderr: asyncio.StreamReader | None = None
@@ -149,6 +152,8 @@ class Sandbox:
         """Start a program of the phone in a session of its own."""
         ours: list[int] = []
         theirs: list[int] = []
+        name = self._count = self._count + 1
+        process = self._running[name] = Process(self)
         try:
             if not terminal:
                 for writing in (True, False, False)[: 2 if merged else 3]:
@@ -162,28 +167,26 @@ class Sandbox:
                 "folder": folder,
                 "terminal": terminal,
             }
-            self._count += 1
             message, received = await self._ask(
-                self._count, {**order, "name": self._count}, [*theirs, theirs[1]] if merged and theirs else theirs
+                name, {**order, "name": name}, [*theirs, theirs[1]] if merged and theirs else theirs
             )
         except BaseException:
+            self._running.pop(name, None)
             for descriptor in ours:
                 os.close(descriptor)
             raise
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        if message["event"] == "refused":
+        if message["event"] != "started":
+            self._running.pop(name, None)
             for descriptor in ours:
                 os.close(descriptor)
             raise OSError(message["errno"], os.strerror(message["errno"]), arguments[0])
-        return await self._connect(message, ours, received[0] if terminal else None)
-
-    async def _connect(self, message: dict[str, Any], ours: list[int], master: int | None) -> Process:
-        process = self._running[message["name"]]
-        if master is not None:
-            process._master = master
-            ours = [os.dup(master), os.dup(master)]
+        process._process = message["process"]
+        if terminal:
+            process._master = received[0]
+            ours = [os.dup(received[0]), os.dup(received[0])]
         process.stdin = await _writer(ours[0])
         await _feed(process.stdout, ours[1])
         if len(ours) > 2:
@@ -222,6 +225,12 @@ class Sandbox:
             finally:
                 self._waiting.pop(key, None)
 
+    def pace(self, duties: Mapping[int, float]) -> None:
+        """Let these processes (the phone's numbers) run for these shares of the time only, all others freely."""
+        if self._link is not None:
+            with contextlib.suppress(OSError):  # ended in this moment
+                self._link.send(json.dumps({"order": "pace", "duties": list(duties.items())}).encode())
+
     def _receive(self) -> None:
         link = self._link
         while link is not None:
@@ -245,10 +254,7 @@ class Sandbox:
                 if process is not None and not process.ended.done():
                     process.ended.set_result(message["code"])
                 return
-            case "started":
-                key = message["name"]
-                self._running[message["name"]] = Process(self, message["process"], None)
-            case "refused":
+            case "started" | "refused":
                 key = message["name"]
             case _:
                 key = "ready" if "ready" in self._waiting else "resize"
