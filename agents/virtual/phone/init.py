@@ -143,6 +143,7 @@ def make_root(plan: dict[str, Any]) -> list[int]:
     bind(root, root)  # over the writable one, which stays reachable through its descriptor alone
 
     mount("none", f"{root}/data", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=111,size={plan['data_bytes']}")
+    write(f"{root}/data/.page", 0, b"x")  # what a full /data can be shrunk to: no tmpfs has the size 0
     for path, _mode in plan["data_folders"]:
         os.makedirs(root + path, exist_ok=True)  # noqa: PTH103
     for path, mode in reversed(plan["data_folders"]):

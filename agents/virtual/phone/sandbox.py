@@ -146,7 +146,7 @@ class Sandbox:
             (self._folder / "plan.json").unlink()
             (self._folder / "root").rmdir()
 
-    async def spawn(
+    async def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], folder: str, *, terminal: bool, merged: bool
     ) -> Process:
         """Start a program of the phone in a session of its own."""

@@ -16,6 +16,11 @@ from agents.virtual.phone.profile import Profile, Thermal
 Gauge = Literal["sign", "frozen", "scale"]
 
 STATUS_CHARGING, STATUS_DISCHARGING, STATUS_NOT_CHARGING, STATUS_FULL = 2, 3, 4, 5
+# The programs that are one question to these services each.
+COMMANDS = (
+    *("am", "cmd", "dumpsys", "getconf", "getenforce", "getprop", "id", "input", "logcat", "pm", "setprop", "settings"),
+    *("svc", "uname", "whoami", "wm"),
+)
 LYING_SCALE = 2.5  # of a current whose gauge lies so
 MOST_CHARGE = 0.999
 
@@ -96,6 +101,8 @@ class Services:
 
     def answer(self, name: str, words: Sequence[str]) -> Answer:
         """What the command ``name`` says to these arguments."""
+        if name not in COMMANDS:
+            return Answer(f"{name}: inaccessible or not found\n", 127, failed=True)
         run: Callable[[list[str]], Answer] = getattr(self, f"_{name}")
         return run(list(words))
 
@@ -244,7 +251,7 @@ class Services:
         if int(self.properties["ro.build.version.sdk"]) >= 29:
             services["thermalservice"] = self._thermalservice
         if not words:
-            return Answer("cmd: No service specified; use -l to list all running services. Use -w to start and wait for a service.\n", 20, failed=True)  # noqa: E501  # fmt: skip
+            return Answer("cmd: No service specified; use -l to list all running services.\n", 20, failed=True)
         if words == ["-l"]:
             return Answer("Currently running services:\n" + "".join(f"  {name}\n" for name in sorted(services)))
         if words[0] not in services:
@@ -282,8 +289,8 @@ class Services:
         match words:
             case ["enable" | "disable" as verb, *rest]:
                 self.idle_enabled = verb == "enable"
-                which = rest[0] if rest else "all"
-                return Answer({"enable": "", "disable": ""}[verb] + f"Deep idle mode {verb}d\n" if which != "light" else "")  # noqa: E501  # fmt: skip
+                which = {"light": ("Light",), "deep": ("Deep",)}.get(rest[0] if rest else "all", ("Deep", "Light"))
+                return Answer("".join(f"{kind} idle mode {verb}d\n" for kind in which))
             case ["enabled", *_]:
                 return Answer(f"{int(self.idle_enabled)}\n")
             case ["get", "deep" | "light"]:
@@ -382,9 +389,6 @@ class Services:
         return Answer("--------- beginning of main\n")
 
 
-COMMANDS = tuple(sorted(name[1:] for name in vars(Services) if name[:1] == "_" and name[:6] != "_dump_" and name[:2] != "__" and name[1:] not in {"power", "thermalservice", "connectivity", "deviceidle"}))  # noqa: E501  # fmt: skip
-
-
 def _unknown(words: Sequence[str]) -> Answer:
     return Answer(f"Unknown command: {' '.join(words[:1])}\n", 255, failed=True)
 
@@ -418,7 +422,7 @@ def render_battery(profile: Profile, battery: Reading, plugged: bool, faked: dic
 
 
 def render_thermal(profile: Profile, state: State, faked_status: int | None) -> str:
-    """ThermalManagerService's dump (AOSP). The cached block is what the last change of a status left."""
+    """ThermalManagerService's dump (AOSP). The cached block says the same as the other."""
     thermal = profile.thermal
     status = thermal_status(thermal, state.skin_celsius)
     shown = status if faked_status is None else faked_status
@@ -434,8 +438,8 @@ def render_thermal(profile: Profile, state: State, faked_status: int | None) -> 
         f"mName=thermal-cpufreq-{index}}}"
         for index in range(len(profile.clusters))
     ]
-    lines = [f"IsStatusOverride: {str(faked_status is not None).lower()}", "ThermalEventListeners:"]
-    lines = [lines[0], f"Thermal Status: {shown}", "Cached temperatures:", *now, "HAL Ready: true"]
+    lines = [f"IsStatusOverride: {str(faked_status is not None).lower()}", f"Thermal Status: {shown}"]
+    lines += ["Cached temperatures:", *now, "HAL Ready: true"]
     lines += ["HAL connection:", f"{thermal.indent}ThermalHAL AIDL 1 connected: yes"]
     lines += ["Current temperatures from HAL:", *now, "Current cooling devices from HAL:", *cooling]
     return "\n".join(lines) + "\n"
