@@ -57,7 +57,9 @@ def _default_folder(port: int) -> Path:
 
 @app.command()
 def android(
-    port: Annotated[int, typer.Option(help="For `adb connect 127.0.0.1:PORT`; 0: a free one.", min=0, max=65535)] = 5555,
+    port: Annotated[
+        int, typer.Option(help="For `adb connect 127.0.0.1:PORT`; 0: a free one.", min=0, max=65535)
+    ] = 5555,
     profile: Annotated[str, typer.Option(help="A built-in one, or a YAML file: docs/virtual-phone.md.")] = "galaxy-s23",
     abi: Annotated[Literal["arm64-v8a", "x86_64"], typer.Option(help="arm64-v8a runs under qemu.")] = "x86_64",
     folder: Annotated[

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from agents.virtual.phone.profile import Battery, Cluster, Profile, Thermal
 
@@ -21,7 +22,8 @@ OPEN_CIRCUIT = ((0.0, 3.30), (0.05, 3.55), (0.2, 3.70), (0.5, 3.83), (0.8, 4.11)
 
 @dataclass(frozen=True)
 class State:
-    """``current_amperes`` is positive out of the battery. ``caps`` and ``clocks`` are ratios of each cluster's maximum."""
+    """``current_amperes`` is positive out of the battery. ``caps`` and ``clocks`` are ratios of each cluster's
+    maximum."""
 
     charge_ratio: float
     soc_celsius: float
@@ -58,7 +60,7 @@ def rested(profile: Profile, ambient_celsius: float, charge_ratio: float) -> Sta
 def open_circuit_volts(charge_ratio: float) -> float:
     """Linear between the points of ``OPEN_CIRCUIT``."""
     charge = min(1.0, max(0.0, charge_ratio))
-    for (low, low_volts), (high, high_volts) in zip(OPEN_CIRCUIT, OPEN_CIRCUIT[1:], strict=False):
+    for (low, low_volts), (high, high_volts) in pairwise(OPEN_CIRCUIT):
         if charge <= high:
             return low_volts + (charge - low) / (high - low) * (high_volts - low_volts)
     return OPEN_CIRCUIT[-1][1]
@@ -110,7 +112,7 @@ def advance(
     ambient_celsius: float,
     plugged: bool,
 ) -> State:
-    """The state after ``seconds`` with these loads: for each cluster, of each core its share of the time it was busy."""
+    """The state after ``seconds`` with these loads: of each core in each cluster, the share of the time it was busy."""
     thermal, battery = profile.thermal, profile.battery
     clocks = tuple(
         clock_ratio(cluster, max(load, default=0.0), cap)
@@ -143,9 +145,7 @@ def advance(
         clocks=clocks,
         system_watts=system,
         cluster_watts=watts,
-        cluster_joules=tuple(
-            total + power * seconds for total, power in zip(state.cluster_joules, watts, strict=True)
-        ),
+        cluster_joules=tuple(total + power * seconds for total, power in zip(state.cluster_joules, watts, strict=True)),
         current_amperes=current,
         voltage_volts=open_volts - current * battery.resistance_ohms,
         charging=plugged and current < 0,

@@ -112,13 +112,21 @@ def plan(profile: Profile, abi: Abi, cpus: list[int], folder: Path, *, busybox: 
     made.files.append(("/system/bin/.ask", 0o555, ASK))
     made.links += [(f"/system/bin/{name}", ".ask") for name in COMMANDS]
     made.files += [(f"/system/bin/{name}", 0o555, text) for name, text in SCRIPTS.items()]
-    made.links += [("/bin", "/system/bin"), ("/sdcard", "/data/local/tmp"), ("/system/xbin", "bin"), ("/etc", "/system/etc")]
+    made.links += [
+        ("/bin", "/system/bin"),
+        ("/sdcard", "/data/local/tmp"),
+        ("/system/xbin", "bin"),
+        ("/etc", "/system/etc"),
+    ]
     # What is kept current from outside, or mounted over; the mount is read-only for the phone.
     made.folders += [(folder, 0o755) for folder in ("/proc", "/dev", "/data", "/sys", VIEWS)]
     made.folders += [(folder, 0o555) for folder in ("/system", "/system/bin", "/system/etc", "/vendor", "/vendor/bin")]
     made.folders += [(folder, 0o555) for folder in ("/product", "/apex", "/mnt")]
     made.data_folders += [("/data/local", 0o111), ("/data/local/tmp", 0o771)]
-    views = {"cpuinfo": cpuinfo(profile, abi, cpus), "version": f"Linux version {profile.kernel} (virtual) #1 SMP PREEMPT\n"}
+    views = {
+        "cpuinfo": cpuinfo(profile, abi, cpus),
+        "version": f"Linux version {profile.kernel} (virtual) #1 SMP PREEMPT\n",
+    }
     views["meminfo"] = meminfo(profile.memory_kib, profile.memory_kib)
     for name, text in views.items():
         made.files.append((f"{VIEWS}/{name}", 0o644, text))
@@ -145,7 +153,9 @@ def without_applets(program: bytes, names: Collection[str]) -> bytes:
     table = applet_names(program)
     changed = [f"{name[:-1]}{chr(ord(name[-1]) + 1)}" if name in names else name for name in table]
     if changed != sorted(changed, key=str.encode):
-        raise ConfigError("This busybox's table of applets is not understood.", remedy="Install Debian's busybox-static.")
+        raise ConfigError(
+            "This busybox's table of applets is not understood.", remedy="Install Debian's busybox-static."
+        )
     old, new = ("\0".join(kind).encode() for kind in (table, changed))
     return program.replace(old, new, 1)
 
@@ -158,7 +168,9 @@ def cpuinfo(profile: Profile, abi: Abi, cpus: list[int]) -> str:
         if abi == "x86_64":
             blocks.append(f"processor\t: {number}\nvendor_id\t: virtual\nmodel name\t: {profile.name} {cluster.name}\n")
         else:
-            features = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+            features = (
+                "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+            )
             blocks.append(
                 f"processor\t: {number}\nBogoMIPS\t: 38.40\nFeatures\t: {features}\n"
                 f"CPU implementer\t: {cluster.implementer}\nCPU architecture: 8\nCPU variant\t: 0x1\n"
@@ -170,9 +182,9 @@ def cpuinfo(profile: Profile, abi: Abi, cpus: list[int]) -> str:
 
 def meminfo(total_kib: int, available_kib: int) -> str:
     """/proc/meminfo: the lines that are asked for, always of the same length."""
-    rows = (("MemTotal", total_kib), ("MemFree", available_kib), ("MemAvailable", available_kib))
-    rows += (("Buffers", 0), ("Cached", 0), ("SwapTotal", 0), ("SwapFree", 0))
-    return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows)
+    rows = {"MemTotal": total_kib, "MemFree": available_kib, "MemAvailable": available_kib}
+    rows |= dict.fromkeys(("Buffers", "Cached", "SwapTotal", "SwapFree"), 0)
+    return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items())
 
 
 def _tool(name: str, remedy: str) -> Path:

@@ -46,7 +46,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Reading:
-    """The battery as its gauge tells it, which may lie. ``current`` and ``counter_uah`` in the profile's unit and sign."""
+    """The battery as its gauge tells it, which may lie. ``current`` has the profile's unit and sign."""
 
     level: int
     status: int
@@ -171,18 +171,17 @@ class Services:
                 return Answer(render_battery(self.profile, self.battery, self.plugged, self.faked_battery))
             case ["unplug"]:
                 self.faked_battery = {**(self.faked_battery or {}), "ac": 0, "usb": 0, "wireless": 0, "dock": 0}
-                return Answer()
             case ["reset"]:
                 self.faked_battery = None
-                return Answer()
+            case ["set", key, value] if key in fakes and not value.lstrip("-").isdigit():
+                return Answer(f"Bad value: {value}\n", 255, failed=True)
             case ["set", key, value] if key in fakes:
-                if not value.lstrip("-").isdigit():
-                    return Answer(f"Bad value: {value}\n", 255, failed=True)
                 self.faked_battery = {**(self.faked_battery or {}), key: int(value)}
-                return Answer()
             case ["set", key, _]:
                 return Answer(f"Unknown set option: {key}\n")
-        return Answer(f"Unknown command: {words[0]}\n", 255, failed=True)
+            case _:
+                return _unknown(words)
+        return Answer()
 
     def _dump_thermalservice(self, _words: list[str]) -> Answer:
         return Answer(render_thermal(self.profile, self.state, self.faked_status))

@@ -93,9 +93,12 @@ def rails(profile: Profile, state: State, since_boot_seconds: float) -> str:
 
 def denied(profile: Profile) -> set[str]:
     """Paths, and beginnings of paths, that the shell may not read."""
-    return {
+    files = {
         f"{THERMAL}/thermal_zone" if name == "thermal_zone" else f"{BATTERY}/{name}" for name in profile.battery.denied
-    } | {f"{RAILS}/energy_value"}  # root only, on every phone
+    }
+    if profile.properties.get("ro.build.type") == "user":
+        files.add(f"{RAILS}/energy_value")
+    return files
 
 
 def ranges(numbers: Sequence[int]) -> str:

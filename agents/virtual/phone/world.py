@@ -43,7 +43,9 @@ class Seen:
 
 
 class World:
-    def __init__(self, profile: Profile, abi: Abi, serial: str, cpus: Sequence[int], sandbox: Sandbox, faults: Faults):
+    def __init__(
+        self, profile: Profile, abi: Abi, serial: str, cpus: Sequence[int], sandbox: Sandbox, faults: Faults
+    ) -> None:
         self._profile, self._cpus, self._sandbox, self._faults = profile, list(cpus), sandbox, faults
         self._seen: dict[tuple[int, int], float] = {}  # process and its start -> CPU seconds
         self._written: dict[str, str] = {}
@@ -129,7 +131,7 @@ class World:
         if self._profile.rails:
             self._write({f"{views.RAILS}/energy_value": views.rails(self._profile, self.state, now - self._began)})
         self._put_meminfo(meminfo(self._profile.memory_kib, world.memory_available_kib))
-        return any(spent > 0 for _, spent in used) or self._paced
+        return any(spent > 0 for _, spent in used) or min(self.state.caps) < 1
 
     def _ambient(self) -> float:
         return AMBIENT_CELSIUS if self._faults.ambient_celsius is None else self._faults.ambient_celsius
@@ -138,7 +140,7 @@ class World:
 
     def _look(self) -> list[Seen]:
         found = []
-        for name in os.listdir(self._sandbox.processes):
+        for name in os.listdir(self._sandbox.processes):  # noqa: PTH208 - of a descriptor
             if not name.isdigit() or name == "1":
                 continue
             try:
@@ -203,7 +205,9 @@ class World:
             shut = any(path.startswith(beginning) for beginning in self._denied)
             if shut and path in self._written:
                 continue  # nobody can read it
-            file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o000 if shut else 0o444, dir_fd=folder)
+            file = os.open(
+                f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o000 if shut else 0o444, dir_fd=folder
+            )
             try:
                 os.write(file, text.encode())
             finally:
