@@ -23,7 +23,8 @@ class Faults(BaseModel):
     accepted, those known are forgotten. ``protocol_fault``: ``header`` breaks the framing of what the phone sends on a
     stream, so that the link ends; ``payload`` flips one bit of it, which only an end marker or a hash can tell.
     ``slow_link_bytes_per_second``: in each direction. ``full_storage``: writes fail with ENOSPC. ``ambient_celsius``:
-    instead of the profile's. ``charging``: forced on or off. ``lying_gauge``: the battery's figures stand still.
+    instead of the profile's. ``charging``: forced on or off. ``lying_gauge``: the battery's current has the wrong
+    ``sign``, all its figures are ``frozen``, or the current is out of ``scale``.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -36,7 +37,7 @@ class Faults(BaseModel):
     full_storage: bool = False
     ambient_celsius: Annotated[float, Field(ge=-40, le=90)] | None = None
     charging: bool | None = None
-    lying_gauge: bool = False
+    lying_gauge: Literal["sign", "frozen", "scale"] | None = None
 
     _watchers: list[Watcher] = PrivateAttr(default_factory=list)
 

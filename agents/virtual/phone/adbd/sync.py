@@ -144,6 +144,7 @@ class Sync:
 
     async def _send(self, path: str) -> None:
         try:
+            self._machine.check_read(path)
             file = os.open(self._machine.resolve(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise _Refused("open failed", error) from None
