@@ -28,10 +28,6 @@ class Delivery:
         """The folder of its parts, named by content: those of another file are never taken for its own."""
         return f"{self.remote}.{self.sha256[:16]}.parts"
 
-    @property
-    def resumable(self) -> bool:
-        return self.size_bytes > PART_BYTES
-
 
 @dataclass(frozen=True)
 class Kept:
@@ -53,9 +49,12 @@ def slices(delivery: Delivery, present: Mapping[str, int]) -> list[Slice]:
 
 
 def survey(deliveries: Iterable[Delivery]) -> str:
-    """A script that says which parts are there: ``SIZE PATH`` on lines."""
+    """A script that makes the folders of parts and says which are there from before: ``SIZE PATH`` on lines."""
     folders = " ".join(shlex.quote(delivery.staging) for delivery in deliveries)
-    return f"for d in {folders}; do for f in $d/*; do [ -f $f ] && stat -c '%s %n' $f; done; done; true"
+    return (
+        f"mkdir -p {folders} || exit 1\n"
+        f"for d in {folders}; do for f in $d/*; do [ -f $f ] && stat -c '%s %n' $f; done; done; true"
+    )
 
 
 def surveyed(text: str) -> dict[str, dict[str, int]]:

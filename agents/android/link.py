@@ -61,11 +61,8 @@ class AdbPhone:
         await self.push_all([Delivery(local, digest, size_bytes, remote, mode)])
 
     async def push_all(self, deliveries: Sequence[Delivery]) -> None:
-        """As ``push``, many files in two commands (three where some are large: a push that was cut is resumed)."""
-        present: dict[str, dict[str, int]] = {}
-        if resumable := [delivery for delivery in deliveries if delivery.resumable]:
-            found = await self.run(files.survey(resumable), what="Looking for what was sent before")
-            present = files.surveyed(found)
+        """As ``push``, many files in three commands. Parts that came whole before a cut are not sent again."""
+        present = files.surveyed(await self.run(files.survey(deliveries), what="Making room for files"))
         missing = [part for one in deliveries for part in files.slices(one, present.get(one.staging, {}))]
         size_bytes = sum(part.length for part in missing)
         async with self._within(files.seconds_for(size_bytes), f"Sending {size_bytes:,} bytes"):
