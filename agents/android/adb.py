@@ -24,6 +24,7 @@ from farm.errors import DeviceError, InfrastructureError, LinkLost
 
 CONNECT_SECONDS = 3.0
 START_SECONDS = 20.0
+ASK_SECONDS = 20.0
 CHUNK_BYTES = 64 * 1024  # the protocol's largest DATA
 MAX_OUTPUT_BYTES = 64 * 2**20
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -128,10 +129,35 @@ class Server:
             raise LinkLost(f"No adb server at {self}: {outcome.output}", remedy="See what adb says.") from error
 
     async def ask(self, service: str) -> str:
-        """Of the server itself ("host:..."). Raises LinkLost, Refused."""
-        async with self._connected() as connection:
-            await connection.request(service)
-            return await connection.text()
+        """Of the server itself ("host:..."). Raises LinkLost, also where it takes too long, and Refused."""
+        try:
+            async with asyncio.timeout(ASK_SECONDS), self._connected() as connection:
+                await connection.request(service)
+                return await connection.text()
+        except TimeoutError as error:
+            raise LinkLost(
+                f"The adb server {self} did not answer {service} within {ASK_SECONDS:g} s.",
+                remedy="See the phone's network; then `adb kill-server`.",
+            ) from error
+
+    async def connect(self, address: str) -> None:
+        """To a phone on the network. One that the server has but that is offline is connected anew: by itself it would
+        stay so. Raises LinkLost with what the server says."""
+        for line in (await self.ask("host:devices")).splitlines():
+            if line.split("\t") == [address, "offline"]:
+                await self.disconnect(address)
+        try:
+            said = await self.ask(f"host:connect:{address}")
+        except Refused as refusal:
+            said = str(refusal)
+        # A phone that asks its owner first "fails to authenticate", and is connected all the same.
+        if not said.startswith(("connected", "already connected", "failed to authenticate")):
+            raise LinkLost(f"{address} cannot be connected to: {said}.", remedy="See docs/phones.md, Wi-Fi.")
+
+    async def disconnect(self, address: str) -> None:
+        """Raises LinkLost. One that is not there is no error."""
+        with contextlib.suppress(Refused):
+            await self.ask(f"host:disconnect:{address}")
 
     async def track(self) -> AsyncIterator[tuple[Seen, ...]]:
         """All phones, now and after every change, until the server is gone: then LinkLost.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 
 from agents.android import scripts
@@ -68,8 +69,8 @@ async def recover(handset: Handset, server: Server, serial: str, step: RecoveryS
 async def _reconnect(server: Server, serial: str) -> None:
     try:
         if ":" in serial:
-            await server.ask(f"host:disconnect:{serial}")
-            await server.ask(f"host:connect:{serial}")
+            await server.disconnect(serial)
+            await server.connect(serial)
         else:
             await server.ask(f"host-serial:{serial}:reconnect")
     except Refused as refusal:
@@ -81,9 +82,7 @@ async def _booted(server: Server, serial: str) -> bool:
         output = await AdbPhone(server, serial).shell("getprop sys.boot_completed")
     except (LinkLost, DeviceTimeout, OutputCut):
         if ":" in serial:
-            try:
-                await server.ask(f"host:connect:{serial}")
-            except (Refused, LinkLost):
-                return False
+            with contextlib.suppress(LinkLost):
+                await server.connect(serial)
         return False
     return output.stdout.strip() == "1"
