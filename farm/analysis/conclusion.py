@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from farm.analysis.energy import Energy, energy
 from farm.analysis.growth import growth
 from farm.analysis.profile import compact
 from farm.analysis.statistics import quantile_estimate, summarize
@@ -69,6 +71,9 @@ def conclude(
             absent[f"{name}_seconds"] = f"{len(taken)} samples are too few for an interval of the median"
     if isinstance(evaluation, str):
         absent["evaluation"] = evaluation
+    taken_energy = energy(measurement.power, summary.count, protocol.confidence) if measurement.power else None
+    if isinstance(taken_energy, str):
+        absent["energy"] = taken_energy
     return Result(
         job_id=job.id,
         epoch=measurement.epoch,
@@ -90,13 +95,25 @@ def conclude(
         **processing,
         host_preprocess_seconds=host_preprocess_seconds,
         filled=filled,
-        verdict=judge(measurement, summary, protocol, job.recipe.parity, job.scenario, filled),
+        verdict=judge(measurement, summary, protocol, job.recipe.parity, job.scenario, filled, absent.get("energy")),
         runtime_versions=measurement.runtime_versions,
         absent=absent,
         measured_at=measurement.started_at,
         batch=measurement.batch,
+        **_energy(measurement, taken_energy),
         memory_course=measurement.memory_course,
         memory_growth_bytes=growth(series, protocol.confidence) if (series := measurement.memory_series) else None,
         load_cost=measurement.load_cost,
         profile=compact(measurement.profile) if measurement.profile else None,
     )
+
+
+def _energy(measurement: Measurement, found: Energy | str | None) -> dict[str, Any]:
+    if measurement.power is None or not isinstance(found, Energy):
+        return {}
+    return {
+        "energy_joules": found.joules,
+        "power_watts": found.watts,
+        "idle_power_watts": found.idle_watts,
+        "energy_method": measurement.power.series.method,
+    }

@@ -56,6 +56,25 @@ def size(size_bytes: float) -> str:
     return f"{number(size_bytes)} GiB"
 
 
+def energy(joules: float) -> str:
+    """``12.3 mJ``, ``1.45 J``."""
+    return f"{number(joules)} J" if abs(joules) >= 1 else f"{number(joules * 1000)} mJ"
+
+
+def energy_interval(joules: Estimate) -> str:
+    """In the unit of the larger end."""
+    scale = 1 if joules.high >= 1 else 1000
+    return f"{number(joules.low * scale)}–{number(joules.high * scale)}"
+
+
+def power(watts: float) -> str:
+    return f"{number(watts)} W"
+
+
+def temperature(celsius: float) -> str:
+    return f"{celsius:.1f} °C"
+
+
 def count(value: int) -> str:
     """Of parameters or operations, in powers of a thousand: ``4.65 M``, ``770 M``, ``12``."""
     scaled = float(value)

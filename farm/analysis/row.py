@@ -31,6 +31,8 @@ FIGURES = (
     "memory_peak_bytes",
     "memory_over_baseline_bytes",
     "artifact_bytes",
+    "energy_joules",
+    "power_watts",
     "speedup",
     "parity_cosine",
     "parity_max_abs_error",
@@ -163,6 +165,8 @@ class Row:
         record |= _columns("speedup", "", self.speedup)
         record |= _columns("preprocess", "_seconds", result.preprocess_seconds if result else None)
         record |= _columns("postprocess", "_seconds", result.postprocess_seconds if result else None)
+        record |= _columns("energy", "_joules", result.energy_joules if result else None)
+        record |= _columns("power", "_watts", result.power_watts if result else None)
         record["host_preprocess_seconds"] = result.host_preprocess_seconds if result else None
         for name in (
             "latency_mean_seconds",
@@ -175,8 +179,12 @@ class Row:
             "first_inference_seconds",
             "memory_peak_bytes",
             "memory_over_baseline_bytes",
+            "idle_power_watts",
+            "energy_method",
         ):
             record[name] = getattr(result, name) if result else None
+        for name in ("temperature_start_celsius", "temperature_max_celsius"):
+            record[name] = getattr(result.telemetry, name) if result else None
         parity = result.parity if result else None
         for name in PARITY:
             value = getattr(parity, name) if parity else None

@@ -121,8 +121,27 @@ RULES: dict[str, Rule] = {
         Rule(
             "throttled",
             VerdictLevel.SUSPECT,
-            f"The clock was capped below {MIN_FREQUENCY_LIMIT_RATIO:.0%} of what the CPU can do.",
+            f"The clock was capped below {MIN_FREQUENCY_LIMIT_RATIO:.0%} of what the CPU can do, a cooling device was "
+            "active, or the phone's thermal status was not none.",
             "Let the device cool down; check its power mode and frequency limits.",
+        ),
+        Rule(
+            "thermal-override",
+            VerdictLevel.SUSPECT,
+            "The phone's thermal status was set by hand, so nothing vouches for a cool phone.",
+            "Undo it: `adb shell cmd thermalservice reset`.",
+        ),
+        Rule(
+            "wrong-cpus",
+            VerdictLevel.SUSPECT,
+            "The process ran on other CPUs than it was to be pinned to.",
+            "Run it again; if it stays, the phone's scheduler moves processes of the shell: measure on all cores.",
+        ),
+        Rule(
+            "energy-refused",
+            VerdictLevel.TRUSTED,
+            "Power was recorded, and no energy can be told from it. The latencies are as good as without it.",
+            "The reason says what was wrong (docs/energy.md).",
         ),
         Rule(
             "too-few-cpus",
@@ -172,16 +191,19 @@ def judge(
     limits: ParityLimits,
     scenario: Scenario,
     filled: Sequence[Filled] = (),
+    energy_absent: str | None = None,
 ) -> Verdict:
-    """The verdict on one measurement, with every reason that holds."""
+    """The verdict on one measurement, with every reason that holds. ``energy_absent``: why there is no energy."""
     found = (
         *_outputs(measurement, limits),
         *_samples(summary, protocol),
         *_series(summary),
         *_machine(measurement.telemetry),
-        *_cpus(measurement.cpus_allowed, scenario.threads),
+        *_heat(measurement.telemetry),
+        *_cpus(measurement, scenario.threads),
         *_memory(measurement, protocol.confidence),
         *_origin(measurement),
+        *_energy(measurement, energy_absent),
         *(("inputs-filled", f"Missing values were filled: {each}.") for each in filled),
     )
     reasons = tuple(Reason(code=code, level=RULES[code].level, text=text) for code, text in found)
@@ -284,9 +306,29 @@ def _machine(telemetry: Telemetry) -> Found:
         yield "throttled", f"The clock was capped at {limit / 1e9:.2f} of {maximum / 1e9:.2f} GHz."
 
 
-def _cpus(allowed: tuple[int, ...], threads: int) -> Found:
+def _heat(telemetry: Telemetry) -> Found:
+    """What a phone says of its own heat. A cap may be in force also where its status is still none."""
+    if telemetry.thermal_overridden:
+        yield "thermal-override", "The phone's thermal status was set by hand."
+    if telemetry.thermal_status_max:
+        yield "throttled", f"The phone's thermal status reached {telemetry.thermal_status_max} of 6."
+    if telemetry.cooling_devices:
+        yield "throttled", f"Cooling devices were active: {', '.join(telemetry.cooling_devices)}."
+
+
+def _cpus(measurement: Measurement, threads: int) -> Found:
+    allowed, asked = measurement.cpus_allowed, measurement.cpus_asked
     if allowed and len(allowed) < threads:
         yield "too-few-cpus", f"{threads} threads ran on {len(allowed)} CPUs."
+    if asked and allowed and set(allowed) != set(asked):
+        ran, wanted = (", ".join(map(str, sorted(cpus))) for cpus in (allowed, asked))
+        yield "wrong-cpus", f"It ran on the CPUs {ran} instead of {wanted}."
+
+
+def _energy(measurement: Measurement, absent: str | None) -> Found:
+    """Only where power was recorded at all: of most devices nobody expects it."""
+    if absent and (measurement.power or measurement.power_recorded):
+        yield "energy-refused", f"{absent[:1].upper()}{absent[1:]}."
 
 
 def _memory(measurement: Measurement, confidence: float) -> Found:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from farm.types.base import Blob, Estimate, Frozen, Name
 from farm.types.devices import Device
+from farm.types.energy import PowerMethod, PowerRecord
 from farm.types.evaluation import Evaluation
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
 from farm.types.models import Filled
@@ -33,7 +34,12 @@ class Parity(Frozen):
 
 
 class Telemetry(Frozen):
-    """What the device did meanwhile. A field is absent where it could not be read; ``absent`` says why."""
+    """What the device did meanwhile. A field is absent where it could not be read; ``absent`` says why.
+
+    ``temperature_sensor``: whose temperature it is, where there are several. Of phones only: ``thermal_status_max``,
+    0 (none) to 6 (shutdown); ``thermal_overridden``, somebody set that status by hand; ``cooling_devices`` that capped
+    something; ``powered``, a charger fed it; ``sampler_cpu_ratio``, what reading all this took of one CPU.
+    """
 
     background_cpu_ratio: float | None = None
     steal_ratio: float | None = None
@@ -43,11 +49,21 @@ class Telemetry(Frozen):
     cpu_frequency_maximum_hertz: float | None = None
     temperature_start_celsius: float | None = None
     temperature_max_celsius: float | None = None
+    temperature_sensor: str | None = None
+    thermal_status_max: int | None = None
+    thermal_overridden: bool | None = None
+    cooling_devices: tuple[str, ...] = ()
+    powered: bool | None = None
+    sampler_cpu_ratio: float | None = None
     absent: dict[str, str] = {}
 
 
 class Measurement(Frozen):
-    """Raw record of one attempt, as the harness and the meters wrote it; ``simulated``: or as a model made it up."""
+    """Raw record of one attempt, as the harness and the meters wrote it; ``simulated``: or as a model made it up.
+
+    ``cpus_asked``: those it was to be pinned to, none where it was not. ``power``: None where ``absent["energy"]`` says
+    why; a device of which nobody expects it says nothing. ``power_recorded``: it was tried, with its idle time.
+    """
 
     attempt_id: int
     job_id: int
@@ -78,6 +94,9 @@ class Measurement(Frozen):
     memory_series: MemorySeries | None = None
     load_cost: LoadCost | None = None
     profile: Profile | None = None
+    cpus_asked: tuple[int, ...] = ()
+    power: PowerRecord | None = None
+    power_recorded: bool = False
 
 
 class VerdictLevel(StrEnum):
@@ -103,7 +122,8 @@ class Result(Frozen):
     """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``; they are those of one call,
     which takes ``batch`` samples.
 
-    ``memory_growth_bytes`` is per 1,000 inferences.
+    ``memory_growth_bytes`` is per 1,000 inferences. ``energy_joules`` is that of one call over what the idle device
+    takes in the same time; ``power_watts`` of the whole device while it ran, ``idle_power_watts`` before and after.
     """
 
     job_id: int
@@ -136,6 +156,10 @@ class Result(Frozen):
     load_cost: LoadCost | None = None
     profile: Profile | None = None
     batch: int = 1
+    energy_joules: Estimate | None = None
+    power_watts: Estimate | None = None
+    idle_power_watts: float | None = None
+    energy_method: PowerMethod | None = None
 
     @property
     def samples_per_second(self) -> float | None:

@@ -52,6 +52,9 @@ class Protocol(Frozen):
 
     Afterwards, inferences go on for at most ``growth_seconds`` to see whether memory grows (0: they do not).
     ``profile``: last of all, some more are run with the runtime's profiler.
+
+    ``idle_seconds``: how long the device rests before and after, so that its own power can be told from the model's;
+    only where energy can be measured at all, and on top of the time-out.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -68,6 +71,7 @@ class Protocol(Frozen):
     evaluation_max_seconds: float = Field(default=300.0, gt=0)
     growth_seconds: float = Field(default=3.0, ge=0)
     profile: bool = False
+    idle_seconds: float = Field(default=30.0, ge=0, le=600)
 
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:
