@@ -14,6 +14,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -24,7 +25,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from agents.phone_runtime import archive, debian, unpacking, wheels
+from agents.phone_runtime import archive, compiling, debian, unpacking, wheels
 from agents.phone_runtime.archive import File
 from agents.phone_runtime.bundle import BASE, SITE, Abi, Bundle, Layer, archive_path
 from agents.phone_runtime.lock import Deb, Lock, Wheel
@@ -92,7 +93,7 @@ class Builder:
                 for part in missing:
                     found[part.name] = self._layer(part, keys[part.name])
                 layers = [layer for layer in found.values() if layer is not None]
-                bundle = Bundle.of(self._folder, self._lock.abi, layers[0].distributions["cpython"], layers)
+                bundle = Bundle.of(self._folder, self._lock.abi, _python_version(layers[0]), layers)
                 _write(self._folder / "bundles" / f"{bundle.digest}.json", bundle.model_dump_json(indent=1))
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -110,6 +111,7 @@ class Builder:
         return digest_of(
             {
                 "format": FORMAT,
+                "compiled": compiling.possible(),
                 "abi": self._lock.abi,
                 "part": repr(part),
                 "debs": {name: deb.sha256 for name, deb in debs.items()},
@@ -171,7 +173,7 @@ class Builder:
         if self._download(part).is_file():
             return True
         if self._packages:
-            here = [path for path in self._packages.iterdir() if path.suffix in (".deb", ".whl")]
+            here = [path for path in self._packages.iterdir() if path.is_file()]
             self._keep(path for path in here if path.stat().st_size == part.size_bytes and _digest(path) == part.sha256)
         return self._download(part).is_file()
 
@@ -200,7 +202,7 @@ class Builder:
             content = wheels.files(self._download(wheel))
             files |= {f"{SITE}/{path}": file for path, file in content.items() if part.wants(path)}
             versions[name] = wheel.version
-        packed = archive.pack(files, self._folder / "layers")
+        packed = archive.pack(files | compiling.compiled(files), self._folder / "layers")
         layer = Layer(
             name=part.name,
             sha256=packed.sha256,
@@ -253,6 +255,17 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(path)
     for path in folder.glob("*/.*.part"):
         path.unlink()
+
+
+def _python_version(base: Layer) -> str:
+    """Of Debian's version, or of an archive's name."""
+    told = base.distributions["cpython"]
+    if found := re.search(r"3\.11\.\d+", told):
+        return found[0]
+    raise InfrastructureError(
+        f"{told} does not say which CPython 3.11 it is.",
+        remedy="Keep the name that python-build-standalone gave the archive.",
+    )
 
 
 def _locked(entries: Mapping[str, Entry], name: str, abi: str) -> Entry:

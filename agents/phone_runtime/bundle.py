@@ -21,7 +21,7 @@ from typing import Literal, Self
 
 from pydantic import PrivateAttr, ValidationError
 
-from agents.phone_runtime import archive, harness
+from agents.phone_runtime import archive, compiling, harness
 from farm.errors import InfrastructureError, InternalError, RecipeError
 from farm.types.base import Frozen, Sha256, digest_of
 
@@ -175,7 +175,8 @@ def find(folder: Path, abi: str) -> Bundle | None:
 def harness_layer(folder: Path) -> Layer:
     """Our own harness, of the code that runs now, as a layer: packed into ``folder`` unless it lies there."""
     files = harness.files()
-    packed = archive.pack(files, folder / "layers")
+    packed = archive.pack(files | compiling.compiled(files), folder / "layers")
+    os.utime(packed.path)  # no bundle names it: its time is what keeps it (``shelf.prune``)
     return Layer(
         name=HARNESS,
         sha256=packed.sha256,

@@ -158,6 +158,15 @@ PARTS = (
         },
         runtimes=("torchscript", "pytorch-mobile", "pytorch"),
         without=("torch/bin/*", "torch/share/*", "torch/test/*", "torch/testing/_internal/*", "sympy/*/benchmarks/*"),
+        # torch does not load where these are missing.
+        keep=(
+            "torch/bin/torch_shm_manager",
+            "torch/testing/_internal/__init__.py",
+            "torch/testing/_internal/common_dtype.py",
+            "torch/testing/_internal/distributed/__init__.py",
+            "torch/testing/_internal/distributed/fake_pg.py",
+            "torch/testing/_internal/logging_tensor.py",
+        ),
     ),
     Part(
         "executorch",

@@ -43,15 +43,13 @@ def locked(name: str, wheel: Wheel) -> str:
 
 
 def check(path: Path) -> None:
-    """Raises InfrastructureError for a build that is too large for phones, or that wants CUDA."""
+    """Raises InfrastructureError for a build that holds CUDA, or that is as large as one that does."""
     with zipfile.ZipFile(path) as wheel:
-        needs = _metadata(wheel).get_all("Requires-Dist") or []
-    cuda = next((need for need in needs if re.match(r"(nvidia|cuda|triton)", need)), None)
+        cuda = next((name for name in wheel.namelist() if re.search(r"/lib[^/]*cuda[^/]*\.so", name)), None)
     size_bytes = path.stat().st_size
     if cuda or size_bytes > MAX_WHEEL_BYTES:
-        why = f"it needs {cuda}" if cuda else f"{size_bytes / 1e6:.0f} MB"
         raise InfrastructureError(
-            f"{path.name} is no build for the CPU alone ({why}).",
+            f"{path.name} is no build for the CPU alone ({size_bytes / 1e6:.0f} MB, {cuda or 'more than any'}).",
             remedy="Let pip find the CPU build: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.",
         )
 
