@@ -1,4 +1,4 @@
-"""What adbd needs of the phone it runs on."""
+"""What an adb daemon needs of the machine it runs on: programs and files."""
 
 from __future__ import annotations
 
@@ -9,30 +9,55 @@ from typing import Protocol
 
 
 class Running(Protocol):
-    """A process of the phone's shell. ``stderr`` is None with a terminal, and where it was merged into ``stdout``."""
+    """A process of the phone's shell. Its streams are to be read until their end, or it may wait for its reader."""
 
-    stdin: asyncio.StreamWriter | None
-    stdout: asyncio.StreamReader
-    stderr: asyncio.StreamReader | None
+    @property
+    def stdin(self) -> asyncio.StreamWriter | None: ...
+
+    @property
+    def stdout(self) -> asyncio.StreamReader: ...
+
+    @property
+    def stderr(self) -> asyncio.StreamReader | None:
+        """None with a terminal, and where it was merged into ``stdout``."""
 
     async def wait(self) -> int:
-        """Its exit code; 128 + signal when it was killed."""
+        """The exit code; 128 + signal where one ended it. Output may come later: children can outlive it."""
 
     def kill(self) -> None:
-        """End it and all its children: SIGHUP first, as adbd does, then SIGKILL."""
+        """End it and its children: SIGHUP as adbd does, then SIGKILL. What made a session of its own stays."""
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Of its terminal; without one, nothing."""
 
 
 class Machine(Protocol):
-    serial: str
-    properties: Mapping[str, str]  # of getprop
+    """Paths are the phone's, absolute. Errors are OSErrors with the kernel's ``errno``."""
+
+    @property
+    def serial(self) -> str: ...
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """Those of getprop, at this moment."""
 
     async def spawn(self, command: str | None, *, terminal: bool, merged: bool) -> Running:
-        """``/system/bin/sh -c command``; None: an interactive shell."""
+        """``/system/bin/sh -c command``; None: an interactive shell.
+
+        Raises OSError for what the kernel refuses, InfrastructureError when the phone is off.
+        """
 
     def resolve(self, path: str, *, follow: bool = True) -> Path:
-        """Where a path of the phone lies on the host, never outside the phone's root. Raises OSError."""
+        """Where this process finds a path of the phone's: never outside its root, whatever its links say.
+
+        ``follow`` is about the last component. Whether a file is there is not said. Raises ELOOP, EACCES, ENOTDIR.
+        """
+
+    def check_read(self, path: str) -> None:
+        """Raises EACCES for what the shell user may not read, ENOENT for what is not there."""
 
     def check_write(self, path: str) -> None:
-        """Raises OSError (EACCES, EROFS, ENOSPC) for what the shell user may not do."""
+        """Raises EACCES, EROFS, ENOENT or ENOSPC for what the shell user may not write or create."""
 
-    def free_bytes(self) -> int: ...
+    def free_bytes(self) -> int:
+        """On /data."""
