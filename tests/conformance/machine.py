@@ -25,6 +25,9 @@ class PlainRunning:
         code = await self._process.wait()
         return code if code >= 0 else 128 - code
 
+    def resize(self, rows: int, columns: int) -> None:
+        """It has no terminal."""
+
     def kill(self) -> None:
         for kind in (signal.SIGHUP, signal.SIGKILL):
             with suppress(ProcessLookupError):
@@ -37,6 +40,7 @@ class PlainMachine:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.properties = {
+            "ro.adb.secure": "1",
             "ro.product.name": "plain",
             "ro.product.model": "Plain_1",
             "ro.product.device": "plain",
@@ -62,6 +66,9 @@ class PlainMachine:
 
     def resolve(self, path: str, *, follow: bool = True) -> Path:
         return self.root / path.lstrip("/")
+
+    def check_read(self, path: str) -> None:
+        self.resolve(path).stat()
 
     def check_write(self, path: str) -> None:
         if path.startswith("/system"):

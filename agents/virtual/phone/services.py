@@ -6,6 +6,7 @@ A pure function of the profile, the physics' state and what was set before; the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -173,7 +174,7 @@ class Services:
                 self.faked_battery = {**(self.faked_battery or {}), "ac": 0, "usb": 0, "wireless": 0, "dock": 0}
             case ["reset"]:
                 self.faked_battery = None
-            case ["set", key, value] if key in fakes and not value.lstrip("-").isdigit():
+            case ["set", key, value] if key in fakes and not re.fullmatch("-?[0-9]{1,9}", value):
                 return Answer(f"Bad value: {value}\n", 255, failed=True)
             case ["set", key, value] if key in fakes:
                 self.faked_battery = {**(self.faked_battery or {}), key: int(value)}
@@ -266,7 +267,7 @@ class Services:
 
     def _thermalservice(self, words: list[str]) -> Answer:
         match words:
-            case ["override-status", value] if value.isdigit() and int(value) <= 6:
+            case ["override-status", value] if re.fullmatch("[0-6]", value):
                 self.faked_status = int(value)
                 return Answer()
             case ["reset"]:

@@ -37,13 +37,13 @@ def banner(properties: Mapping[str, str]) -> bytes:
 
 
 class Connection:
-    """``find``: the service of a name. ``lost``: called once, when the connection is gone."""
+    """``properties``: as they are at this moment. ``find``: the service of a name. ``lost``: called once, at the end."""
 
     def __init__(
         self,
         faults: Faults,
         keys: AcceptedKeys,
-        properties: Mapping[str, str],
+        properties: Callable[[], Mapping[str, str]],
         find: Finder,
         lost: Callable[[Connection], None],
     ) -> None:
@@ -123,7 +123,10 @@ class Connection:
         self._online = False
         self.link.version = min(packet.arg0, wire.VERSION)
         self._max_payload_bytes = max(wire.OLDEST_MAX_PAYLOAD_BYTES, min(packet.arg1, wire.MAX_PAYLOAD_BYTES))
-        self._ask_for_signature()
+        if self._faults.unauthorized or self._properties().get("ro.adb.secure") == "1":
+            self._ask_for_signature()
+        else:
+            self._welcome()
 
     def _ask_for_signature(self) -> None:
         self._token = secrets.token_bytes(TOKEN_BYTES)
@@ -154,7 +157,7 @@ class Connection:
     def _welcome(self) -> None:
         self._token = self._asking = None
         self._online = True
-        self.link.send(Packet(wire.CNXN, wire.VERSION, wire.MAX_PAYLOAD_BYTES, banner(self._properties)))
+        self.link.send(Packet(wire.CNXN, wire.VERSION, wire.MAX_PAYLOAD_BYTES, banner(self._properties())))
 
     # its streams
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from agents.virtual.phone.adbd.auth import AcceptedKeys
@@ -86,9 +86,12 @@ class AdbDaemon:
     # connections
 
     def _accept(self) -> Link:
-        connection = Connection(self._faults, self._keys, self._machine.properties, self._services.find, self._lost)
+        connection = Connection(self._faults, self._keys, self._properties, self._services.find, self._lost)
         self._connections.add(connection)
         return connection.link
+
+    def _properties(self) -> Mapping[str, str]:
+        return self._machine.properties
 
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -154,7 +157,8 @@ class AdbDaemon:
 
 def _bound(host: str, port: int, *, shared: bool = True) -> socket.socket:
     """``shared``: between two of our sockets, of which one only keeps the port."""
-    found = socket.socket(socket.AF_INET)
+    # asyncio switches Nagle's delays off only where TCP is named: small packets would take 40 ms each.
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)

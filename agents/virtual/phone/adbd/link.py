@@ -14,6 +14,7 @@ from farm.errors import LinkLost
 # Answers nobody reads: then nothing more is read either. Above what one stream may have under way.
 MOST_UNSENT_BYTES = 4 * 2**20
 _SLOW_STEP_SECONDS = 0.02
+_JOINED_BYTES = 2**14  # copied, rather than sent in two calls
 _LONGEST_FRAMING_BYTES = 8  # of shell and sync, in front of what they carry: damage is done behind it
 
 
@@ -93,8 +94,10 @@ class Link(asyncio.BufferedProtocol):
             if self._slow_timer is None:
                 self._trickle()
             return
-        self._transport.write(head)
-        if payload:
+        if len(payload) <= _JOINED_BYTES:
+            self._transport.write(b"".join((head, payload)))
+        else:
+            self._transport.write(head)
             self._transport.write(payload)
 
     def cut(self) -> None:

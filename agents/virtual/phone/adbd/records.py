@@ -1,4 +1,4 @@
-"""What travels over ``sync:``: an id of four letters and little-endian fields (AOSP's SYNC.TXT, file_sync_protocol.h)."""
+"""What travels over ``sync:``: an id of four letters and little-endian fields (AOSP's SYNC.TXT)."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Reverse:
         match kind:
             case "list-forward":
                 lines = [f"host {local} {found.remote}\n" for local, found in self._listeners.items()]
-                return b"OKAY" + _counted("".join(lines))
+                return _counted("".join(lines))  # the one answer without OKAY
             case "killforward-all":
                 for local in list(self._listeners):
                     self._close(local)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from agents.virtual.phone.adbd import shell, sockets
+from agents.virtual.phone.adbd import shell, sockets, sync
 from agents.virtual.phone.adbd.connection import Connection, Service
 from agents.virtual.phone.adbd.reverse import Reverse
 from agents.virtual.phone.adbd.stream import Stream
-from agents.virtual.phone.adbd.sync import Sync
 from agents.virtual.phone.machine import Machine
 
 Reboot = Callable[[str], None]  # with "", "bootloader", "recovery" or "sideload"
@@ -22,34 +22,31 @@ class Services:
 
     def find(self, name: str, connection: Connection) -> Service | None:
         kind, _, argument = name.partition(":")
+        service: Service | None = None
         match kind.partition(",")[0]:
             case "shell" | "exec":
-                request = shell.parse(name)
-                return lambda stream: shell.serve(self._machine, request, stream)
+                service = partial(shell.serve, self._machine, shell.parse(name))
             case "sync":
-                return lambda stream: Sync(self._machine, stream).serve()
+                service = partial(sync.serve, self._machine)
             case "tcp" | "localabstract" | "localfilesystem":
-                return lambda stream: sockets.serve(self._machine, name, stream)
+                service = partial(sockets.serve, self._machine, name)
             case "reverse":
-                return lambda stream: self._reverse.serve(connection, argument, stream)
+                service = partial(self._reverse.serve, connection, argument)
             case "reboot":
-                return lambda stream: self._restart(argument)
+                service = partial(self._restart, argument)
             case "root":
-                return _says("adbd cannot run as root in production builds\n")
+                service = partial(_say, "adbd cannot run as root in production builds\n")
             case "unroot":
-                return _says("adbd not running as root\n")
+                service = partial(_say, "adbd not running as root\n")
             case "tcpip":
-                return _says(f"a virtual phone stays at TCP port {self._port()}\n")
+                service = partial(_say, f"a virtual phone stays at TCP port {self._port()}\n")
             case "usb":
-                return _says(f"a virtual phone has no USB: it stays at TCP port {self._port()}\n")
-        return None
+                service = partial(_say, f"a virtual phone has no USB: it stays at TCP port {self._port()}\n")
+        return service
 
-    async def _restart(self, mode: str) -> None:
+    async def _restart(self, mode: str, stream: Stream) -> None:
         self._reboot(mode)
 
 
-def _says(text: str) -> Service:
-    async def say(stream: Stream) -> None:
-        await stream.write(text.encode())
-
-    return say
+async def _say(text: str, stream: Stream) -> None:
+    await stream.write(text.encode())

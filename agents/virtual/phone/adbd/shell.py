@@ -8,30 +8,25 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol, runtime_checkable
 
 from agents.virtual.phone.adbd.packet import Payload
 from agents.virtual.phone.adbd.stream import Stream
 from agents.virtual.phone.machine import Machine, Running
-from farm.errors import LinkLost
+from farm.errors import InfrastructureError, LinkLost
 
 _HEADER = struct.Struct("<BI")
+_WINDOW_SIZE = re.compile(rb"(\d{1,4})x(\d{1,4}),")  # ROWSxCOLUMNS,WIDTHxHEIGHT, the latter in pixels
 _CHUNK_BYTES = 2**18
+CANNOT_EXECUTE = 126  # a shell's own code for it
 MOST_FRAME_BYTES = 2**20  # adb's own frames are at most 4 KiB
 
 
 class Id(IntEnum):
     STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN, WINDOW_SIZE = range(6)
-
-
-@runtime_checkable
-class Resizable(Protocol):
-    """A terminal whose window can change: what a process of a machine with real terminals also is."""
-
-    def resize(self, rows: int, columns: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -74,63 +69,83 @@ class Frames:
 
 
 async def serve(machine: Machine, request: Request, stream: Stream) -> None:
-    running = await machine.spawn(request.command, terminal=request.terminal, merged=not request.protocol)
-    if request.protocol:
-        await _serve_framed(running, stream)
-    else:
-        await _serve_raw(running, stream, hang_up=request.terminal)
-
-
-async def _serve_framed(running: Running, stream: Stream) -> None:
-    """With the end of the stream, the process is hung up, as adbd does."""
-    reading = asyncio.create_task(_take_frames(running, stream))
-    outputs = [asyncio.create_task(_send_frames(running.stdout, Id.STDOUT, stream))]
-    if running.stderr:
-        outputs.append(asyncio.create_task(_send_frames(running.stderr, Id.STDERR, stream)))
-    finished = asyncio.gather(running.wait(), *outputs)
-    gone = asyncio.create_task(stream.wait_ended())
     try:
-        await asyncio.wait([finished, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not stream.ended:
-            exit_code, *_ = await finished
-            await stream.write(frame(Id.EXIT, bytes([exit_code & 0xFF])))
+        running = await machine.spawn(request.command, terminal=request.terminal, merged=not request.protocol)
+    except (OSError, InfrastructureError) as error:
+        await _say_refused(f"error: {error}\n".encode(), request, stream)
+        return
+    by_itself = False
+    try:
+        if request.protocol:
+            by_itself = await _framed(running, stream)
+        else:
+            by_itself = await _raw(running, stream, hang_up=request.terminal)
     finally:
-        await _clear_up(running, [reading, gone, *outputs], finished)
+        if not by_itself:
+            running.kill()
+        if running.stdin:
+            running.stdin.close()
 
 
-async def _serve_raw(running: Running, stream: Stream, *, hang_up: bool) -> None:
+async def _say_refused(text: bytes, request: Request, stream: Stream) -> None:
+    if request.protocol:
+        await stream.write(frame(Id.STDERR, text) + frame(Id.EXIT, bytes([CANNOT_EXECUTE])))
+    else:
+        await stream.write(text)
+
+
+async def _framed(running: Running, stream: Stream) -> bool:
+    """Until the process has ended and all its output is sent, or the stream has. Whether it ended by itself."""
+    outputs = [_send_frames(running.stdout, Id.STDOUT, stream)]
+    if running.stderr:
+        outputs.append(_send_frames(running.stderr, Id.STDERR, stream))
+    async with _meanwhile(_take_frames(running, stream)), _meanwhile(_all(outputs)) as sent:
+        if not await _first(sent, stream):
+            return False
+        await stream.write(frame(Id.EXIT, bytes([await running.wait() & 0xFF])))
+        return True
+
+
+async def _raw(running: Running, stream: Stream, *, hang_up: bool) -> bool:
     """Without the protocol there is no way to say that only stdin has ended: that is the end of the stream.
 
     Then a process without a terminal goes on as it would on a phone, where its output has no reader any more: until it
     ends by itself, or writes something.
     """
-    reading = asyncio.create_task(_take_raw(running, stream))
-    gone = asyncio.create_task(stream.wait_ended())
-    output = asyncio.create_task(_send_raw(running.stdout, stream))
-    finished = asyncio.gather(running.wait(), output)
+    async with _meanwhile(_take_raw(running, stream)) as taken, _meanwhile(_send_raw(running.stdout, stream)) as sent:
+        if not await _first(sent, stream):
+            if hang_up:
+                return False
+            await taken
+            await sent
+        await running.wait()
+        return True
+
+
+async def _first(sent: asyncio.Task[None], stream: Stream) -> bool:
+    """Whether all output was sent before the stream ended."""
+    async with _meanwhile(stream.wait_ended()) as gone:
+        await asyncio.wait([sent, gone], return_when=asyncio.FIRST_COMPLETED)
+    if not sent.done():
+        return False
+    sent.result()
+    return True
+
+
+async def _all(works: Sequence[Coroutine[None, None, None]]) -> None:
+    await asyncio.gather(*works)
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[None, None, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Goes on beside the block, and ends with it."""
+    task = asyncio.create_task(work)
     try:
-        await asyncio.wait([finished, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not finished.done() and not hang_up:
-            await reading
-            await asyncio.wait([finished, output], return_when=asyncio.FIRST_COMPLETED)
-            if output.done() and output.exception() is None:
-                await running.wait()
+        yield task
     finally:
-        await _clear_up(running, [reading, gone, output], finished)
-
-
-async def _clear_up(running: Running, tasks: list[asyncio.Task[None]], finished: asyncio.Future[list[object]]) -> None:
-    if not finished.done() or finished.cancelled() or finished.exception():
-        running.kill()
-    for task in tasks:
         task.cancel()
-    results = await asyncio.gather(*tasks, finished, return_exceptions=True)
-    expected = (asyncio.CancelledError, LinkLost, OSError)
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, expected):
-            raise result
-    if running.stdin:
-        running.stdin.close()
+        with suppress(asyncio.CancelledError, LinkLost):  # nobody listens any more: that is known by then
+            await task
 
 
 async def _take_frames(running: Running, stream: Stream) -> None:
@@ -141,9 +156,8 @@ async def _take_frames(running: Running, stream: Stream) -> None:
                 await _feed(running, content)
             elif kind == Id.CLOSE_STDIN and running.stdin:
                 running.stdin.close()
-            elif kind == Id.WINDOW_SIZE and isinstance(running, Resizable):
-                if size := re.match(rb"(\d{1,4})x(\d{1,4}),", content):  # ROWSxCOLUMNS,WIDTHxHEIGHT in pixels
-                    running.resize(int(size[1]), int(size[2]))
+            elif kind == Id.WINDOW_SIZE and (size := _WINDOW_SIZE.match(content)):
+                running.resize(int(size[1]), int(size[2]))
 
 
 async def _take_raw(running: Running, stream: Stream) -> None:

@@ -1,4 +1,4 @@
-"""``sync:``: files to and from the phone, as AOSP's daemon/file_sync_service.cpp does it, its words of failure included."""
+"""``sync:``: files to and from the phone, as AOSP's daemon/file_sync_service.cpp does it, word for word."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from agents.virtual.phone.adbd import records
 from agents.virtual.phone.adbd.packet import Payload
@@ -60,7 +60,11 @@ class _Inbox:
         return not self._rest
 
 
-class Sync:
+async def serve(machine: Machine, stream: Stream) -> None:
+    await _Sync(machine, stream).serve()
+
+
+class _Sync:
     """One ``sync:`` stream, request after request, until QUIT, the end of the stream, or a transfer that failed."""
 
     def __init__(self, machine: Machine, stream: Stream) -> None:
@@ -113,23 +117,21 @@ class Sync:
 
     def _stat(self, path: bytes, *, follow: bool) -> tuple[os.stat_result | None, int]:
         try:
-            return os.stat(self._machine.resolve(os.fsdecode(path), follow=follow), follow_symlinks=follow), 0
+            return self._machine.resolve(os.fsdecode(path), follow=follow).stat(follow_symlinks=follow), 0
         except OSError as error:
             return None, error.errno or errno.EIO
 
     async def _list(self, path: bytes, *, long: bool) -> None:
         """A folder that cannot be listed is an empty one: the protocol has no other word for it."""
         answer = bytearray()
+        folder = PurePosixPath(os.fsdecode(path))
         try:
-            folder = self._machine.resolve(os.fsdecode(path))
-            names = [".", "..", *sorted(os.listdir(folder))]
+            self._machine.check_read(str(folder))
+            names = [".", "..", *_names(self._machine.resolve(str(folder)))]
         except OSError:
             names = []
         for name in names:
-            if name == "..":
-                inside = os.path.dirname(os.fsdecode(path).rstrip("/")) or "/"
-            else:
-                inside = f"{os.fsdecode(path).rstrip('/')}/{name}" if name != "." else os.fsdecode(path)
+            inside = folder.parent if name == ".." else folder / name
             found, error = self._stat(os.fsencode(inside), follow=False)
             if long:
                 answer += records.entry_2(os.fsencode(name), found, error)
@@ -182,13 +184,13 @@ class Sync:
         head = records.request(await self._inbox.take(records.REQUEST_BYTES))
         if head.id != b"DATA" or not 0 < head.number <= records.MOST_DATA_BYTES:
             raise _Refused("invalid data message: expected ID_DATA")
-        destination = bytes(await self._inbox.take(head.number)).rstrip(b"\x00")
+        destination = os.fsdecode(bytes(await self._inbox.take(head.number)).rstrip(b"\x00"))
         try:
             try:
-                os.symlink(destination, os.fsencode(target))
+                _link(target, destination)
             except FileNotFoundError:
                 self._make_folders(path, target)
-                os.symlink(destination, os.fsencode(target))
+                _link(target, destination)
         except OSError as error:
             raise _Refused("symlink failed", error, drain=True) from None
         done = records.request(await self._inbox.take(records.REQUEST_BYTES))
@@ -199,25 +201,27 @@ class Sync:
     async def _receive_file(self, path: str, target: Path, mode: int) -> int:
         mode &= 0o777
         mode |= (mode >> 3) & 0o070 | (mode >> 3) & 0o007  # what the owner may, as a phone has no other users
-        whole = False
         file = self._create(path, target, mode)
         try:
             os.fchmod(file, mode)
-            while True:
-                head = records.request(await self._inbox.take(records.REQUEST_BYTES))
-                if head.id == b"DONE":
-                    whole = True
-                    return head.number
-                if head.id != b"DATA":
-                    raise _Refused(f"invalid data message {int.from_bytes(head.id, 'little'):08x}")
-                if head.number > records.MOST_DATA_BYTES:
-                    raise _Refused("oversize data message")
-                self._write(file, await self._inbox.take(head.number))
+            return await self._receive_data(file)
+        except BaseException:
+            with suppress(OSError):  # half a file is none
+                _remove(target)
+            raise
         finally:
             os.close(file)
-            if not whole:
-                with suppress(OSError):
-                    target.unlink()
+
+    async def _receive_data(self, file: int) -> int:
+        while True:
+            head = records.request(await self._inbox.take(records.REQUEST_BYTES))
+            if head.id == b"DONE":
+                return head.number
+            if head.id != b"DATA":
+                raise _Refused(f"invalid data message {int.from_bytes(head.id, 'little'):08x}")
+            if head.number > records.MOST_DATA_BYTES:
+                raise _Refused("oversize data message")
+            self._write(file, await self._inbox.take(head.number))
 
     def _create(self, path: str, target: Path, mode: int) -> int:
         flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -234,7 +238,7 @@ class Sync:
 
     def _make_folders(self, path: str, target: Path) -> None:
         try:
-            self._machine.check_write(os.path.dirname(path))
+            self._machine.check_write(str(PurePosixPath(path).parent))
             target.parent.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
         except OSError as error:
             raise _Refused("secure_mkdirs failed", error, drain=True) from None
@@ -273,6 +277,21 @@ def _make_room(target: Path, mode: int) -> None:
         return
     if stat.S_ISREG(found) or (stat.S_ISLNK(found) and not stat.S_ISLNK(mode)):
         target.unlink()
+
+
+# The file system's own calls: short, as everything here is done in the page cache.
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def _link(target: Path, destination: str) -> None:
+    target.symlink_to(destination)
+
+
+def _remove(target: Path) -> None:
+    target.unlink()
 
 
 def _blocks(file: int) -> tuple[bytearray, bool]:
