@@ -118,6 +118,7 @@ def test_links_never_lead_out_of_the_phone(tmp_path: Path) -> None:
                 made.machine.check_write(path)
             assert refused.value.errno == number
         made.machine.check_write("/data/local/tmp/new")
+        made.machine.check_write("/data/local/tmp/folder/and/file")
         with pytest.raises(PermissionError):
             made.machine.check_read("/sys/class/power_supply/battery/temp")
 
