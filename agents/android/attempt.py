@@ -14,6 +14,7 @@ from agents.android import handset as handsets
 from agents.android import scripts, state
 from agents.android.files import Delivery
 from agents.android.handset import Handset
+from agents.android.metering import Sampling
 from agents.android.phone import ATTEMPTS, BLOBS, LAYERS
 from agents.drivers import jobfile
 from agents.phone_runtime.bundle import HARNESS, Bundle, Layer, archive_path
@@ -24,14 +25,6 @@ log = logging.getLogger(__name__)
 
 _PREPARE_SECONDS = 60.0
 _START_SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """A script beside the harness; ``idle_seconds``: how long before it."""
-
-    script: str = ""
-    idle_seconds: float = 0
 
 
 @dataclass(frozen=True)

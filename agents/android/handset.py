@@ -11,6 +11,7 @@ from pathlib import Path
 from agents.android import facts as survey
 from agents.android import scripts, state
 from agents.android.link import AdbPhone
+from agents.android.metering import Meters
 from agents.android.parsers import getprop
 from agents.android.parsers.absent import Absent
 from agents.android.state import StateJournal
@@ -33,6 +34,7 @@ class Handset:
         self.lock = asyncio.Lock()
         self.attempts: set[str] = set()
         self.state = StateJournal(folder / f"{id}.state.json")
+        self.meters = Meters(folder / f"{id}.gauge.json")
         self.readings = DeviceReadings()
 
     def attach(self, phone: AdbPhone) -> None:

@@ -14,23 +14,24 @@ import logging
 import secrets
 import socket
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from agents.android import adb, handset
 from agents.android import attempt as attempts
 from agents.android.adb import Seen, Server
-from agents.android.attempt import Provision, Sampling
+from agents.android.attempt import Provision
 from agents.android.handset import Handset
 from agents.android.link import AdbPhone
+from agents.android.metering import Sampling
 from agents.android.roster import Roster
 from agents.drivers import cores, outcome, phonecheck
 from agents.phone_runtime import bundle as bundles
 from agents.phone_runtime.bundle import Bundle, Layer
 from farm.config import Settings
 from farm.errors import DeviceError, DeviceTimeout, FarmError, InfrastructureError, LinkLost, OutputCut
-from farm.types import Device, DeviceFacts, DeviceReadings, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
+from farm.types import Device, DeviceFacts, DeviceReadings, DeviceState, Lease, Measurement, RecoveryStep
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +62,28 @@ class _Place:
     task: asyncio.Task[None] | None = field(default=None, compare=False)
 
 
-class AndroidDriver:
-    """A handle is JSON: the device's id, and the attempt's id on the phone.
+@dataclass(frozen=True)
+class _Handle:
+    """All that a later process needs to collect an attempt. ``attempt``: its id on the phone. ``energy_absent``: why
+    its energy was not to be measured."""
 
-    Devices are looked for from the first ``discover`` inside an event loop on. ``close`` leaves attempts running.
-    """
+    device: str
+    attempt: str
+    facts: DeviceFacts
+    idle_seconds: float
+    energy_absent: str = ""
+
+    def text(self) -> str:
+        return json.dumps({**vars(self), "facts": self.facts.model_dump(mode="json")})
+
+    @classmethod
+    def read(cls, text: str) -> _Handle:
+        fields = json.loads(text)
+        return cls(**{**fields, "facts": DeviceFacts.model_validate(fields["facts"])})
+
+
+class AndroidDriver:
+    """Devices are looked for from the first ``discover`` inside an event loop on. ``close`` leaves attempts running."""
 
     name = "android"
     needs_files = True
@@ -142,6 +160,7 @@ class AndroidDriver:
                 held.attach(phone)
                 async with held.lock:
                     await held.tidy()
+                    await held.meters.prepare(phone)
                 break
             except FarmError as error:
                 place.problem = error.message
@@ -231,13 +250,17 @@ class AndroidDriver:
         attempt = f"{lease.attempt_id}-{secrets.token_hex(4)}"
         async with held.lock:
             held.attempts.add(attempt)
+            sampling = held.meters.sampling(lease, attempt, cpus, place.facts, held.readings)
             try:
-                await self._launched(held, attempt, lease, files, folder, provision, cpus)
+                await self._launched(held, attempt, lease, files, folder, provision, cpus, sampling)
             except BaseException:
                 held.attempts.discard(attempt)
                 self._go(self._tidied(held))
                 raise
-        return json.dumps({"device": lease.device_id, "attempt": attempt})
+        handle = _Handle(lease.device_id, attempt, place.facts, sampling.idle_seconds)
+        if refusal := held.meters.refusal(place.facts, held.readings):
+            handle = replace(handle, energy_absent=refusal)
+        return handle.text()
 
     async def _launched(
         self,
@@ -248,10 +271,11 @@ class AndroidDriver:
         folder: Path,
         provision: Provision,
         cpus: list[int],
+        sampling: Sampling,
     ) -> None:
         for resumes in range(_RESUMES + 1):
             try:
-                await attempts.launch(held, attempt, lease, files, folder, provision, cpus, Sampling())
+                await attempts.launch(held, attempt, lease, files, folder, provision, cpus, sampling)
                 return
             except LinkLost as error:
                 if resumes == _RESUMES:
@@ -262,11 +286,13 @@ class AndroidDriver:
                     await asyncio.wait_for(held.back(), _AWAY_SECONDS)
 
     async def collect(self, lease: Lease, handle: str, folder: Path, *, adopted: bool) -> Measurement:
-        held, attempt = self._of(handle)
+        begun = _Handle.read(handle)
+        held, attempt = self._handset(begun.device), begun.attempt
         held.attempts.add(attempt)
+        limit_seconds = lease.timeout_seconds + 2 * begun.idle_seconds
         try:
-            async with asyncio.timeout(lease.timeout_seconds):
-                end = await self._fetched(held, attempt, folder, lease.timeout_seconds)
+            async with asyncio.timeout(limit_seconds):
+                end = await self._fetched(held, attempt, folder, limit_seconds)
         except TimeoutError:
             error = await self._overdue(held, attempt, lease, folder)
             self.kill(handle)
@@ -278,8 +304,12 @@ class AndroidDriver:
             raise InfrastructureError(
                 f"{held.id} has nothing of the attempt any more.", remedy="Its storage was cleared; it is tried again."
             )
-        telemetry = Telemetry(absent={"background_cpu_ratio": "no sampler ran", "steal_ratio": "no sampler ran"})
-        return outcome.measurement(lease, folder, _exit_code(end), telemetry)
+        read = held.meters.readout(folder, begun.facts, rested=begun.idle_seconds > 0)
+        measured = outcome.measurement(lease, folder, _exit_code(end), read.telemetry)
+        absent = dict(measured.absent)
+        if refusal := read.energy_absent or begun.energy_absent:
+            absent["energy"] = refusal
+        return measured.model_copy(update={"power": read.power, "absent": absent})
 
     async def _fetched(self, held: Handset, attempt: str, folder: Path, timeout_seconds: float) -> str:
         """However often the phone goes away meanwhile."""
@@ -308,8 +338,9 @@ class AndroidDriver:
         return outcome.too_long(lease, folder)
 
     def kill(self, handle: str) -> None:
-        held, attempt = self._of(handle)
-        held.attempts.discard(attempt)
+        begun = _Handle.read(handle)
+        held = self._handset(begun.device)
+        held.attempts.discard(begun.attempt)
         self._go(self._tidied(held))
 
     async def _tidied(self, held: Handset, *, locked: bool = False) -> None:
@@ -365,10 +396,6 @@ class AndroidDriver:
             self._harness = await asyncio.to_thread(bundles.harness_layer, folder)
         settings = self._settings
         return Provision(bundle, self._harness, folder, settings.agent_phone_cache_bytes, settings.agent_phone_state)
-
-    def _of(self, handle: str) -> tuple[Handset, str]:
-        fields = json.loads(handle)
-        return self._handset(fields["device"]), fields["attempt"]
 
     def _go(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
