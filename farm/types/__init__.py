@@ -49,7 +49,21 @@ from farm.types.results import (
     Verdict,
     VerdictLevel,
 )
-from farm.types.runs import Attempt, Job, JobState, JobWait, Lease, Priority, Protocol, Run, RunSpec, RunState, Scenario
+from farm.types.runs import (
+    Accelerator,
+    Attempt,
+    Job,
+    JobState,
+    JobWait,
+    Lease,
+    Priority,
+    Protocol,
+    Run,
+    RunSpec,
+    RunState,
+    Scenario,
+)
+from farm.types.tools import ToolDelegation, ToolOffer, ToolReport
 from farm.types.transforms import (
     Batch,
     Cast,
@@ -66,6 +80,7 @@ from farm.types.transforms import (
 from farm.types.wire import AgentEvent, AgentInfo, ClusterJoin, Event, HeadStarted, Problem, Role
 
 __all__ = [
+    "Accelerator",
     "AgentEvent",
     "AgentInfo",
     "Artifact",
@@ -150,6 +165,9 @@ __all__ = [
     "Sha256",
     "Telemetry",
     "TensorSpec",
+    "ToolDelegation",
+    "ToolOffer",
+    "ToolReport",
     "Transform",
     "Verdict",
     "VerdictLevel",

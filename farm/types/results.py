@@ -13,6 +13,7 @@ from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
 from farm.types.models import Filled
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
+from farm.types.tools import ToolReport
 
 
 class Parity(Frozen):
@@ -47,20 +48,24 @@ class Telemetry(Frozen):
 
 
 class Measurement(Frozen):
-    """Raw record of one attempt, as the harness and the meters wrote it; ``simulated``: or as a model made it up."""
+    """Raw record of one attempt, as the harness and the meters wrote it; ``simulated``: or as a model made it up.
+
+    ``tool_report``: or as a native tool printed it. Then there may be no samples, and what only the harness measures is
+    absent with the reason.
+    """
 
     attempt_id: int
     job_id: int
     epoch: int
     latency_samples_seconds: tuple[float, ...]
     warmup_samples_seconds: tuple[float, ...]
-    import_seconds: float
-    load_seconds: float
-    first_inference_seconds: float
+    import_seconds: float | None
+    load_seconds: float | None
+    first_inference_seconds: float | None
     memory_baseline_bytes: int | None
     memory_peak_bytes: int | None
     parity: Parity | None
-    non_finite_outputs: int
+    non_finite_outputs: int | None
     stopped_by: Literal["interval", "time", "samples"]
     cpus_allowed: tuple[int, ...]
     runtime_versions: dict[str, str]
@@ -78,6 +83,7 @@ class Measurement(Frozen):
     memory_series: MemorySeries | None = None
     load_cost: LoadCost | None = None
     profile: Profile | None = None
+    tool_report: ToolReport | None = None
 
 
 class VerdictLevel(StrEnum):
@@ -103,7 +109,8 @@ class Result(Frozen):
     """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``; they are those of one call,
     which takes ``batch`` samples.
 
-    ``memory_growth_bytes`` is per 1,000 inferences.
+    ``memory_growth_bytes`` is per 1,000 inferences. ``tool_report``: the figures are a native tool's; where it gave no
+    samples, ``latency_seconds`` is empty and ``latency_mean_seconds`` what it printed.
     """
 
     job_id: int
@@ -113,9 +120,9 @@ class Result(Frozen):
     confidence: float
     sample_count: int
     independent_sample_count: int | None = None  # serially correlated samples count as fewer
-    import_seconds: float
-    load_seconds: float
-    first_inference_seconds: float
+    import_seconds: float | None
+    load_seconds: float | None
+    first_inference_seconds: float | None
     memory_peak_bytes: int | None
     memory_over_baseline_bytes: int | None
     artifact_bytes: int
@@ -136,6 +143,7 @@ class Result(Frozen):
     load_cost: LoadCost | None = None
     profile: Profile | None = None
     batch: int = 1
+    tool_report: ToolReport | None = None
 
     @property
     def samples_per_second(self) -> float | None:

@@ -14,9 +14,16 @@ from farm.types.models import CustomOperators
 from farm.types.recipes import Recipe
 from farm.types.steps import Step
 
+# What a native tool can have a program run on, beside the CPU.
+Accelerator = Literal["cpu", "gpu", "npu"]
+
 
 class Scenario(Frozen):
     """What is measured. ``single-stream`` (MLPerf's name): one request after the other.
+
+    ``accelerator``, ``tool``: anything but ``cpu`` goes through somebody else's benchmark program, a native tool, which
+    the device must have for the recipe's runtime; ``tool`` names one, also for the CPU as an independent check
+    (docs/native-tools.md).
 
     ``batch``: samples per request, for artifacts that take any number (``farm.dynamic_batch()``); an artifact built for
     a batch of its own size is measured with that. May be written ``Scenario("single-stream", threads=2)``.
@@ -24,14 +31,21 @@ class Scenario(Frozen):
 
     name: Literal["single-stream"] = "single-stream"
     threads: int = Field(default=1, ge=1, le=256)
-    accelerator: Literal["cpu"] = "cpu"
+    accelerator: Accelerator = "cpu"
+    tool: Name | None = None
     batch: int = Field(default=1, ge=1, le=1024)
 
     def __init__(self, name: str = "single-stream", **fields: Any) -> None:
         super().__init__(**{"name": name, **fields})
 
     def __str__(self) -> str:
-        return f"{self.name}/{self.threads}t" + (f"/b{self.batch}" if self.batch > 1 else "")
+        said = f"{self.name}/{self.threads}t" + (f"/b{self.batch}" if self.batch > 1 else "")
+        return "/".join(filter(None, (said, self.accelerator if self.accelerator != "cpu" else "", self.tool)))
+
+    @property
+    def native(self) -> bool:
+        """Whether a native tool measures it, not the farm's own harness."""
+        return self.tool is not None or self.accelerator != "cpu"
 
 
 class Protocol(Frozen):
