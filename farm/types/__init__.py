@@ -21,6 +21,7 @@ from farm.types.devices import (
     RecoveryStep,
     Reservation,
 )
+from farm.types.energy import PowerMethod, PowerRecord, PowerSeries, Span
 from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
@@ -144,6 +145,9 @@ __all__ = [
     "Parity",
     "ParityLimits",
     "Plugin",
+    "PowerMethod",
+    "PowerRecord",
+    "PowerSeries",
     "Priority",
     "Problem",
     "Profile",
@@ -163,6 +167,7 @@ __all__ = [
     "RunState",
     "Scenario",
     "Sha256",
+    "Span",
     "Telemetry",
     "TensorSpec",
     "ToolDelegation",
