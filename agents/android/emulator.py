@@ -130,23 +130,29 @@ class Emulators:
         async with self._starting:
             if found := self.running(avd.name):
                 return found
-            if not os.access(self._kvm, os.R_OK | os.W_OK):
-                why = "may not be used" if self._kvm.exists() else "is missing"
-                raise ConfigError(
-                    f"The emulator needs {self._kvm}, which {why}.",
-                    remedy="Enable virtualization (in a VM: nested), load the kvm module, and put the agent's user "
-                    "into the group kvm.",
-                )
-            if avd.name not in (names := await self.names()):
-                raise ConfigError(
-                    f"There is no AVD {avd.name}; there {'are ' + ', '.join(names) if names else 'is none'}.",
-                    remedy="Make it with `avdmanager create avd`, as the agent's user, or correct agent_avds.",
-                )
+            await self.check(avd)
             return await self._launch(avd)
+
+    async def check(self, avd: Avd) -> None:
+        """Whether it could be started. Raises ConfigError (no such AVD, no KVM), InfrastructureError."""
+        if not os.access(self._kvm, os.R_OK | os.W_OK):
+            why = "may not be used" if self._kvm.exists() else "is missing"
+            raise ConfigError(
+                f"The emulator needs {self._kvm}, which {why}.",
+                remedy="Enable virtualization (in a VM: nested), load the kvm module, and put the agent's user "
+                "into the group kvm.",
+            )
+        if avd.name not in (names := await self.names()):
+            raise ConfigError(
+                f"There is no AVD {avd.name}; there {'are ' + ', '.join(names) if names else 'is none'}.",
+                remedy="Make it with `avdmanager create avd`, as the agent's user, or correct agent_avds.",
+            )
 
     async def _launch(self, avd: Avd) -> Running:
         self._folder.mkdir(parents=True, exist_ok=True)
-        port = _free_port()
+        others = (self.running(path.stem) for path in self._folder.glob("*.json"))
+        taken = {each.console_port for each in others if each}  # they may not have opened it yet
+        port = _free_port([port for port in _PORTS if port not in taken])
         snapshot = ["-snapshot", avd.snapshot, "-no-snapshot-save"] if avd.snapshot else ["-no-snapshot", "-wipe-data"]
         log = self._folder / f"{avd.name}.log"
         with log.open("wb") as out:
@@ -289,13 +295,13 @@ def _alive(found: Running) -> bool:
         return False
 
 
-def _free_port(ports: Sequence[int] = _PORTS) -> int:
+def _free_port(ports: Sequence[int]) -> int:
     """Raises InfrastructureError."""
     for port in ports:
         if all(map(_is_free, (port, port + 1))):
             return port
     raise InfrastructureError(
-        f"No pair of ports from {ports[0]} to {ports[-1] + 1} is free for an emulator.",
+        f"No pair of ports from {_PORTS[0]} to {_PORTS[-1] + 1} is free for an emulator.",
         remedy="End emulators that are not needed.",
     )
 
