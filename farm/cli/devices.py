@@ -197,6 +197,7 @@ def _details(found: DeviceDetails) -> RenderableType:
         ("cpu_count", facts.cpu_count),
         ("accelerators", ", ".join(facts.accelerators)),
         ("runtimes", ", ".join(facts.runtimes)),
+        ("native tools", ", ".join(f"{tool.name} ({', '.join(tool.accelerators)})" for tool in facts.tools)),
         ("kind", "virtual" if facts.virtual else None),
         ("hypervisor", facts.hypervisor),
         ("labels", ", ".join(f"{key}={value}" for key, value in device.labels.items())),

@@ -206,7 +206,8 @@ def _lacking(selector: Selector, matched: Sequence[Device], able: Sequence[Devic
 def _unable(spec: RunSpec, selector: Selector, devices: Sequence[Device], threads: int, lacking: str) -> UserError:
     problems: list[str] = []
     terms: list[str] = []
-    for runtime in sorted({recipe.runtime for recipe in spec.recipes}):
+    measured_by_harness = any(not scenario.native for scenario in spec.scenarios)
+    for runtime in sorted({recipe.runtime for recipe in spec.recipes}) if measured_by_harness else ():
         without = [device.id for device in devices if runtime not in device.facts.runtimes]
         if without:
             names = [recipe.name for recipe in spec.recipes if recipe.runtime == runtime]
