@@ -1,12 +1,13 @@
 """Runs a native tool on a phone: what the Android driver uses for scenarios on an accelerator or of a tool.
 
-``prepare`` pushes all that is needed and gives the command that the driver runs detached, as it does the harness;
-``read`` takes what it wrote. In the attempt's folder on the phone then lie: ``tool.txt`` (what it printed, with an end
-marker), ``probe.txt`` (of the run that tells what took the graph), ``cpus.txt``, and the tool's own files.
+``prepare`` pushes all that is needed and gives the command that the driver runs detached, as it does the harness. It
+needs nothing of this machine until it has ended; then the driver brings the files ``RESULTS`` of the attempt's folder
+here, and ``read`` makes a measurement of them, in a later process just as well.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,30 +22,28 @@ from agents.android.phone import Phone
 from agents.harness import parity, tensors
 from agents.harness.failure import Failure as HarnessFailure
 from agents.native_tools import TOOLS, NotUnderstood, Printed, Tensor, Tool, Work
-from agents.native_tools.executorch import OUTPUT, ExecutorRunner
+from agents.native_tools.executorch import ExecutorRunner
 from agents.native_tools.registry import Registry, file_name
 from agents.native_tools.testdata import tensor_proto
 from farm.config import NativeTool
 from farm.errors import DeviceError, FarmError, OutputCut, RecipeError, UserError
 from farm.types import Lease, Measurement, Parity, Telemetry, ToolReport, digest_of
 
-_MAX_OUTPUT_BYTES = 8 * 2**20
-_MAX_TENSOR_BYTES = 256 * 2**20
-_PARITY_SECONDS = 60.0  # for one inference, with loading
+# What it printed, with an end marker; of the run that tells what took the graph; CPUs read back; the tool's own file;
+# what it printed and wrote for each parity sample. Patterns of the phone's shell.
+RESULTS = ("tool.txt", "probe.txt", "cpus.txt", "results.csv", "parity-*.txt", "parity-*.bin")
 _MARKER = "torchfarm: the tool ended with exit code "
 _TAIL = 600
+PERF_TEST = "onnxruntime_perf_test"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """``command``: to be run detached; its exit code is the tool's. ``absent``: what the tool cannot do."""
+    """``command``: for the phone's shell, to be run detached; its exit code is the tool's."""
 
     command: str
     tool: Tool
-    registered: NativeTool
-    binary: str
     work: Work
-    absent: dict[str, str]
 
 
 class NativeTools:
@@ -92,46 +91,43 @@ class NativeTools:
                 f"{tool.name} does not have the model's custom operators.",
                 remedy="Measure it with the farm's own harness.",
             )
-        binary, libraries = await self._push_tool(phone, registered)
-        model = await _lay_out(phone, lease, tool, remote, f"{folder}/model")
-        sample = _samples(files[lease.example_inputs.sha256])[0]
-        if lease.scenario.batch > 1:
-            sample = tensors.stacked([sample], lease.scenario.batch)[0]
-        work = Work(
-            model=model,
-            folder=folder,
-            threads=lease.scenario.threads,
-            accelerator=lease.scenario.accelerator,
-            delegate=_delegate(tool, registered, lease),
-            inputs=await _push_inputs(phone, tool, sample, folder, local),
-            protocol=lease.protocol,
-            batch=lease.scenario.batch,
-        )
+        work = _work(tool, registered, lease, files, folder)
         if why := tool.refuses(work):
             raise UserError(f"{tool.name} cannot measure this: {why}.", remedy="Use the farm's own harness for it.")
-        return Prepared(
-            _script(tool, binary, work, libraries, cpus), tool, registered, binary, work, _absent(tool, lease)
-        )
+        binary = await self._push_tool(phone, registered)
+        await _lay_out(phone, lease, remote, f"{folder}/model")
+        await _push_inputs(phone, tool, work.inputs, _example(lease, files), local)
+        comparing: list[list[str]] = []
+        if isinstance(tool, ExecutorRunner) and lease.batch == 1:
+            for number, sample in enumerate(_samples(files[lease.parity_inputs.sha256])):
+                inputs = _tensors(tool, sample, f"{folder}/parity-inputs-{number}")
+                await _push_inputs(phone, tool, inputs, sample, local)
+                comparing.append(tool.once(binary, work, inputs, 1, f"{folder}/parity-{number}"))
+        libraries = _parent(binary) if registered.libraries else ""
+        return Prepared(_script(tool, binary, work, libraries, cpus, comparing), tool, work)
 
-    async def read(
+    def read(
         self,
-        phone: Phone,
         lease: Lease,
-        prepared: Prepared,
+        abi: str,
         files: Mapping[str, Path],
+        folder: str,
         local: Path,
         *,
         started_at: datetime,
         telemetry: Telemetry,
     ) -> Measurement:
-        """Once the command has ended. Raises OutputCut, RecipeError or DeviceError (the tool failed), UserError (what
-        it printed is not understood)."""
-        tool, work, folder = prepared.tool, prepared.work, prepared.work.folder
-        output, exit_code = _marked(await _text(phone, f"{folder}/tool.txt"), tool.name)
+        """Of the files ``RESULTS`` in ``local``; ``folder``: where they were written.
+
+        Raises OutputCut, RecipeError or DeviceError (the tool failed), UserError (what it printed is not understood).
+        """
+        tool, registered = self.choose(lease, abi)
+        work, binary = _work(tool, registered, lease, files, folder), _binary(registered)
+        output, exit_code = _marked(_text(local / "tool.txt"), tool.name)
         if exit_code != 0:
             raise _failed(tool, exit_code, output)
-        results = await _text(phone, f"{folder}/{tool.results}") if tool.results else ""
-        probed = await _text(phone, f"{folder}/probe.txt") if tool.probe(prepared.binary, work) else ""
+        results = _text(local / tool.results) if tool.results else ""
+        probed = _text(local / "probe.txt") if tool.probe(binary, work) else ""
         try:
             printed = tool.read(output, results, probed, work)
         except NotUnderstood as error:
@@ -139,65 +135,134 @@ class NativeTools:
                 f"The output of {tool.name} is not understood: {error}.",
                 remedy="Register a version that docs/native-tools.md names; nothing is taken from this run.",
             ) from error
-        absent = dict(prepared.absent)
+        absent = _absent(tool, lease)
         found, non_finite = None, None
-        if isinstance(tool, ExecutorRunner):
+        if tool.outputs:
             try:
-                found, non_finite = await self._parity(phone, tool, lease, prepared, files, local)
-                absent.pop("parity", None)
+                found, non_finite = _parity(tool, lease, files, local)
+                del absent["parity"]
             except HarnessFailure as error:
                 absent["parity"] = f"its outputs could not be compared: {error.message}"
-        cpus = _cpus(await _text(phone, f"{folder}/cpus.txt"))
-        return _measurement(
-            lease, prepared, printed, found, non_finite, cpus, telemetry=telemetry, started_at=started_at, absent=absent
+        report = _report(tool, registered, binary, work, printed)
+        told: dict[str, Any] = {
+            "load_seconds": printed.load_seconds,
+            "first_inference_seconds": printed.first_inference_seconds,
+            "memory_peak_bytes": printed.memory_peak_bytes,
+        }
+        absent |= {key: f"{tool.name} does not print it" for key, value in told.items() if value is None}
+        return Measurement(
+            attempt_id=lease.attempt_id,
+            job_id=lease.job_id,
+            epoch=lease.epoch,
+            latency_samples_seconds=printed.samples_seconds,
+            warmup_samples_seconds=printed.warmup_samples_seconds,
+            import_seconds=None,
+            memory_baseline_bytes=None,
+            **told,
+            parity=found,
+            non_finite_outputs=non_finite,
+            stopped_by="samples",
+            cpus_allowed=_cpus(_text(local / "cpus.txt")),
+            runtime_versions={tool.name: f"sha256:{report.sha256[:12]}"},
+            telemetry=telemetry,
+            started_at=started_at,
+            absent=absent,
+            batch=lease.batch,
+            tool_report=report,
         )
 
-    async def _push_tool(self, phone: Phone, registered: NativeTool) -> tuple[str, str]:
-        """The binary's path there, and the folder of its libraries (empty without any)."""
-        key = registered.binary.sha256 if not registered.libraries else digest_of(registered)
-        folder = f"{TOOLS_FOLDER}/{key}"
-        await _run(phone, f"mkdir -p {shlex.quote(folder)}")
+    async def _push_tool(self, phone: Phone, registered: NativeTool) -> str:
+        """The binary's path there; its libraries lie beside it."""
+        binary = _binary(registered)
+        await _run(phone, f"mkdir -p {shlex.quote(_parent(binary))}")
         for file in (*registered.libraries, registered.binary):
-            target = f"{folder}/{registered.name if file is registered.binary else file_name(file)}"
+            target = binary if file is registered.binary else f"{_parent(binary)}/{file_name(file)}"
             there = await phone.shell(f"sha256sum {shlex.quote(target)}", timeout_seconds=30)
             if there.exit_code != 0 or there.stdout.split()[:1] != [file.sha256]:
-                await phone.push(self._registry.fetch(file), target, executable=True)
-        return f"{folder}/{registered.name}", folder if registered.libraries else ""
+                await phone.push(await asyncio.to_thread(self._registry.fetch, file), target, executable=True)
+        return binary
 
-    async def _parity(
-        self,
-        phone: Phone,
-        tool: ExecutorRunner,
-        lease: Lease,
-        prepared: Prepared,
-        files: Mapping[str, Path],
-        local: Path,
-    ) -> tuple[Parity | None, int]:
-        """Each parity sample once, and what came out against PyTorch's."""
-        if lease.batch > 1:
-            raise HarnessFailure("no-batch", "batches are not compared", remedy="", fault="user")
-        folder = prepared.work.folder
-        references = _samples(files[lease.reference_outputs.sha256])
-        pairs = []
-        for number, sample in enumerate(_samples(files[lease.parity_inputs.sha256])):
-            inputs = await _push_inputs(phone, tool, sample, f"{folder}/parity-{number}", local)
-            base = f"{folder}/parity-{number}/{OUTPUT}"
-            command = shlex.join(tool.once(prepared.binary, prepared.work, inputs, 1, base))
-            said = await phone.shell(_with_libraries(prepared, command), timeout_seconds=_PARITY_SECONDS)
-            if said.exit_code != 0:
-                raise _failed(tool, said.exit_code, said.stdout + said.stderr)
-            outputs = []
-            for index, reference in enumerate(references[number]):
-                content = await phone.read(f"{base}-{index}.bin", max_bytes=_MAX_TENSOR_BYTES)
-                if len(content) != reference.nbytes:
-                    what = (
-                        f"output {index} has {len(content)} bytes, {tensors.describe(reference)} has {reference.nbytes}"
-                    )
-                    raise HarnessFailure("wrong-output", what, remedy="", fault="recipe")
-                outputs.append(np.frombuffer(content, reference.dtype).reshape(reference.shape))
-            pairs.append((outputs, references[number]))
-        found, non_finite = parity.compare(pairs)
-        return (None if found is None else Parity.model_validate(vars(found))), non_finite
+
+def _binary(registered: NativeTool) -> str:
+    key = digest_of(registered) if registered.libraries else registered.binary.sha256
+    return f"{TOOLS_FOLDER}/{key}/{registered.name}"
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _example(lease: Lease, files: Mapping[str, Path]) -> tensors.Sample:
+    sample = _samples(files[lease.example_inputs.sha256])[0]
+    return tensors.stacked([sample], lease.scenario.batch)[0] if lease.scenario.batch > 1 else sample
+
+
+def _tensors(tool: Tool, sample: tensors.Sample, folder: str) -> tuple[Tensor, ...]:
+    """Where its arrays go: for onnxruntime_perf_test to where it looks for them, beside the model."""
+    name = f"{folder}/model/test_data_set_0/input_{{}}.pb" if tool.name == PERF_TEST else f"{folder}/input-{{}}.bin"
+    return tuple(Tensor(name.format(index), str(array.dtype), array.shape) for index, array in enumerate(sample))
+
+
+def _work(tool: Tool, registered: NativeTool, lease: Lease, files: Mapping[str, Path], folder: str) -> Work:
+    """The same before and after. Raises RecipeError where the artifact is not the tool's, UserError."""
+    programs = [file.name for file in lease.files if file.name.endswith(tool.suffixes)]
+    if len(programs) != 1:
+        raise RecipeError(
+            f"{tool.name} runs one file {' or '.join(tool.suffixes)}; the artifact holds {len(programs)} of them.",
+            remedy="Measure this recipe with the farm's own harness.",
+        )
+    accelerator = lease.scenario.accelerator
+    return Work(
+        model=f"{folder}/model/{programs[0]}",
+        folder=folder,
+        threads=lease.scenario.threads,
+        accelerator=accelerator,
+        delegate=registered.accelerators[accelerator] or tool.delegate(accelerator) or (),
+        inputs=_tensors(tool, _example(lease, files), folder),
+        protocol=lease.protocol,
+        batch=lease.scenario.batch,
+    )
+
+
+def _parity(tool: Tool, lease: Lease, files: Mapping[str, Path], local: Path) -> tuple[Parity | None, int]:
+    """What came out for each parity sample against PyTorch's. Raises harness Failure."""
+    if lease.batch > 1:
+        raise HarnessFailure("no-batch", "batches are not compared", remedy="", fault="user")
+    pairs = []
+    for number, references in enumerate(_samples(files[lease.reference_outputs.sha256])):
+        outputs = []
+        for index, reference in enumerate(references):
+            try:
+                content = (local / f"parity-{number}-{index}.bin").read_bytes()
+            except FileNotFoundError:
+                said = _text(local / f"parity-{number}.txt").strip()[-_TAIL:] or "it said nothing"
+                what = f"{tool.name} wrote no output {index} of sample {number}: {said}"
+                raise HarnessFailure("wrong-output", what, remedy="", fault="recipe") from None
+            if len(content) != reference.nbytes:
+                what = f"output {index} has {len(content)} bytes, {tensors.describe(reference)} has {reference.nbytes}"
+                raise HarnessFailure("wrong-output", what, remedy="", fault="recipe")
+            outputs.append(np.frombuffer(content, reference.dtype).reshape(reference.shape))
+        pairs.append((outputs, references))
+    found, non_finite = parity.compare(pairs)
+    return (None if found is None else Parity.model_validate(vars(found))), non_finite
+
+
+def _report(tool: Tool, registered: NativeTool, binary: str, work: Work, printed: Printed) -> ToolReport:
+    return ToolReport(
+        tool=tool.name,
+        sha256=registered.binary.sha256,
+        accelerator=work.accelerator,
+        command=tuple(tool.command(binary, work)),
+        count=printed.count,
+        mean_seconds=printed.mean_seconds,
+        min_seconds=printed.min_seconds,
+        max_seconds=printed.max_seconds,
+        std_seconds=printed.std_seconds,
+        quantiles_seconds=dict(printed.quantiles_seconds),
+        delegation=printed.delegation,
+        samples=bool(printed.samples_seconds),
+        warmup_included=printed.warmup_included,
+    )
 
 
 def _samples(path: Path) -> list[tensors.Sample]:
@@ -205,10 +270,6 @@ def _samples(path: Path) -> list[tensors.Sample]:
         return tensors.load(path)
     except HarnessFailure as error:
         raise UserError(error.message, remedy=error.remedy) from error
-
-
-def _delegate(tool: Tool, registered: NativeTool, lease: Lease) -> tuple[str, ...]:
-    return registered.accelerators[lease.scenario.accelerator] or tool.delegate(lease.scenario.accelerator) or ()
 
 
 async def _run(phone: Phone, command: str) -> None:
@@ -220,67 +281,52 @@ async def _run(phone: Phone, command: str) -> None:
         )
 
 
-async def _lay_out(phone: Phone, lease: Lease, tool: Tool, remote: Mapping[str, str], folder: str) -> str:
-    """The artifact's files under their names, as links; the path of the program among them."""
-    programs = [file.name for file in lease.files if file.name.endswith(tool.suffixes)]
-    if len(programs) != 1:
-        raise RecipeError(
-            f"{tool.name} runs one file {' or '.join(tool.suffixes)}; the artifact holds {len(programs)} of them.",
-            remedy="Measure this recipe with the farm's own harness.",
-        )
+async def _lay_out(phone: Phone, lease: Lease, remote: Mapping[str, str], folder: str) -> None:
+    """The artifact's files under their names, as links."""
     links = (
         f"ln -sf {shlex.quote(remote[file.sha256])} {shlex.quote(f'{folder}/{file.name}')}" for file in lease.files
     )
     await _run(phone, " && ".join((f"mkdir -p {shlex.quote(folder)}", *links)))
-    return f"{folder}/{programs[0]}"
 
 
-async def _push_inputs(
-    phone: Phone, tool: Tool, sample: tensors.Sample, folder: str, local: Path
-) -> tuple[Tensor, ...]:
-    """As plain bytes; for onnxruntime_perf_test also where it looks for them, beside the model."""
-    pushed = []
-    data = f"{folder}/model/test_data_set_0"
-    await _run(phone, f"mkdir -p {shlex.quote(data if tool.name == 'onnxruntime_perf_test' else folder)}")
-    for index, array in enumerate(sample):
-        file = local / f"input-{index}.bin"
-        target = f"{folder}/input-{index}.bin"
+async def _push_inputs(phone: Phone, tool: Tool, inputs: Sequence[Tensor], sample: tensors.Sample, local: Path) -> None:
+    """As plain bytes, or as onnxruntime_perf_test reads them."""
+    for each, array in zip(inputs, sample, strict=True):
+        await _run(phone, f"mkdir -p {shlex.quote(_parent(each.path))}")
         content = array.tobytes()
-        if tool.name == "onnxruntime_perf_test":
-            target, content = f"{data}/input_{index}.pb", tensor_proto(str(array.dtype), array.shape, content)
+        if tool.name == PERF_TEST:
+            content = tensor_proto(each.dtype, each.shape, content)
+        file = local / "input.part"
         file.write_bytes(content)
-        await phone.push(file, target)
-        pushed.append(Tensor(target, str(array.dtype), array.shape))
-    return tuple(pushed)
+        await phone.push(file, each.path)
 
 
-def _script(tool: Tool, binary: str, work: Work, libraries: str, cpus: Sequence[int]) -> str:
+def _script(
+    tool: Tool, binary: str, work: Work, libraries: str, cpus: Sequence[int], comparing: Sequence[Sequence[str]]
+) -> str:
     """For the phone's shell. The tool's process reads back itself which CPUs it may use, before it becomes the tool."""
-    folder = shlex.quote(work.folder)
-    readback = f"grep Cpus_allowed_list: /proc/self/status > {folder}/cpus.txt"
+    inner = shlex.quote('grep Cpus_allowed_list: /proc/self/status > cpus.txt; exec "$@"')
     pinned = f"taskset {sum(1 << cpu for cpu in cpus):x} " if cpus else ""
-    inner = shlex.quote(f'{readback}; exec "$@"')
-    probe = tool.probe(binary, work)
-    parts = [f"cd {folder} || exit 1"]
+    parts = [f"cd {shlex.quote(work.folder)} || exit 1"]
     if libraries:
         parts.append(f"export LD_LIBRARY_PATH={shlex.quote(libraries)}")
-    if probe:
+    if probe := tool.probe(binary, work):
         parts.append(f"{shlex.join(probe)} > probe.txt 2>&1")
     parts += [
         f"{pinned}sh -c {inner} sh {shlex.join(tool.command(binary, work))} > tool.txt 2>&1",
-        f'code=$?; echo "{_MARKER}$code" >> tool.txt; exit $code',
+        f'code=$?; echo "{_MARKER}$code" >> tool.txt',
+        *(f"{shlex.join(command)} > parity-{number}.txt 2>&1" for number, command in enumerate(comparing)),
+        "exit $code",
     ]
     return "; ".join(parts)
 
 
-def _with_libraries(prepared: Prepared, command: str) -> str:
-    if not prepared.registered.libraries:
-        return command
-    return f"LD_LIBRARY_PATH={shlex.quote(str(Path(prepared.binary).parent))} {command}"
-
-
-async def _text(phone: Phone, path: str) -> str:
-    return (await phone.read(path, max_bytes=_MAX_OUTPUT_BYTES)).decode(errors="replace")
+def _text(path: Path) -> str:
+    """Empty where it was not written."""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _marked(text: str, name: str) -> tuple[str, int]:
@@ -336,59 +382,3 @@ def _absent(tool: Tool, lease: Lease) -> dict[str, str]:
     if tool.outputs:
         del absent["outputs"]
     return absent
-
-
-def _measurement(
-    lease: Lease,
-    prepared: Prepared,
-    printed: Printed,
-    found: Parity | None,
-    non_finite: int | None,
-    cpus: tuple[int, ...],
-    *,
-    telemetry: Telemetry,
-    started_at: datetime,
-    absent: dict[str, str],
-) -> Measurement:
-    tool, work = prepared.tool, prepared.work
-    told: dict[str, Any] = {
-        "load_seconds": printed.load_seconds,
-        "first_inference_seconds": printed.first_inference_seconds,
-        "memory_peak_bytes": printed.memory_peak_bytes,
-    }
-    absent |= {key: f"{tool.name} does not print it" for key, value in told.items() if value is None}
-    report = ToolReport(
-        tool=tool.name,
-        sha256=prepared.registered.binary.sha256,
-        accelerator=work.accelerator,
-        command=tuple(tool.command(prepared.binary, work)),
-        count=printed.count,
-        mean_seconds=printed.mean_seconds,
-        min_seconds=printed.min_seconds,
-        max_seconds=printed.max_seconds,
-        std_seconds=printed.std_seconds,
-        quantiles_seconds=dict(printed.quantiles_seconds),
-        delegation=printed.delegation,
-        samples=bool(printed.samples_seconds),
-        warmup_included=printed.warmup_included,
-    )
-    return Measurement(
-        attempt_id=lease.attempt_id,
-        job_id=lease.job_id,
-        epoch=lease.epoch,
-        latency_samples_seconds=printed.samples_seconds,
-        warmup_samples_seconds=printed.warmup_samples_seconds,
-        import_seconds=None,
-        memory_baseline_bytes=None,
-        **told,
-        parity=found,
-        non_finite_outputs=non_finite,
-        stopped_by="samples",
-        cpus_allowed=cpus,
-        runtime_versions={tool.name: f"sha256:{report.sha256[:12]}"},
-        telemetry=telemetry,
-        started_at=started_at,
-        absent=absent,
-        batch=lease.batch,
-        tool_report=report,
-    )

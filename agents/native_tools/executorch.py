@@ -23,7 +23,6 @@ _PREFIX = r"(?:.*\] )?"
 _ITERATION = re.compile(rf"{_PREFIX}Iteration (\d+) of (\d+): {_NUMBER} ms\s*")
 _LOADED = re.compile(rf"{_PREFIX}Model loaded in {_NUMBER} ms\.\s*")
 _TOTAL = re.compile(rf"{_PREFIX}Model executed successfully (\d+) time\(s\) in {_NUMBER} ms\.\s*")
-OUTPUT = "output"
 
 
 class ExecutorRunner:
