@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,7 @@ from farm.types import Lease, Measurement, Parity, Telemetry, ToolReport, digest
 RESULTS = ("tool.txt", "probe.txt", "cpus.txt", "results.csv", "parity-*.txt", "parity-*.bin")
 _MARKER = "torchfarm: the tool ended with exit code "
 _TAIL = 600
+_EXAMPLE, _REFERENCES = "tool-example.npz", "tool-references.npz"  # kept for ``read``
 PERF_TEST = "onnxruntime_perf_test"
 
 
@@ -86,17 +88,19 @@ class NativeTools:
         Raises UserError where the tool cannot do what is asked, and all that ``phone`` does.
         """
         tool, registered = self.choose(lease, abi)
+        for blob, name in ((lease.example_inputs, _EXAMPLE), (lease.reference_outputs, _REFERENCES)):
+            await asyncio.to_thread(shutil.copyfile, files[blob.sha256], local / name)
         if lease.custom_operators:
             raise UserError(
                 f"{tool.name} does not have the model's custom operators.",
                 remedy="Measure it with the farm's own harness.",
             )
-        work = _work(tool, registered, lease, files, folder)
+        work = _work(tool, registered, lease, local, folder)
         if why := tool.refuses(work):
             raise UserError(f"{tool.name} cannot measure this: {why}.", remedy="Use the farm's own harness for it.")
         binary = await self._push_tool(phone, registered)
         await _lay_out(phone, lease, remote, f"{folder}/model")
-        await _push_inputs(phone, tool, work.inputs, _example(lease, files), local)
+        await _push_inputs(phone, tool, work.inputs, _example(lease, local), local)
         comparing: list[list[str]] = []
         if isinstance(tool, ExecutorRunner) and lease.batch == 1:
             for number, sample in enumerate(_samples(files[lease.parity_inputs.sha256])):
@@ -110,19 +114,19 @@ class NativeTools:
         self,
         lease: Lease,
         abi: str,
-        files: Mapping[str, Path],
         folder: str,
         local: Path,
         *,
         started_at: datetime,
         telemetry: Telemetry,
     ) -> Measurement:
-        """Of the files ``RESULTS`` in ``local``; ``folder``: where they were written.
+        """Of the files ``RESULTS`` in ``local``, beside what ``prepare`` has put there; ``folder``: where they were
+        written.
 
         Raises OutputCut, RecipeError or DeviceError (the tool failed), UserError (what it printed is not understood).
         """
         tool, registered = self.choose(lease, abi)
-        work, binary = _work(tool, registered, lease, files, folder), _binary(registered)
+        work, binary = _work(tool, registered, lease, local, folder), _binary(registered)
         output, exit_code = _marked(_text(local / "tool.txt"), tool.name)
         if exit_code != 0:
             raise _failed(tool, exit_code, output)
@@ -139,7 +143,7 @@ class NativeTools:
         found, non_finite = None, None
         if tool.outputs:
             try:
-                found, non_finite = _parity(tool, lease, files, local)
+                found, non_finite = _parity(tool, lease, local)
                 del absent["parity"]
             except HarnessFailure as error:
                 absent["parity"] = f"its outputs could not be compared: {error.message}"
@@ -192,8 +196,8 @@ def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _example(lease: Lease, files: Mapping[str, Path]) -> tensors.Sample:
-    sample = _samples(files[lease.example_inputs.sha256])[0]
+def _example(lease: Lease, local: Path) -> tensors.Sample:
+    sample = _samples(local / _EXAMPLE)[0]
     return tensors.stacked([sample], lease.scenario.batch)[0] if lease.scenario.batch > 1 else sample
 
 
@@ -203,7 +207,7 @@ def _tensors(tool: Tool, sample: tensors.Sample, folder: str) -> tuple[Tensor, .
     return tuple(Tensor(name.format(index), str(array.dtype), array.shape) for index, array in enumerate(sample))
 
 
-def _work(tool: Tool, registered: NativeTool, lease: Lease, files: Mapping[str, Path], folder: str) -> Work:
+def _work(tool: Tool, registered: NativeTool, lease: Lease, local: Path, folder: str) -> Work:
     """The same before and after. Raises RecipeError where the artifact is not the tool's, UserError."""
     programs = [file.name for file in lease.files if file.name.endswith(tool.suffixes)]
     if len(programs) != 1:
@@ -218,18 +222,18 @@ def _work(tool: Tool, registered: NativeTool, lease: Lease, files: Mapping[str, 
         threads=lease.scenario.threads,
         accelerator=accelerator,
         delegate=registered.accelerators[accelerator] or tool.delegate(accelerator) or (),
-        inputs=_tensors(tool, _example(lease, files), folder),
+        inputs=_tensors(tool, _example(lease, local), folder),
         protocol=lease.protocol,
         batch=lease.scenario.batch,
     )
 
 
-def _parity(tool: Tool, lease: Lease, files: Mapping[str, Path], local: Path) -> tuple[Parity | None, int]:
+def _parity(tool: Tool, lease: Lease, local: Path) -> tuple[Parity | None, int]:
     """What came out for each parity sample against PyTorch's. Raises harness Failure."""
     if lease.batch > 1:
         raise HarnessFailure("no-batch", "batches are not compared", remedy="", fault="user")
     pairs = []
-    for number, references in enumerate(_samples(files[lease.reference_outputs.sha256])):
+    for number, references in enumerate(_samples(local / _REFERENCES)):
         outputs = []
         for index, reference in enumerate(references):
             try:

@@ -178,7 +178,7 @@ class Bench:
             for path in (self.folder / "phone" / "attempts" / "7").glob(pattern):
                 shutil.copyfile(path, self.local / path.name)
         return NativeTools(Registry(self.folder / "state")).read(
-            lease, ABI, self.files, FOLDER, self.local, started_at=datetime.now(UTC), telemetry=Telemetry()
+            lease, ABI, FOLDER, self.local, started_at=datetime.now(UTC), telemetry=Telemetry()
         )
 
     async def measure(self, lease: Lease) -> Measurement:
