@@ -10,10 +10,10 @@ import numpy as np
 from farm.analysis.energy import Energy, energy
 from farm.analysis.growth import growth
 from farm.analysis.profile import compact
-from farm.analysis.statistics import quantile_estimate, summarize
+from farm.analysis.statistics import QUANTILES, Summary, quantile_estimate, summarize
 from farm.analysis.verdict import judge
 from farm.errors import DeviceError, InternalError
-from farm.types import Artifact, Estimate, Evaluation, Filled, Job, Measurement, Protocol, Result
+from farm.types import Artifact, Estimate, Evaluation, Filled, Job, Measurement, Protocol, Result, ToolReport
 
 
 def conclude(
@@ -36,8 +36,8 @@ def conclude(
             f"The record of job {measurement.job_id} was given as that of job {job.id}.",
             remedy="Report it: records and jobs must never be mixed up.",
         )
-    samples = measurement.latency_samples_seconds
-    if not samples:
+    samples, report = measurement.latency_samples_seconds, measurement.tool_report
+    if not samples and report is None:
         raise DeviceError(
             f"Attempt {measurement.attempt_id} recorded no latency samples.",
             remedy="One inference may take longer than the protocol's max_seconds: raise it.",
@@ -49,7 +49,7 @@ def conclude(
             f"(the first is {wrong[0]}).",
             remedy="The clock of the device does not move forward: restart the device, then run the job again.",
         )
-    summary = summarize(samples, protocol.confidence)
+    summary = summarize(samples, protocol.confidence) if samples else _of_tool(report)
     absent = {**measurement.absent, **summary.absent}
     quantiles = summary.quantiles
     mean_seconds: float | None = summary.mean_seconds
@@ -105,6 +105,24 @@ def conclude(
         memory_growth_bytes=growth(series, protocol.confidence) if (series := measurement.memory_series) else None,
         load_cost=measurement.load_cost,
         profile=compact(measurement.profile) if measurement.profile else None,
+        tool_report=report,
+    )
+
+
+def _of_tool(report: ToolReport | None) -> Summary:
+    """What a native tool that keeps its samples to itself printed: no interval can be made of it."""
+    if report is None:
+        raise InternalError("There is neither a sample nor a tool's report.", remedy="Report this bug.")
+    why = f"{report.tool} prints summaries and no samples, so there is no interval"
+    return Summary(
+        count=report.count,
+        independent_count=None,
+        mean_seconds=report.mean_seconds,
+        quantiles={},
+        absent={f"latency_seconds.{name}": why for name in QUANTILES} | {"independent_sample_count": why},
+        drift=None,
+        warmup=None,
+        outlier_ratio=None,
     )
 
 

@@ -43,7 +43,9 @@ def times_interval(ratio: Estimate) -> str:
     return f"{number(ratio.low)}–{number(ratio.high)}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return MISSING
     return f"{number(seconds)} s" if seconds >= 1 else f"{number(seconds * 1000)} ms"
 
 

@@ -140,6 +140,11 @@ class Row:
         """``quantile``: "p50", "p90", "p95" or "p99"; seconds."""
         return self.outcome.result.latency_seconds.get(quantile) if self.outcome.result else None
 
+    def printed(self, quantile: str) -> float | None:
+        """Seconds that a native tool printed for it, where there are no samples to work one out with an interval."""
+        report = self.outcome.result.tool_report if self.outcome.result else None
+        return report.quantiles_seconds.get(quantile) if report and self.latency(quantile) is None else None
+
     def to_dict(self) -> dict[str, Any]:
         """Flat and ready for JSON: what is absent or not finite is None."""
         job, device, result = self.outcome.job, self.outcome.device, self.outcome.result
@@ -154,6 +159,8 @@ class Row:
             "virtual": device.facts.virtual,
             "scenario": job.scenario.name,
             "threads": job.scenario.threads,
+            "accelerator": job.scenario.accelerator,
+            "tool": result.tool_report.tool if result and result.tool_report else job.scenario.tool,
             "batch": self.batch,
             "state": str(job.state),
             "verdict": str(self.level) if self.level else None,
@@ -162,6 +169,7 @@ class Row:
         }
         for quantile in ("p50", "p90", "p95", "p99"):
             record |= _columns(f"latency_{quantile}", "_seconds", self.latency(quantile))
+            record[f"tool_{quantile}_seconds"] = self.printed(quantile)
         record |= _columns("speedup", "", self.speedup)
         record |= _columns("preprocess", "_seconds", result.preprocess_seconds if result else None)
         record |= _columns("postprocess", "_seconds", result.postprocess_seconds if result else None)

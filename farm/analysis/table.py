@@ -104,6 +104,8 @@ def _columns(comparison: Comparison) -> list[Column]:
 
 def _latency(row: Row, quantile: str) -> Cell:
     estimate = row.latency(quantile)
+    if (printed := row.printed(quantile)) is not None:
+        return figures.milliseconds(printed), "the tool's"
     return (
         (figures.milliseconds(estimate.value), figures.milliseconds_interval(estimate)) if estimate else (MISSING, "")
     )

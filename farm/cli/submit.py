@@ -35,6 +35,10 @@ def submit(
     recipes: Annotated[str, typer.Option(help="Names with commas between, a YAML file, or all.")],
     devices: Annotated[str, typer.Option(help="Selector, e.g. 'platform=linux,memory_gib>=8'.")],
     threads: Annotated[str, typer.Option(help="Thread counts to measure with, e.g. 1,2.")] = "1",
+    accelerator: Annotated[
+        str, typer.Option(help="What native tools are to use: cpu, gpu, npu; e.g. cpu,gpu. See docs/native-tools.md.")
+    ] = "cpu",
+    tool: Annotated[str | None, typer.Option(help="The native tool to measure with, also on the CPU.")] = None,
     cores: Annotated[
         str | None, typer.Option(help="Clusters of phones to be pinned to: big, mid, little, all; e.g. big,little.")
     ] = None,
@@ -73,7 +77,7 @@ def submit(
             recipes=_recipes(recipes),
             devices=devices,
             example_inputs=inputs,
-            scenarios=_scenarios(threads, cores),
+            scenarios=_native(_scenarios(threads, cores), accelerator, tool),
             protocol=_protocol(max_seconds=max_seconds, timeout_seconds=timeout_seconds).model_copy(
                 update={"profile": profile}
             ),
@@ -100,6 +104,21 @@ def _recipes(text: str) -> list[str] | Path | Literal["all"]:
     if text.endswith((".yaml", ".yml")):
         return Path(text)
     return "all" if text.strip() == "all" else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _native(scenarios: list[Scenario], accelerators: str, tool: str | None) -> list[Scenario]:
+    """Each of them on each accelerator."""
+    try:
+        return [
+            Scenario(**each.model_dump() | {"accelerator": accelerator.strip(), "tool": tool})
+            for accelerator in accelerators.split(",")
+            for each in scenarios
+        ]
+    except ValueError as error:
+        raise UserError(
+            f"--accelerator {accelerators} and --tool {tool} cannot be used.",
+            remedy="Accelerators are cpu, gpu and npu; `farm devices show` tells a device's tools.",
+        ) from error
 
 
 def _scenarios(threads: str, cores: str | None) -> list[Scenario]:

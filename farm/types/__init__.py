@@ -51,6 +51,7 @@ from farm.types.results import (
     VerdictLevel,
 )
 from farm.types.runs import (
+    Accelerator,
     Attempt,
     Cores,
     Job,
@@ -64,6 +65,7 @@ from farm.types.runs import (
     RunState,
     Scenario,
 )
+from farm.types.tools import ToolDelegation, ToolOffer, ToolReport
 from farm.types.transforms import (
     Batch,
     Cast,
@@ -80,6 +82,7 @@ from farm.types.transforms import (
 from farm.types.wire import AgentEvent, AgentInfo, ClusterJoin, Event, HeadStarted, Problem, Role
 
 __all__ = [
+    "Accelerator",
     "AgentEvent",
     "AgentInfo",
     "Artifact",
@@ -169,6 +172,9 @@ __all__ = [
     "Span",
     "Telemetry",
     "TensorSpec",
+    "ToolDelegation",
+    "ToolOffer",
+    "ToolReport",
     "Transform",
     "Verdict",
     "VerdictLevel",

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from farm.types.base import Frozen, Name
 from farm.types.runs import Attempt
+from farm.types.tools import ToolOffer
 
 
 class DeviceState(StrEnum):
@@ -63,6 +64,7 @@ class DeviceFacts(Frozen):
     cpu_count: int
     accelerators: tuple[str, ...] = ("cpu",)
     runtimes: tuple[str, ...] = ()
+    tools: tuple[ToolOffer, ...] = ()
     clusters: tuple[CpuCluster, ...] = ()
     virtual: bool = False
     emulator: bool = False

@@ -14,6 +14,7 @@ from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
 from farm.types.models import Filled
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
+from farm.types.tools import ToolReport
 
 
 class Parity(Frozen):
@@ -63,6 +64,8 @@ class Measurement(Frozen):
 
     ``cpus_asked``: those it was to be pinned to, none where it was not. ``power``: None where ``absent["energy"]`` says
     why; a device of which nobody expects it says nothing. ``power_recorded``: it was tried, with its idle time.
+    ``tool_report``: or as a native tool printed it. Then there may be no samples, and what only the harness measures is
+    absent with the reason.
     """
 
     attempt_id: int
@@ -70,13 +73,13 @@ class Measurement(Frozen):
     epoch: int
     latency_samples_seconds: tuple[float, ...]
     warmup_samples_seconds: tuple[float, ...]
-    import_seconds: float
-    load_seconds: float
-    first_inference_seconds: float
+    import_seconds: float | None
+    load_seconds: float | None
+    first_inference_seconds: float | None
     memory_baseline_bytes: int | None
     memory_peak_bytes: int | None
     parity: Parity | None
-    non_finite_outputs: int
+    non_finite_outputs: int | None
     stopped_by: Literal["interval", "time", "samples"]
     cpus_allowed: tuple[int, ...]
     runtime_versions: dict[str, str]
@@ -97,6 +100,7 @@ class Measurement(Frozen):
     cpus_asked: tuple[int, ...] = ()
     power: PowerRecord | None = None
     power_recorded: bool = False
+    tool_report: ToolReport | None = None
 
 
 class VerdictLevel(StrEnum):
@@ -124,6 +128,8 @@ class Result(Frozen):
 
     ``memory_growth_bytes`` is per 1,000 inferences. ``energy_joules`` is that of one call over what the idle device
     takes in the same time; ``power_watts`` of the whole device while it ran, ``idle_power_watts`` before and after.
+    ``memory_growth_bytes`` is per 1,000 inferences. ``tool_report``: the figures are a native tool's; where it gave no
+    samples, ``latency_seconds`` is empty and ``latency_mean_seconds`` what it printed.
     """
 
     job_id: int
@@ -133,9 +139,9 @@ class Result(Frozen):
     confidence: float
     sample_count: int
     independent_sample_count: int | None = None  # serially correlated samples count as fewer
-    import_seconds: float
-    load_seconds: float
-    first_inference_seconds: float
+    import_seconds: float | None
+    load_seconds: float | None
+    first_inference_seconds: float | None
     memory_peak_bytes: int | None
     memory_over_baseline_bytes: int | None
     artifact_bytes: int
@@ -160,6 +166,7 @@ class Result(Frozen):
     power_watts: Estimate | None = None
     idle_power_watts: float | None = None
     energy_method: PowerMethod | None = None
+    tool_report: ToolReport | None = None
 
     @property
     def samples_per_second(self) -> float | None:

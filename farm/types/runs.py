@@ -14,11 +14,17 @@ from farm.types.models import CustomOperators
 from farm.types.recipes import Recipe
 from farm.types.steps import Step
 
+# What a native tool can have a program run on, beside the CPU.
+Accelerator = Literal["cpu", "gpu", "npu"]
 Cores = Literal["big", "mid", "little", "all"]
 
 
 class Scenario(Frozen):
     """What is measured. ``single-stream`` (MLPerf's name): one request after the other.
+
+    ``accelerator``, ``tool``: anything but ``cpu`` goes through somebody else's benchmark program, a native tool, which
+    the device must have for the recipe's runtime; ``tool`` names one, also for the CPU as an independent check
+    (docs/native-tools.md).
 
     ``batch``: samples per request, for artifacts that take any number (``farm.dynamic_batch()``); an artifact built for
     a batch of its own size is measured with that. ``cores``: of which cluster (docs/measuring.md); without it, as many
@@ -28,7 +34,8 @@ class Scenario(Frozen):
 
     name: Literal["single-stream"] = "single-stream"
     threads: int = Field(default=1, ge=1, le=256)
-    accelerator: Literal["cpu"] = "cpu"
+    accelerator: Accelerator = "cpu"
+    tool: Name | None = None
     batch: int = Field(default=1, ge=1, le=1024)
     cores: Cores | None = None
 
@@ -41,7 +48,16 @@ class Scenario(Frozen):
             words.append(self.cores)
         if self.batch > 1:
             words.append(f"b{self.batch}")
+        if self.accelerator != "cpu":
+            words.append(self.accelerator)
+        if self.tool:
+            words.append(self.tool)
         return "/".join(words)
+
+    @property
+    def native(self) -> bool:
+        """Whether a native tool measures it, not the farm's own harness."""
+        return self.tool is not None or self.accelerator != "cpu"
 
 
 class Protocol(Frozen):

@@ -109,8 +109,10 @@ def test_outputs_are_those_of_the_host(
 
 
 def test_the_phone_gives_nothing_but_its_kernel(root: Root) -> None:
-    code = "import json, sys, getpass, tempfile, os; print(json.dumps([getpass.getuser(), tempfile.gettempdir(), " \
+    code = (
+        "import json, sys, getpass, tempfile, os; print(json.dumps([getpass.getuser(), tempfile.gettempdir(), "
         "sys.path, sorted(os.environ), [line.split()[-1] for line in open('/proc/self/maps') if '.so' in line]]))"
+    )
     done = root.python("onnxruntime", "-c", code)
     assert done.returncode == 0, done.stderr
     user, temporary, path, environment, libraries = json.loads(done.stdout)
