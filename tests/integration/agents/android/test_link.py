@@ -23,7 +23,7 @@ def test_a_command_is_answered_whole_or_fails_with_what_happened(tmp_path: Path)
             output = await link.shell("printf out; printf err >&2; exit 7")
             assert (output.stdout, output.stderr, output.exit_code) == ("out", "err", 7)
             assert (await link.shell("cat /nowhere")).exit_code == 1
-            with pytest.raises(DeviceTimeout, match="took longer than 0.5 s"):
+            with pytest.raises(DeviceTimeout, match=r"took longer than 0\.5 s"):
                 await link.shell("sleep 20", timeout_seconds=0.5)
             # The shell that would say the end is killed: what came until then is no answer.
             with pytest.raises((OutputCut, LinkLost)):
