@@ -52,12 +52,13 @@ def test_conformance(program: str, virtual: Phone, tmp_path: Path) -> None:
 
 def test_unplugged_and_plugged_in_again(virtual: Phone, adb: Adb) -> None:
     cut: list[int] = []
-    running = threading.Thread(target=lambda: cut.append(adb("shell", "echo started; sleep 30").returncode))
+    running = threading.Thread(target=lambda: cut.append(adb("shell", "echo > started; sleep 30").returncode))
     running.start()
-    time.sleep(0.5)
+    until((virtual.machine.root / "started").exists)
     virtual.switch("unplug")
     running.join(10)
-    assert cut and cut[0] != 0, "a command under way is cut"
+    # adb 29.0.6 then exits with 0, later ones do not: why an exit code alone says nothing.
+    assert cut, "a command under way is cut"
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", virtual.daemon.port), timeout=5):
         pass
     assert adb("shell", "true").returncode != 0
@@ -104,7 +105,7 @@ def test_a_broken_payload_arrives_unnoticed(virtual: Phone, adb: Adb, tmp_path: 
 
 
 def test_a_slow_link_is_slow_both_ways(virtual: Phone, adb: Adb, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(Random(1).randbytes(300_000))
+    (tmp_path / "file").write_bytes(Random(1).randbytes(300_000))  # noqa: S311
     virtual.switch("slow_link_bytes_per_second", 200_000)
     for way in (
         ("push", str(tmp_path / "file"), "/data/local/tmp/file"),
@@ -176,7 +177,7 @@ def test_links_are_kept_as_links(virtual: Phone, adb: Adb, tmp_path: Path) -> No
 
 
 def test_garbage_costs_one_connection_and_no_more(virtual: Phone, adb: Adb) -> None:
-    seeded = Random(3)
+    seeded = Random(3)  # noqa: S311
     for _ in range(100):
         with socket.create_connection(("127.0.0.1", virtual.daemon.port), timeout=5) as link:
             # Cut while it is being sent, or after: both are well.
@@ -218,7 +219,7 @@ def test_garbage_inside_an_authorized_link(tmp_path: Path) -> None:
     """Services get noise, and streams that do not exist: whoever sends it is cut or told, the next one is served."""
     with phone(tmp_path / "phone") as virtual:
         virtual.machine.properties["ro.adb.secure"] = "0"
-        seeded = Random(4)
+        seeded = Random(4)  # noqa: S311
         for _ in range(60):
             with socket.create_connection(("127.0.0.1", virtual.daemon.port), timeout=5) as link:
                 sent = _packet(b"CNXN", VERSION, MAX_PAYLOAD, b"host::")

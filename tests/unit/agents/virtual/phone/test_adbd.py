@@ -127,7 +127,7 @@ def _key() -> tuple[int, int]:
 def _prime(bits: int, seed: int) -> int:
     from random import Random
 
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311
     while True:
         number = random.getrandbits(bits) | (3 << (bits - 2)) | 1
         if all(pow(base, number - 1, number) == 1 for base in (2, 3, 5, 7)) and (number - 1) % 65537:
