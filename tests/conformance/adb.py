@@ -117,7 +117,7 @@ def modes_and_times(place: Place) -> None:
 def refusals(place: Place) -> None:
     sent = place.scratch / "refused"
     sent.write_bytes(b"x" * 300_000)
-    for target, reason in (("/system/x", "Read-only file system"), ("/refused", "Permission denied")):
+    for target, reason in (("/system/x", "Read-only file system"), ("/data/refused", "Permission denied")):
         done = place.adb("push", str(sent), target)
         text = (done.stdout + done.stderr).decode()
         assert done.returncode == 1 and f"couldn't create file: {reason}" in text, text

@@ -57,7 +57,7 @@ class Machine(Protocol):
         """Raises EACCES for what the shell user may not read, ENOENT for what is not there."""
 
     def check_write(self, path: str) -> None:
-        """Raises EACCES, EROFS, ENOENT or ENOSPC for what the shell user may not write or create."""
+        """Raises EACCES, EROFS or ENOSPC for what the shell user may not write or create, its folders included."""
 
     def free_bytes(self) -> int:
         """On /data."""

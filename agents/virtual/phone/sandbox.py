@@ -323,12 +323,14 @@ class Sandbox:
     def check_write(self, path: str) -> None:
         there = self.resolve(path)
         exists = there.exists()
-        system = os.statvfs(there if exists else there.parent)
-        if not exists and system.f_flag & os.ST_RDONLY:
+        nearest = there if exists else next(folder for folder in there.parents if folder.exists())
+        system = os.statvfs(nearest)
+        read_only = bool(system.f_flag & os.ST_RDONLY)
+        if read_only and not exists:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
-        if not _owner_may(there if exists else there.parent, stat.S_IWUSR):
+        if not _owner_may(nearest, stat.S_IWUSR):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
-        if system.f_flag & os.ST_RDONLY:
+        if read_only:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
         if system.f_bavail == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)

@@ -71,7 +71,7 @@ class World:
             page_bytes=PAGE_BYTES,
             cpus=len(cpus),
         )
-        faults.watch(self._fault_changed)
+        self._unwatch = faults.watch(self._fault_changed)
 
     async def start(self, data_bytes: int) -> None:
         """The sandbox runs. Every view is there when this returns."""
@@ -89,6 +89,8 @@ class World:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
+        """Once. The sandbox is not touched."""
+        self._unwatch()
         if self._requests >= 0:
             asyncio.get_running_loop().remove_reader(self._requests)
             os.close(self._requests)

@@ -118,6 +118,7 @@ def test_links_never_lead_out_of_the_phone(tmp_path: Path) -> None:
                 made.machine.check_write(path)
             assert refused.value.errno == number
         made.machine.check_write("/data/local/tmp/new")
+        made.machine.check_write("/data/local/tmp/folder/and/file")
         with pytest.raises(PermissionError):
             made.machine.check_read("/sys/class/power_supply/battery/temp")
 
@@ -301,3 +302,17 @@ def test_a_profile_of_ones_own_is_named_by_its_file(tmp_path: Path) -> None:
         assert (await shell(made, "getprop ro.torchfarm.profile"))[1] == "mine\n"
 
     with_phone(tmp_path / "folder", work, profile=str(file))
+
+
+def test_a_reboot_ends_processes_and_brings_the_phone_back(tmp_path: Path) -> None:
+    async def work(made: VirtualPhone) -> None:
+        await shell(made, "settings put global x 1; setsid nohup sleep 74 > /dev/null 2>&1 &")
+        await made._reboot("")
+        _, out, _ = await shell(made, "ps -o args; settings get global x; getprop sys.boot_completed")
+        assert "sleep 74" not in out
+        assert out.split()[-2:] == ["null", "1"]
+        made.faults.full_storage = True
+        await asyncio.sleep(0.2)
+        assert made.machine.free_bytes() == 0
+
+    with_phone(tmp_path, work)
