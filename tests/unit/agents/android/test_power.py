@@ -174,6 +174,11 @@ def test_a_calibration_always_says_that_current_flows_out_of_an_unplugged_batter
         assert all(found.amperes_out(each.current) >= 0 for each in given_ if not each.powered and each.status == 3)
 
 
+def test_one_reading_that_lags_behind_the_cable_does_no_harm() -> None:
+    found = calibrate([*observations(-411_000, 900_000, 10), *observations(5000, 900_000, 1)])
+    assert found == Calibration(sign=-1, amperes_per_unit=1e-6)
+
+
 def test_a_series_is_consistent() -> None:
     with pytest.raises(ValueError, match="do not increase"):
         PowerSeries(method="odpm", source="x", seconds=(0.0, 0.0), watts=(1.0,))
