@@ -152,7 +152,7 @@ def test_sign_and_unit_are_found_by_trial(unplugged: int, plugged: int, sign: in
         (observations(0, 900_000), "no phone's"),
         (observations(12_000, -900_000), "no phone's"),
         (
-            [*observations(-411_000, 900_000), Observation(current=5000, volts=4.0, status=3, powered=False)],
+            [*observations(-411_000, 900_000), *observations(500_000, 900_000, 2)],
             "changes its sign",
         ),
     ],
