@@ -49,9 +49,7 @@ def build(
     output.note(f"Building in {folder}.")
     if not compiling.possible():
         output.note("This is not Python 3.11: phones will compile every module at every start, which takes seconds.")
-    builder = Builder(
-        folder, pinned, packages=packages, python_archive=python_archive, mirror=mirror or debian.MIRROR
-    )
+    builder = Builder(folder, pinned, packages=packages, python_archive=python_archive, mirror=mirror or debian.MIRROR)
     built = builder.build(filter(None, layers.split(",")))
     shelf.prune(folder)
     total = output.size(sum(layer.size_bytes for layer in built.bundle.layers))
@@ -77,7 +75,9 @@ def list_bundles(as_json: JsonFlag = False) -> None:
         )
         for bundle in found
     ]
-    human = output.table(("bundle", "abi", "state", "size", "runtimes"), rows, "There is none: farm phone-runtime build.")
+    human = output.table(
+        ("bundle", "abi", "state", "size", "runtimes"), rows, "There is none: farm phone-runtime build."
+    )
     output.emit([_described(bundle) for bundle in found], as_json, human)
 
 
