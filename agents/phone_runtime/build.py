@@ -162,7 +162,8 @@ class Builder:
                 for path in wheels.download(lines, self._lock.abi, scratch / "wheels"):
                     wheels.check(path)
             self._keep([*(scratch / "debs").glob("*.deb"), *(scratch / "wheels").glob("*.whl")])
-        for name, part in {**debs, **wanted}.items():
+        came: dict[str, Deb | Wheel] = {**debs, **wanted}
+        for name, part in came.items():
             if not self._have(part):
                 raise InfrastructureError(
                     f"What came for {name} {part.version} is not the file that the lock names.",

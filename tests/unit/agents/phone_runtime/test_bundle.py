@@ -11,7 +11,9 @@ from agents.phone_runtime.bundle import Abi, Bundle, Layer
 from farm.errors import InfrastructureError, InternalError, RecipeError
 
 
-def layer(folder: Path, name: str, content: bytes = b"", *runtimes: str, requires: tuple[str, ...] = ("base",)) -> Layer:
+def layer(
+    folder: Path, name: str, content: bytes = b"", *runtimes: str, requires: tuple[str, ...] = ("base",)
+) -> Layer:
     packed = archive.pack({f"site/{name}": File.of_bytes(content or name.encode())}, folder / "layers")
     return Layer(
         name=name,
