@@ -13,6 +13,8 @@ import pytest
 import farm
 from examples import phone
 
+torch = pytest.importorskip("torch", reason="needs the torch extra")
+
 pytestmark = [pytest.mark.phone_runtime, pytest.mark.timeout(1800)]
 
 RUNTIMES = ("onnxruntime", "litert", "ncnn", "torch", "executorch")
@@ -40,6 +42,25 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[farm.Client]:
     ):
         phone.await_ready(client)
         yield client
+
+
+class Net(torch.nn.Module):
+    """Of operators that the phone's ExecuTorch, older than the host's, has as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU6(), torch.nn.MaxPool2d(8)
+        self.features = torch.nn.Sequential(*layers)
+        self.classify = torch.nn.Linear(8 * 16, 10)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.classify(self.features(image).flatten(1))
+
+
+@pytest.fixture
+def model() -> Net:
+    torch.manual_seed(1)
+    return Net().eval()
 
 
 def test_its_outputs_are_those_of_the_host(client, model, image):
