@@ -1,5 +1,5 @@
-"""How far a build is that trains: kept beside the artifact store while its child goes on, for the next attempt, and in the
-end for other builds that need the same student."""
+"""How far a build is that trains: kept beside the artifact store while its child goes on, for the next attempt, and in
+the end for other builds that need the same student."""
 
 from __future__ import annotations
 
