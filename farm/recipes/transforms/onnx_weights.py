@@ -62,5 +62,10 @@ def prepare(source: Path) -> Path:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = source.with_name("prepared.onnx")
-    quant_pre_process(str(source), str(prepared))
+    try:
+        with Boundary(RecipeError, "ONNX Runtime's symbolic shape inference failed", _REMEDY):
+            quant_pre_process(str(source), str(prepared))
+    except RecipeError as error:  # of some transformers; ONNX's own inference does without symbols
+        print(error.message)  # noqa: T201 - the build's log
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     return prepared
