@@ -156,7 +156,8 @@ class TestCheckpoints:
         assert store.discard_checkpoints(min_age_seconds=3600) == 1
         assert [path.exists() for path in (unused, used, young)] == [False, True, True]
 
-    def test_builds_that_write_at_once_leave_one_whole(self, store: ArtifactStore, tmp_path: Path) -> None:
+    def test_builds_that_write_at_once_leave_one_whole(self, tmp_path: Path) -> None:
+        store = ArtifactStore(tmp_path.as_uri())
         contents = [bytes([number]) * 3_000_000 for number in range(4)]
 
         def write(content: bytes) -> None:
