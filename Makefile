@@ -32,10 +32,10 @@ test-recipes: $(VENV)/.installed
 test-nodes: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m many_nodes tests/e2e tests/chaos
 
-# The harness out of the portable phone runtime: x86_64 as it is, arm64 under qemu. Needs Debian's busybox-static,
+# The portable phone runtime, alone and through a farm: x86_64 as it is, arm64 under qemu. Needs Debian's busybox-static,
 # qemu-user-static and apt; fetches 600 MB the first time, which stay in the user's cache.
 test-phone: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -m phone_runtime tests/integration
+	$(BIN)/python -m pytest -q -m phone_runtime tests/integration tests/e2e
 
 # The long chaos test, as root with everything; `make chaos SEED=7` repeats one, SECONDS=60 is a short try.
 chaos: $(VENV)/.installed

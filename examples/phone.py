@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agents.android.adb import adb_program
+from agents.phone_runtime.debian import Archive
 from farm import Client
 from farm.errors import InfrastructureError
 from farm.types import DeviceHealth
@@ -56,6 +58,8 @@ def await_ready(client: Client) -> None:
 @contextlib.contextmanager
 def _virtual_phone(folder: Path, profile: str, abi: str) -> Iterator[str]:
     command = [*_FARM, "virtual", "android", "--port", "0", "--profile", profile, "--abi", abi]
+    if shutil.which("busybox") is None:
+        command += ["--busybox", str(_busybox(folder / "busybox"))]
     process = subprocess.Popen(
         [*command, "--folder", str(folder / "phone"), "--json"], stdout=subprocess.PIPE, text=True
     )
@@ -66,6 +70,18 @@ def _virtual_phone(folder: Path, profile: str, abi: str) -> Iterator[str]:
         yield json.loads(line)["address"]
     finally:
         _end(process)
+
+
+def _busybox(folder: Path) -> Path:
+    """Debian's static one, for machines that have none: fetched, not installed. Raises InfrastructureError."""
+    program = folder / "bin" / "busybox"
+    if not program.is_file():
+        archive = Archive(folder, "x86_64")
+        archive.update()
+        archive.download(archive.newest(["busybox-static"]), folder)
+        (package,) = folder.glob("busybox-static_*.deb")
+        subprocess.run(["dpkg-deb", "-x", str(package), str(folder)], timeout=60, check=True)
+    return program
 
 
 @contextlib.contextmanager
