@@ -66,6 +66,7 @@ class Coordinator:
         self.settings = settings
         self.store = store
         self.artifacts = artifacts
+        self.publishing = settings.remote_write_url is not None
         self.leases = Leases(settings.lease_ttl_seconds)
         # A head that builds nothing may measure at any time.
         build_host = socket.gethostname() if settings.build_slots else _NO_HOST
@@ -105,7 +106,7 @@ class Coordinator:
                 if writing is not None:
                     writing(tx)
                 instructions = [one for event in events for one in self.state.apply(event)]
-                write_down(instructions, tx)
+                write_down(instructions, tx, publishing=self.publishing)
                 actions = [action for one in instructions if (action := self._action(one, tx)) is not None]
         except FarmError as error:
             raise TurnFailed(str(error)) from error

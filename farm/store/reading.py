@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from farm.errors import NotFoundError, UserError
 from farm.store import tables
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
+from farm.store.outbox import OutboxReading
 from farm.store.statement import as_value
 from farm.types import (
     Artifact,
@@ -84,7 +85,7 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading):
+class Reading(DeviceReading, OutboxReading):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
 from farm.types.models import CustomOperators, Filled, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
+from farm.types.publication import DayCheck, OutboxEntry, Point, Publication
 from farm.types.recipes import (
     Artifact,
     Build,
@@ -84,6 +85,7 @@ __all__ = [
     "CpuCluster",
     "CustomOperators",
     "DType",
+    "DayCheck",
     "Delegation",
     "Device",
     "DeviceCheck",
@@ -125,15 +127,18 @@ __all__ = [
     "Name",
     "OperatorTime",
     "OrderKind",
+    "OutboxEntry",
     "Palettize",
     "Parity",
     "ParityLimits",
     "Plugin",
+    "Point",
     "Priority",
     "Problem",
     "Profile",
     "Protocol",
     "Prune",
+    "Publication",
     "Quantize",
     "Reason",
     "Recipe",
