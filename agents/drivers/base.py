@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from farm.types import Device, Lease, Measurement, RecoveryStep
+from farm.types import Device, DeviceReadings, Lease, Measurement, RecoveryStep
 
 ENTRY_POINTS = "torchfarm.drivers"
 
@@ -76,4 +76,13 @@ class Driver(Protocol):
         After "power-cycle" where the agent has a hook for it, the power was cut and restored already: only the waiting
         is left. Under a time-out of the agent's, which cancels it. Raises DeviceError or InfrastructureError.
         """
+        ...
+
+
+@runtime_checkable
+class ReadingDriver(Driver, Protocol):
+    """A driver that can say how its devices are at this moment. Of another, ``Device.readings`` are shown."""
+
+    def readings(self) -> dict[str, DeviceReadings]:
+        """By device, without those that show nothing. Called at every scrape: what is slow to read is left out."""
         ...

@@ -23,9 +23,19 @@ import psutil
 from agents import command
 from agents.drivers import selftest
 from agents.harness import records, runtimes
-from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry
+from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry, current
 from farm.errors import DeviceError, FarmError, InfrastructureError, ModelError, RecipeError
-from farm.types import Blob, Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
+from farm.types import (
+    Blob,
+    Device,
+    DeviceFacts,
+    DeviceReadings,
+    DeviceState,
+    Lease,
+    Measurement,
+    RecoveryStep,
+    Telemetry,
+)
 
 EVALUATION = "evaluation.npz"
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
@@ -56,6 +66,10 @@ class HostDriver:
 
     def discover(self) -> tuple[Device, ...]:
         return self._devices
+
+    def readings(self) -> dict[str, DeviceReadings]:
+        found = current(sorted(os.sched_getaffinity(0)))
+        return {self._devices[0].id: found} if found else {}
 
     def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         if lease.runtime not in (here := self._devices[0].facts.runtimes):

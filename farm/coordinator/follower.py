@@ -24,6 +24,7 @@ from farm.types import (
     CheckStep,
     Device,
     DeviceCheck,
+    DeviceReadings,
     Failure,
     Job,
     Lease,
@@ -94,6 +95,12 @@ class AgentFollower:
         if self._agent is None:
             raise InfrastructureError(f"Agent {self._name} does not answer.", remedy="The farm keeps trying.")
         return await self._agent.check(device_id, step)
+
+    async def readings(self) -> dict[str, DeviceReadings]:
+        """How its devices are now. Raises InfrastructureError while the agent does not answer."""
+        if self._agent is None:
+            raise InfrastructureError(f"Agent {self._name} does not answer.", remedy="The farm keeps trying.")
+        return await self._agent.readings()
 
     async def reconcile_soon(self) -> None:
         """Now if the agent is there; if it is not, its next renewal does it."""
@@ -230,10 +237,14 @@ class AgentFollower:
             await self._farm.shared_turn(ev.AttemptEnded(job_id, event.epoch, failed.failure), writing=write_failure)
             return
 
+        counted: list[Result] = []
+
         def write(tx: Transaction) -> None:
             if self._farm.state.attempt_is_current(job_id, event.epoch):
                 self._record(tx, journal_id, event, kept)
-                if tx.add_result(result, samples) and self._farm.publishing:
+                if tx.add_result(result, samples):
+                    counted.append(result)
+                if counted and self._farm.publishing:
                     tx.publish(of_result(job, tx.device(job.device_id), model_name, result), datetime.now(UTC))
                 if result.evaluation:
                     return
@@ -242,6 +253,8 @@ class AgentFollower:
             tx.note_loose(measurement.evaluation_outputs)
 
         await self._farm.shared_turn(ev.AttemptEnded(job_id, event.epoch), writing=write)
+        for one in counted:
+            self._farm.monitor.result(job_id, one.verdict.level)
 
     async def _keep_late(self, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
         kept = as_record(measurement)

@@ -88,12 +88,6 @@ class OutboxReading(Reader):
         query = sa.select(tables.day_checks).order_by(tables.day_checks.c.day.desc()).limit(limit)
         return [as_value(DayCheck, row) for row in self._connection.execute(query)]
 
-    def heard_agents(self, since: datetime) -> list[str]:
-        """Names of the agents that answered since then."""
-        table = tables.heartbeats.c
-        query = sa.select(table.process).where(table.process.startswith("@"), table.at >= since)
-        return [process[1:] for process in self._connection.execute(query.order_by(table.process)).scalars()]
-
 
 class OutboxWriting(OutboxReading, Writer):
     def publish(self, publication: Publication, at: datetime) -> None:

@@ -141,8 +141,8 @@ class _Head:
         try:
             self._clear_ray()
             self._api.start()
-            for child in self._beside:
-                child.start()
+            for beside in self._beside:
+                beside.start()
             if self._ray:
                 self._ray.start()
                 self._await_ray(self._ray, stopping)
@@ -159,8 +159,8 @@ class _Head:
 
     def keep_running(self, stopping: Callable[[], bool]) -> None:
         self._api.keep_running()
-        for child in self._beside:
-            child.keep_running()
+        for beside in self._beside:
+            beside.keep_running()
         if self._ray and not self._ray.running:
             # A driver does not survive its cluster, and would take ten seconds to see it: the coordinator, which
             # is made to crash, starts anew with the new one.

@@ -35,7 +35,8 @@ def configuration(head_url: str, token_file: Path) -> str:
         "storage": {"tsdb": {"out_of_order_time_window": _LATE}},
         "scrape_configs": [{"job_name": "farm", "http_sd_configs": [targets], **access}],
     }
-    return yaml.safe_dump(document, sort_keys=False)
+    text: str = yaml.safe_dump(document, sort_keys=False)
+    return text
 
 
 def prepare(folder: Path, head_url: str, token: str) -> Path:
