@@ -28,12 +28,15 @@ def find() -> str:
 
 def configuration(head_url: str, token_file: Path) -> str:
     """YAML. What to scrape, Prometheus asks the head."""
-    access = {"authorization": {"credentials_file": str(token_file)}}
-    targets = {"url": f"{head_url}/metrics/targets", "refresh_interval": f"{_SCRAPE_SECONDS}s", **access}
+
+    def access() -> dict[str, object]:
+        return {"authorization": {"type": "Bearer", "credentials_file": str(token_file)}}
+
+    targets = {"url": f"{head_url}/metrics/targets", "refresh_interval": f"{_SCRAPE_SECONDS}s", **access()}
     document = {
         "global": {"scrape_interval": f"{_SCRAPE_SECONDS}s"},
         "storage": {"tsdb": {"out_of_order_time_window": _LATE}},
-        "scrape_configs": [{"job_name": "farm", "http_sd_configs": [targets], **access}],
+        "scrape_configs": [{"job_name": "farm", "http_sd_configs": [targets], **access()}],
     }
     text: str = yaml.safe_dump(document, sort_keys=False)
     return text

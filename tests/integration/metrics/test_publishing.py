@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,3 +171,45 @@ def test_receipts_go_after_a_week(store: Store, prometheus: Prometheus) -> None:
         assert outbox_states(store)["done"] == 2
     with store.transaction() as tx:
         assert tx.drop_receipts(datetime.now(UTC), 1000) == 2
+
+
+def test_promtool_accepts_the_configuration(prometheus: Prometheus) -> None:
+    done = subprocess.run(
+        ["promtool", "check", "config", str(prometheus.config)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    text = prometheus.config.read_text()
+    assert "&" not in text  # with YAML aliases, Prometheus 2.42 asks the head without its token
+    assert (prometheus.config.parent / "token").stat().st_mode & 0o077 == 0
+
+
+def test_the_commands_on_a_farm(tmp_path: Path) -> None:
+    made = Store(f"sqlite:///{tmp_path}/farm.db")
+    made.migrate()
+    add_results(made, [now() - timedelta(minutes=1)], devices=2, publish=False)
+
+    def run(*arguments: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "farm.cli.app", "metrics", *arguments, "--state-dir", str(tmp_path), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        parsed: dict[str, Any] = json.loads(done.stdout)
+        return parsed
+
+    assert run("status")["outbox"] == {"pending": 0, "done": 0, "dead": 0}
+    assert run("rebuild") == {"queued": 3}
+    assert run("rebuild", "--since", "2999-01-01") == {"queued": 0}
+    with made.transaction() as tx:
+        ((id, publication), *_) = tx.pending(2)
+        tx.bury(id, "400: too old sample")
+    found = run("status")
+    assert found["outbox"] == {"pending": 2, "done": 0, "dead": 1}
+    assert (found["dead"][0]["subject"], found["dead"][0]["reason"]) == (publication.subject, "400: too old sample")
+    written = run("backfill", str(tmp_path / "results.om"))
+    lines = (tmp_path / "results.om").read_text().splitlines()
+    assert lines[-1] == "# EOF"
+    assert sum(not line.startswith("#") for line in lines) == written["samples"] > 20
+    made.close()
