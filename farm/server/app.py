@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     for noun in nouns:
         api.include_router(noun.router)
     app.include_router(api)
-    app.include_router(metrics.router)  # where Prometheus looks
+    app.include_router(metrics.router, include_in_schema=False)  # where Prometheus looks
     for route in (route for noun in (*nouns, metrics) for route in noun.router.routes):
         if isinstance(route, APIRoute):
             for method in sorted(route.methods or ()):
