@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ from rich.text import Text
 from farm.cli import output
 from farm.cli.output import JsonFlag
 from farm.cli.session import connect
+from farm.config import Avd, load
 from farm.errors import UserError
 from farm.types import Device, DeviceCheck, DeviceDetails, DeviceHealth, DeviceState, Reservation
 
@@ -85,6 +87,28 @@ def release(context: typer.Context, device: str, as_json: JsonFlag = False) -> N
     with connect(context) as client:
         client.release(device)
     output.emit({"released": device}, as_json, f"{device} is no longer reserved.")
+
+
+@app.command("add-emulator")
+def add_emulator(
+    avd: Annotated[str, typer.Option(help="Of this machine's Android SDK; `emulator -list-avds` lists them.")],
+    snapshot: Annotated[
+        str | None, typer.Option(help="What it starts from and goes back to after a run. Default: started cold, wiped.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Have this machine's agent run an Android emulator as a device (docs/emulators.md)."""
+    from agents.android import avds
+    from agents.android.emulator import Emulators, find_sdk
+
+    settings = load()
+    try:
+        wanted = Avd(name=avd, snapshot=snapshot)
+    except ValueError as error:
+        raise UserError(f"It cannot be added: {error}.", remedy="Names are letters, digits, . _ and -") from error
+    asyncio.run(Emulators(find_sdk(), settings.state_dir).check(wanted))
+    avds.add(settings.state_dir, wanted)
+    output.emit(wanted, as_json, f"{avd} is added. The agent on this machine offers it once restarted.")
 
 
 def _seconds(duration: str) -> int:
@@ -173,6 +197,7 @@ def _details(found: DeviceDetails) -> RenderableType:
         ("cpu_count", facts.cpu_count),
         ("accelerators", ", ".join(facts.accelerators)),
         ("runtimes", ", ".join(facts.runtimes)),
+        ("native tools", ", ".join(f"{tool.name} ({', '.join(tool.accelerators)})" for tool in facts.tools)),
         ("kind", "virtual" if facts.virtual else None),
         ("hypervisor", facts.hypervisor),
         ("labels", ", ".join(f"{key}={value}" for key, value in device.labels.items())),

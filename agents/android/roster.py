@@ -1,0 +1,70 @@
+"""Which phones the adb servers have, told as it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from agents.android.adb import Refused, Seen, Server
+from farm.errors import LinkLost
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 2.0
+
+
+class Roster:
+    """``told``: called with a server and all it has, after every change; with nothing when the server is gone.
+
+    Servers of this machine are started, also after they died. Phones on the network are connected again when their
+    link was cut, which leaves them offline, and when their server forgot them by dying; one that somebody disconnects
+    stays so.
+    """
+
+    def __init__(self, servers: tuple[Server, ...], told: Callable[[Server, tuple[Seen, ...]], None]) -> None:
+        self._told = told
+        self._network: dict[Server, dict[str, str]] = {server: {} for server in servers}  # address -> state
+        self._tasks = [asyncio.create_task(work(server)) for server in servers for work in (self._follow, self._mend)]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(self, server: Server) -> None:
+        said = ""
+        while True:
+            try:
+                await server.ensure()
+                async for seen in server.track():
+                    said = ""
+                    self._note(self._network[server], seen)
+                    self._told(server, seen)
+            except (LinkLost, Refused) as error:
+                if str(error) != said:
+                    log.warning("%s", error)
+                said = str(error)
+            self._network[server] = dict.fromkeys(self._network[server], "offline")
+            self._told(server, ())
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    @staticmethod
+    def _note(network: dict[str, str], seen: tuple[Seen, ...]) -> None:
+        now = {one.serial: one.state for one in seen if _on_network(one.serial)}
+        for address in [address for address, state in network.items() if state == "device" and address not in now]:
+            del network[address]  # disconnected: what is cut is offline first
+        network |= now
+
+    async def _mend(self, server: Server) -> None:
+        while True:
+            await asyncio.sleep(_RETRY_SECONDS)
+            for address in [address for address, state in self._network[server].items() if state == "offline"]:
+                try:
+                    await server.connect(address)
+                except LinkLost as error:
+                    log.debug("%s", error)
+
+
+def _on_network(serial: str) -> bool:
+    return ":" in serial and serial.rpartition(":")[2].isdecimal()

@@ -1,0 +1,96 @@
+"""A virtual Android phone with an adb server of its own, for the length of a ``with`` block: no hardware needed, and
+nothing of yours touched. docs/virtual-phone.md says what it is, and what it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from agents.android.adb import adb_program
+from farm.errors import InfrastructureError
+
+ABI = "x86_64"
+RUNTIMES = "onnxruntime,litert"
+_START_SECONDS = 30.0
+_STOP_SECONDS = 20.0
+_FARM = [sys.executable, "-m", "farm.cli.app"]
+
+
+def runtime() -> bool:
+    """Make the phone runtime that the agent gives to phones, unless it is there. Says so where it cannot be made."""
+    done = subprocess.run(
+        [*_FARM, "phone-runtime", "build", "--abi", ABI, "--with", RUNTIMES], timeout=900, check=False
+    )
+    if done.returncode:
+        print("The demo goes on without a phone.", file=sys.stderr)
+    return done.returncode == 0
+
+
+@contextlib.contextmanager
+def plugged_in(folder: Path, profile: str = "galaxy-s23") -> Iterator[dict[str, str]]:
+    """Settings of a farm that has the phone. Raises InfrastructureError where it does not start."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _virtual_phone(folder, profile) as address, _adb_server(folder) as port:
+        subprocess.run([_adb(), "-P", str(port), "connect", address], capture_output=True, timeout=30, check=True)
+        yield {"FARM_AGENT_ANDROID": "true", "FARM_AGENT_ADB_SERVERS": json.dumps([f"127.0.0.1:{port}"])}
+
+
+@contextlib.contextmanager
+def _virtual_phone(folder: Path, profile: str) -> Iterator[str]:
+    command = [*_FARM, "virtual", "android", "--port", "0", "--profile", profile, "--abi", ABI]
+    process = subprocess.Popen(
+        [*command, "--folder", str(folder / "phone"), "--json"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line:
+            raise InfrastructureError("The virtual phone did not start.", remedy="Its reason is on stderr.")
+        yield json.loads(line)["address"]
+    finally:
+        _end(process)
+
+
+@contextlib.contextmanager
+def _adb_server(folder: Path) -> Iterator[int]:
+    """On a free port, with keys of its own."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port: int = place.getsockname()[1]
+    keys = {"HOME": str(folder.resolve()), "ANDROID_USER_HOME": str(folder.resolve()), "ADB_MDNS": "0"}
+    command = [_adb(), "-P", str(port), "nodaemon", "server"]
+    process = subprocess.Popen(
+        command, env=os.environ | keys, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise InfrastructureError(f"No adb server came up on port {port}.", remedy="Try `adb start-server`.")
+            time.sleep(0.05)
+        yield port
+    finally:
+        _end(process)
+
+
+def _adb() -> str:
+    program = adb_program()
+    if program is None:
+        raise InfrastructureError("There is no adb program.", remedy="pip install 'torchfarm[android]' brings one.")
+    return program
+
+
+def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(_STOP_SECONDS)
