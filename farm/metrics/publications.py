@@ -18,6 +18,8 @@ def of_result(job: Job, device: Device, model_name: str, result: Result) -> Publ
         (catalogue.FIRST_INFERENCE, result.first_inference_seconds),
         (catalogue.THROUGHPUT, result.samples_per_second),
         (catalogue.MEMORY_PEAK, result.memory_peak_bytes),
+        (catalogue.ENERGY, result.energy_joules and result.energy_joules.value),
+        (catalogue.POWER, result.power_watts and result.power_watts.value),
         (catalogue.TEMPERATURE_START, result.telemetry.temperature_start_celsius),
         (catalogue.TEMPERATURE_MAX, result.telemetry.temperature_max_celsius),
         (catalogue.THROTTLED, _throttled(result)),
@@ -62,7 +64,9 @@ def of_run(run: Run) -> Publication | None:
 
 
 def _throttled(result: Result) -> bool | None:
-    """None where the frequency could not be read, so that nobody knows."""
-    if result.telemetry.cpu_frequency_limit_hertz is None:
-        return None
-    return any(reason.code == "throttled" for reason in result.verdict.reasons)
+    """None where nothing was read that would have shown it, so that nobody knows."""
+    if any(reason.code == "throttled" for reason in result.verdict.reasons):
+        return True
+    telemetry = result.telemetry
+    shown = telemetry.cpu_frequency_limit_hertz is not None or telemetry.thermal_status_max is not None
+    return False if shown else None

@@ -2,7 +2,7 @@
 
     python -m tests.bench.remote_write
 
-10,000 results (140,000 samples) of 1,000 devices wait. ``samples_per_second`` is the publisher's, database
+10,000 results (160,000 samples) of 1,000 devices wait. ``samples_per_second`` is the publisher's, database
 and Prometheus included; in a second, equal round Prometheus is killed by SIGKILL in the middle, and what it lacks is
 counted afterwards. The scrape is that of the API with the same devices.
 """
