@@ -7,10 +7,14 @@ import json
 import logging
 from functools import cached_property
 
+from pydantic import TypeAdapter
+
 from agents.agent import Agent
 from farm.config import load
 from farm.errors import FarmError
-from farm.types import CheckStep, Failure, Lease
+from farm.types import CheckStep, DeviceReadings, Failure, Lease
+
+_READINGS = TypeAdapter(dict[str, DeviceReadings])
 
 
 class AgentActor:
@@ -38,6 +42,9 @@ class AgentActor:
 
     async def events(self, after_seq: int, timeout_seconds: float) -> list[str]:
         return [event.model_dump_json() for event in await self._agent.events(after_seq, timeout_seconds)]
+
+    async def readings(self) -> str:
+        return _READINGS.dump_json(self._agent.readings()).decode()
 
     async def acknowledge(self, seq: int) -> None:
         self._agent.acknowledge(seq)

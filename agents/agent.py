@@ -31,7 +31,17 @@ from agents.hooks import Hooks
 from agents.journal import Journal, JournalUnwritable
 from farm.config import Settings
 from farm.errors import AttemptInterrupted, DeviceBusyError, DeviceError, FarmError, InfrastructureError, InternalError
-from farm.types import AgentEvent, AgentInfo, CheckStep, CustomOperators, DeviceCheck, Failure, Lease, Measurement
+from farm.types import (
+    AgentEvent,
+    AgentInfo,
+    CheckStep,
+    CustomOperators,
+    DeviceCheck,
+    DeviceReadings,
+    Failure,
+    Lease,
+    Measurement,
+)
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +104,10 @@ class Agent:
             revision=revision,
             devices=None if revision == known_revision else self._attached.devices(),
         )
+
+    def readings(self) -> dict[str, DeviceReadings]:
+        """How the devices are now, by id: of those that show something."""
+        return self._attached.readings()
 
     def start(self, lease: Lease) -> None:
         """Begin an attempt and return at once. A repeated call does nothing.

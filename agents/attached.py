@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Mapping
 from typing import get_args
 
-from agents.drivers.base import Driver
+from agents.drivers.base import Driver, ReadingDriver
 from farm.errors import InfrastructureError
-from farm.types import Device, Hook, RecoveryStep
+from farm.types import Device, DeviceReadings, Hook, RecoveryStep
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,16 @@ class Attached:
     def device(self, device_id: str) -> Device:
         """Raises InfrastructureError when it is not here now."""
         return self._with_hooks(self._find(device_id)[1])
+
+    def readings(self) -> dict[str, DeviceReadings]:
+        """Of devices that show something: asked now of drivers that can say, else as they were found last."""
+        found: dict[str, DeviceReadings] = {}
+        for name, driver in self._drivers.items():
+            if isinstance(driver, ReadingDriver):
+                found |= driver.readings()
+            else:
+                found |= {device.id: device.readings for device in self._answers.get(name, ()) if device.readings}
+        return found
 
     def blocked(self, device_id: str) -> str:
         """Why nothing may start on it now; nothing is known of a device that is not here."""

@@ -111,6 +111,11 @@ class Settings(BaseSettings):
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
     health_recheck_seconds: float = Field(default=600.0, gt=0)  # of a quarantined device
     retention_days: float | None = Field(default=None, gt=0)  # of runs that ended; default: for ever
+    # Prometheus (docs/metrics.md); without the URL, nothing is kept for it
+    remote_write_url: str | None = None  # e.g. http://prometheus:9090/api/v1/write
+    remote_write_headers: dict[str, str] = {}  # e.g. {"X-Scope-OrgID": "phones"}; also of queries
+    remote_write_token_file: Path | None = None  # a bearer token, read anew each time; also for queries
+    prometheus_url: str | None = None  # to ask every night whether it has all results, e.g. http://prometheus:9090
     # quotas; None: no limit
     devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from farm.types import Device, Lease, Measurement, RecoveryStep
+from farm.types import Device, DeviceReadings, Lease, Measurement, RecoveryStep
 
 ENTRY_POINTS = "torchfarm.drivers"
 
@@ -85,4 +85,13 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Let go of the devices; what runs on them goes on."""
+        ...
+
+
+@runtime_checkable
+class ReadingDriver(Driver, Protocol):
+    """A driver that can say how its devices are at this moment. Of another, ``Device.readings`` are shown."""
+
+    def readings(self) -> dict[str, DeviceReadings]:
+        """By device, without those that show nothing. Called at every scrape: what is slow to read is left out."""
         ...

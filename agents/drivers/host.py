@@ -21,9 +21,18 @@ import psutil
 from agents import command
 from agents.drivers import cores, jobfile, outcome, selftest
 from agents.harness import runtimes
-from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry
+from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry, current
 from farm.errors import InfrastructureError, RecipeError
-from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
+from farm.types import (
+    Device,
+    DeviceFacts,
+    DeviceReadings,
+    DeviceState,
+    Lease,
+    Measurement,
+    RecoveryStep,
+    Telemetry,
+)
 
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
@@ -53,6 +62,10 @@ class HostDriver:
 
     def discover(self) -> tuple[Device, ...]:
         return self._devices
+
+    def readings(self) -> dict[str, DeviceReadings]:
+        found = current(sorted(os.sched_getaffinity(0)))
+        return {self._devices[0].id: found} if found else {}
 
     async def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         return self._start(lease, files, folder)  # of milliseconds, and not to be cancelled halfway

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from agents.meters import cpu, frequency, thermal
-from farm.types import Telemetry
+from farm.types import DeviceReadings, Telemetry
 
 PERIOD_SECONDS = 0.25
 
@@ -75,3 +76,16 @@ class HostTelemetry:
         busy_seconds = last.busy_seconds - first.busy_seconds - (own_last - own_first)
         steal_seconds = last.steal_seconds - first.steal_seconds
         return max(0.0, busy_seconds / capacity_seconds), max(0.0, steal_seconds / capacity_seconds)
+
+
+def current(cpus: Sequence[int]) -> DeviceReadings | None:
+    """How this machine is now; None where it shows neither frequency nor temperature."""
+    temperatures: dict[str, float] = {}
+    frequencies: dict[str, float] = {}
+    with suppress(thermal.TemperatureUnreadable):
+        temperatures["cpu"] = thermal.read_temperature_celsius()
+    with suppress(frequency.FrequencyUnreadable):
+        frequencies[f"{cpus[0]}-{cpus[-1]}"] = frequency.read_frequency(cpus).current_hertz
+    if not temperatures and not frequencies:
+        return None
+    return DeviceReadings(temperatures_celsius=temperatures, cpu_hertz=frequencies)

@@ -18,7 +18,7 @@ from agents.virtual import model
 from agents.virtual.model import Breakage, Condition, Course
 from agents.virtual.profile import Kind, Profile
 from farm.errors import DeviceError, InfrastructureError
-from farm.types import Device, DeviceFacts, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
+from farm.types import Device, DeviceFacts, DeviceReadings, DeviceState, Lease, Measurement, RecoveryStep, Telemetry
 
 NOT_RUN = "virtual device: the artifact is not run, figures come from a model (docs/virtual-fleet.md)"
 
@@ -90,6 +90,20 @@ class VirtualDriver:
             self._shown = tuple(self._hot[device.id][1] if device.id in self._hot else device for device in present)
             self._changed = False
         return self._shown
+
+    def readings(self) -> dict[str, DeviceReadings]:
+        """While a device measures, as it was before."""
+        now = self._clock()
+        return {device.id: self._read(device.id, now) for device in self.discover()}
+
+    def _read(self, device_id: str, now: float) -> DeviceReadings:
+        kind = self._kinds[device_id]
+        condition = Condition.rested(kind)
+        if device_id in self._used:
+            left, at_seconds = self._used[device_id]
+            condition = model.passed(kind, left, self._simulated(now - at_seconds), busy=False)
+        battery_ratio = condition.charge_ratio if kind.battery else None
+        return DeviceReadings(temperatures_celsius={"soc": condition.temperature_celsius}, battery_ratio=battery_ratio)
 
     async def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         kind = self._kind(lease.device_id)

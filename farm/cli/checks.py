@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ from farm.types import Role
 # Distributions by extra, as in pyproject.toml.
 HEAD = (
     "alembic",
+    "cramjam",
     "fastapi",
     "fsspec",
+    "prometheus-client",
     "psutil",
     "pyarrow",
     "ray",
@@ -49,6 +52,7 @@ RUNTIMES = {
 }
 DISK_WANTED_BYTES = 10 * 10**9  # a few dozen models with their variants
 HEAD_TIMEOUT_SECONDS = 5.0
+PROGRAM_TIMEOUT_SECONDS = 10.0
 FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
 ZONES = Path("/sys/class/thermal")
 
@@ -77,6 +81,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield packages("head and agent", "head", HEAD, needed=here)
     yield database_driver(settings)
     yield from runtimes(needed=here)
+    yield prometheus()
     yield phone_runtime(settings.phone_runtime_dir)
     yield readable("CPU frequency", [FREQUENCY], "throttling goes unseen")
     yield readable("temperature", sorted(ZONES.glob("thermal_zone*/temp")), "heat goes unseen")
@@ -190,6 +195,22 @@ def runtimes(needed: bool) -> Iterator[Check]:
     yield from found
     if needed and all(check.status == "missing" for check in found):
         yield Check("runtimes", "missing", "no runtime at all", "pip install 'torchfarm[runtimes]'")
+
+
+def prometheus() -> Check:
+    """Only ``farm up --with-prometheus`` needs one here."""
+    program = shutil.which("prometheus")
+    if program is None:
+        remedy = "For `farm up --with-prometheus`: `apt install prometheus`, or from prometheus.io."
+        return Check("Prometheus", "missing", "not on PATH", remedy, needed=False)
+    try:
+        said = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check("Prometheus", "warn", f"{program} does not run: {error}", "Install it anew.", needed=False)
+    first = (said.stdout or said.stderr).partition("\n")[0]
+    return Check("Prometheus", "ok", f"{first.partition(' (')[0]} at {program}", needed=False)
 
 
 def phone_runtime(folder: Path) -> Check:

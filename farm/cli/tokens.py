@@ -35,7 +35,7 @@ def create(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a token. It is shown once; the farm keeps only its hash."""
-    with _store(state_dir) as store:
+    with open_store(state_dir) as store:
         from farm.server.tokens import issue_token
 
         token = issue_token(store, name, role)
@@ -45,7 +45,7 @@ def create(
 @app.command("list")
 def list_tokens(state_dir: StateDirOption = None, as_json: JsonFlag = False) -> None:
     """Names and roles; the tokens themselves are not kept."""
-    with _store(state_dir) as store, store.reading() as reading:
+    with open_store(state_dir) as store, store.reading() as reading:
         found = reading.tokens()
     rows = [{"name": name, "role": role} for name, role in found]
     output.emit(rows, as_json, output.table(("name", "role"), found, "No token yet. `farm token create NAME`."))
@@ -54,13 +54,14 @@ def list_tokens(state_dir: StateDirOption = None, as_json: JsonFlag = False) -> 
 @app.command()
 def revoke(name: str, state_dir: StateDirOption = None, as_json: JsonFlag = False) -> None:
     """Make a token worthless at once."""
-    with _store(state_dir) as store, store.transaction() as transaction:
+    with open_store(state_dir) as store, store.transaction() as transaction:
         transaction.revoke_token(name)
     output.emit({"revoked": name}, as_json, f"The token of {name} is revoked.")
 
 
 @contextmanager
-def _store(state_dir: Path | None) -> Iterator[Store]:
+def open_store(state_dir: Path | None) -> Iterator[Store]:
+    """The database of this machine's head, brought to this version. Raises NotFoundError where there is none."""
     settings = load(state_dir=state_dir)
     with needs_extra("head"):
         from farm.store.database import Store

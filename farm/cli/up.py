@@ -30,6 +30,10 @@ def up(
         int | None, typer.Option(help="So many virtual devices beside this machine's CPU.", min=0)
     ] = None,
     virtual_profile: Annotated[Path | None, typer.Option(help="YAML file that says which.")] = None,
+    with_prometheus: Annotated[
+        bool,
+        typer.Option("--with-prometheus", help="Start a Prometheus, too, and push results to it (docs/metrics.md)."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Start a farm here: the head, and an agent for this machine's CPU. Runs until Ctrl-C."""
@@ -47,7 +51,8 @@ def up(
 
         settings = with_checked_profile(settings)
 
-    raise typer.Exit(run_head(settings, announce=output.emit_line if as_json else _welcome))
+    announce = output.emit_line if as_json else _welcome
+    raise typer.Exit(run_head(settings, announce=announce, with_prometheus=with_prometheus))
 
 
 def _welcome(head: HeadStarted) -> None:
@@ -57,4 +62,6 @@ def _welcome(head: HeadStarted) -> None:
         typer.echo(f"  export FARM_URL={head.url}\n  export FARM_TOKEN={head.token}")
     else:
         typer.echo("The token is the one of the first start; `farm token create NAME` makes another.")
+    if head.prometheus_url:
+        typer.echo(f"Prometheus at {head.prometheus_url}")
     typer.echo("Ready. Ctrl-C stops it.")

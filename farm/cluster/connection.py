@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Any, TypeVar
 
 import ray
+from pydantic import TypeAdapter
 from ray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
 
 from agents.actor import AgentActor
@@ -19,7 +20,18 @@ from farm.cluster.node import check_reachable
 from farm.config import MAX_CHECK_SECONDS, MAX_RECOVERY_SECONDS
 from farm.errors import FarmError, InfrastructureError, NoBuilderError
 from farm.recipes.build import run_build
-from farm.types import AgentEvent, AgentInfo, Artifact, Blob, BuildRequest, CheckStep, DeviceCheck, Failure, Lease
+from farm.types import (
+    AgentEvent,
+    AgentInfo,
+    Artifact,
+    Blob,
+    BuildRequest,
+    CheckStep,
+    DeviceCheck,
+    DeviceReadings,
+    Failure,
+    Lease,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,6 +41,7 @@ _CHECK_TIMEOUT_SECONDS = MAX_RECOVERY_SECONDS + MAX_CHECK_SECONDS + _CALL_TIMEOU
 _CALLS_AT_ONCE = 100  # which an agent takes; those that are checks must leave room for the others
 _CHECKS_AT_ONCE = 50
 _BUILD_GRACE_SECONDS = 60.0  # beyond the build's own time-out, for its transfers
+_READINGS = TypeAdapter(dict[str, DeviceReadings])
 _LOOK_SECONDS = 2.0  # between looks for a node, while a build waits for one
 
 
@@ -74,6 +87,10 @@ class AgentConnection:
         call = self._actor.events.remote(after_seq, timeout_seconds)
         texts = await self._call(call, timeout_seconds + _CALL_TIMEOUT_SECONDS)
         return [AgentEvent.model_validate_json(text) for text in texts]
+
+    async def readings(self) -> dict[str, DeviceReadings]:
+        """How its devices are now, by id: of those that show something."""
+        return _READINGS.validate_json(await self._call(self._actor.readings.remote()))
 
     async def acknowledge(self, seq: int) -> None:
         await self._call(self._actor.acknowledge.remote(seq))

@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import logging
 import socket
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -31,16 +32,32 @@ from farm.coordinator.leases import Leases, OpenLease
 from farm.coordinator.ledger import write_down
 from farm.coordinator.nudge import Nudge
 from farm.coordinator.outlook import outlook
+from farm.coordinator.scrape import Scrape
 from farm.coordinator.state import FarmState
 from farm.coordinator.views import BuildView, JobView
-from farm.errors import AttemptInterrupted, FarmError, InternalError
+from farm.errors import AttemptInterrupted, FarmError, InfrastructureError, InternalError
+from farm.metrics.instruments import exposition
+from farm.metrics.monitor import CoordinatorMonitor
 from farm.recipes.keys import tool_versions
+from farm.recipes.runtimes import BUILDERS
 from farm.recipes.specification import stages, trains
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, Blob, Build, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run, digest_of
+from farm.types import (
+    Artifact,
+    Blob,
+    Build,
+    BuildRequest,
+    DeviceHealth,
+    DeviceReadings,
+    Failure,
+    JobWait,
+    Lease,
+    Run,
+    digest_of,
+)
 from farm.types.runs import batch_of
 from farm.types.steps import on_device
 
@@ -66,6 +83,8 @@ class Coordinator:
         self.settings = settings
         self.store = store
         self.artifacts = artifacts
+        self.monitor = CoordinatorMonitor(BUILDERS)
+        self.publishing = settings.remote_write_url is not None
         self.leases = Leases(settings.lease_ttl_seconds)
         # A head that builds nothing may measure at any time.
         build_host = socket.gethostname() if settings.build_slots else _NO_HOST
@@ -85,7 +104,12 @@ class Coordinator:
 
     async def run(self) -> None:
         """Until cancelled, or until something fails that only a new start can mend."""
-        async with Enquiry(self.settings.state_dir).serve(self._outlook), asyncio.TaskGroup() as self._tasks:
+        state_dir = self.settings.state_dir
+        async with (
+            Enquiry(state_dir).serve(self._outlook),
+            Scrape(state_dir).serve(self._metrics, self._readings),
+            asyncio.TaskGroup() as self._tasks,
+        ):
             self.concluder.start()
             self._resume()
             await self._take_submissions()  # before an agent speaks of their jobs
@@ -104,15 +128,22 @@ class Coordinator:
             with self.store.transaction() as tx:
                 if writing is not None:
                     writing(tx)
-                instructions = [one for event in events for one in self.state.apply(event)]
-                write_down(instructions, tx)
+                instructions = [one for event in events for one in self._decide(event)]
+                write_down(instructions, tx, publishing=self.publishing)
                 actions = [action for one in instructions if (action := self._action(one, tx)) is not None]
         except FarmError as error:
             raise TurnFailed(str(error)) from error
+        for one in instructions:
+            if isinstance(one, do.SetJob):
+                self.monitor.set_job(one.job_id, one.state, one.failure.fault if one.failure else None)
         for action in actions:
             self.spawn(action())
         if self.state.is_behind and (self._going_on is None or self._going_on.done()):
             self._going_on = self.spawn(self._go_on())
+
+    def _decide(self, event: ev.Event) -> list[do.Instruction]:
+        with self.monitor.deciding():
+            return self.state.apply(event)
 
     async def _go_on(self) -> None:
         """A large run portion by portion: leases are renewed and reports are read in between."""
@@ -219,6 +250,17 @@ class Coordinator:
         with self.store.reading() as reading:
             return outlook(job_ids, self.state, self.leases, reading)
 
+    # --- what Prometheus asks -------------------------------------------------------------------------
+
+    def _metrics(self, accept: str) -> bytes:
+        return exposition(self.monitor.registry, accept)[0]
+
+    async def _readings(self, agent: str) -> dict[str, DeviceReadings]:
+        """Raises InfrastructureError while the agent does not answer."""
+        if agent not in self._followers:
+            raise InfrastructureError(f"There is no agent {agent}.", remedy="Start it with `farm agent`.")
+        return await self._followers[agent].readings()
+
     # --- builds ---------------------------------------------------------------------------------------
 
     def _build_request(self, key: str, reading: Reading) -> BuildRequest:
@@ -237,12 +279,16 @@ class Coordinator:
     async def _build(self, request: BuildRequest) -> None:
         artifact: Artifact | None = None
         failure: Failure | None = None
+        began_seconds = time.monotonic()
         try:
             artifact = await self._cluster.build(request, self.settings.build_start_timeout_seconds)
         except BuildFailed as error:
             failure = error.failure
+            self.monitor.built(request.recipe.runtime, time.monotonic() - began_seconds, failed=True)
             if failure.fault == "infrastructure":
                 await asyncio.sleep(_BUILD_PAUSE_SECONDS)  # a full disk is still full at once: tries are few
+        else:
+            self.monitor.built(request.recipe.runtime, time.monotonic() - began_seconds, failed=False)
 
         def write(tx: Transaction) -> None:
             build = tx.build(request.key)

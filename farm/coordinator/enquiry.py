@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from farm.coordinator.socketpath import reachable
+from farm.coordinator.socketpath import listener, reachable
 from farm.types import JobWait
 
 log = logging.getLogger(__name__)
@@ -75,15 +74,6 @@ class Enquiry:
             finally:
                 writer.close()
 
-        listener = self._listener()
-        server = await asyncio.start_unix_server(converse, sock=listener, limit=_MAX_QUESTION_BYTES)
+        server = await asyncio.start_unix_server(converse, sock=listener(self._path), limit=_MAX_QUESTION_BYTES)
         async with server:
             yield
-
-    def _listener(self) -> socket.socket:
-        self._path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        os.fchmod(listener.fileno(), 0o600)  # what is bound takes it over: at no moment is the file open to others
-        with reachable(self._path) as path:
-            listener.bind(path)
-        return listener

@@ -15,8 +15,22 @@ from farm.coordinator import events as ev
 from farm.coordinator.concluder import as_record
 from farm.coordinator.labelled import labelled
 from farm.errors import DeviceBusyError, FarmError, InfrastructureError, InternalError
+from farm.metrics.publications import of_result
 from farm.store.transaction import Transaction
-from farm.types import AgentEvent, AgentInfo, Blob, CheckStep, Device, DeviceCheck, Failure, Lease, Measurement, Result
+from farm.types import (
+    AgentEvent,
+    AgentInfo,
+    Blob,
+    CheckStep,
+    Device,
+    DeviceCheck,
+    DeviceReadings,
+    Failure,
+    Job,
+    Lease,
+    Measurement,
+    Result,
+)
 
 if TYPE_CHECKING:
     from farm.coordinator.coordinator import Coordinator
@@ -81,6 +95,12 @@ class AgentFollower:
         if self._agent is None:
             raise InfrastructureError(f"Agent {self._name} does not answer.", remedy="The farm keeps trying.")
         return await self._agent.check(device_id, step)
+
+    async def readings(self) -> dict[str, DeviceReadings]:
+        """How its devices are now. Raises InfrastructureError while the agent does not answer."""
+        if self._agent is None:
+            raise InfrastructureError(f"Agent {self._name} does not answer.", remedy="The farm keeps trying.")
+        return await self._agent.readings()
 
     async def reconcile_soon(self) -> None:
         """Now if the agent is there; if it is not, its next renewal does it."""
@@ -213,7 +233,7 @@ class AgentFollower:
 
     async def _take_result(self, job_id: int, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
         try:
-            result, samples, kept = await self._with_room(lambda: self._conclude(job_id, measurement))
+            job, model_name, result, samples, kept = await self._with_room(lambda: self._conclude(job_id, measurement))
         except FarmError as error:  # nothing can be concluded from it
             failed = event.model_copy(update={"failure": Failure.of(error)})
 
@@ -224,10 +244,15 @@ class AgentFollower:
             await self._farm.shared_turn(ev.AttemptEnded(job_id, event.epoch, failed.failure), writing=write_failure)
             return
 
+        counted: list[Result] = []
+
         def write(tx: Transaction) -> None:
             if self._farm.state.attempt_is_current(job_id, event.epoch):
                 self._record(tx, journal_id, event, kept)
-                tx.add_result(result, samples)
+                if tx.add_result(result, samples):
+                    counted.append(result)
+                if counted and self._farm.publishing:
+                    tx.publish(of_result(job, tx.device(job.device_id), model_name, result), datetime.now(UTC))
                 if result.evaluation:
                     return
             elif tx.record_agent_event(self._name, journal_id, event.seq):  # cancelled meanwhile
@@ -235,6 +260,8 @@ class AgentFollower:
             tx.note_loose(measurement.evaluation_outputs)
 
         await self._farm.shared_turn(ev.AttemptEnded(job_id, event.epoch), writing=write)
+        for one in counted:
+            self._farm.monitor.result(job_id, one.verdict.level)
 
     async def _keep_late(self, journal_id: str, event: AgentEvent, measurement: Measurement) -> None:
         kept = as_record(measurement)
@@ -267,7 +294,7 @@ class AgentFollower:
                 event.attempt_id, "failed" if event.failure else "finished", event.at, event.failure, measurement
             )
 
-    async def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Result, Blob, Blob]:
+    async def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Job, str, Result, Blob, Blob]:
         with self._farm.store.reading() as reading:
             parts = reading.conclusion_parts(job_id)
         if parts.artifact is None:
@@ -280,7 +307,8 @@ class AgentFollower:
             labelled(parts, measurement, self._farm.settings.resolved_store_url),
             parts.model,
         )
-        return result, await self._put(samples, f"samples-{job_id}.parquet"), await self._put_record(job_id, record)
+        stored = await self._put(samples, f"samples-{job_id}.parquet")
+        return parts.job, parts.model.name, result, stored, await self._put_record(job_id, record)
 
     async def _put_record(self, job_id: int, record: bytes) -> Blob:
         return await self._put(record, f"measurement-{job_id}.json")

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import cast
 
 from farm.coordinator.instructions import EndRun, Instruction, MoveJobs, SetBuild, SetDevice, SetJob
+from farm.metrics.publications import of_run
 from farm.store.devices import DeviceChange
 from farm.store.transaction import JobChange, Transaction
 from farm.types import Build, BuildState
@@ -15,8 +16,9 @@ from farm.types import Build, BuildState
 _WRITTEN = (SetJob, SetBuild, SetDevice, MoveJobs, EndRun)
 
 
-def write_down(instructions: Iterable[Instruction], tx: Transaction) -> None:
-    """Those that say how something is now; what is to be done is left to the coordinator.
+def write_down(instructions: Iterable[Instruction], tx: Transaction, *, publishing: bool = False) -> None:
+    """Those that say how something is now; what is to be done is left to the coordinator. ``publishing``: a Prometheus
+    is to hear of the ends of runs.
 
     Those of a kind that follow each other go together: a large run sets thousands at once.
     """
@@ -28,7 +30,7 @@ def write_down(instructions: Iterable[Instruction], tx: Transaction) -> None:
             tx.set_devices([_device_change(one) for one in cast(Iterable[SetDevice], group)])
         else:
             for instruction in group:
-                _write(instruction, tx, now)
+                _write(instruction, tx, now, publishing)
 
 
 def _set_jobs(instructions: Iterable[SetJob], tx: Transaction, now: datetime) -> None:
@@ -41,7 +43,7 @@ def _device_change(one: SetDevice) -> DeviceChange:
     return DeviceChange(one.id, one.state, one.health, one.health_reason, one.failures, one.maintenance)
 
 
-def _write(instruction: Instruction, tx: Transaction, now: datetime) -> None:
+def _write(instruction: Instruction, tx: Transaction, now: datetime, publishing: bool) -> None:
     match instruction:
         case SetBuild(key, state, runs, failure):
             build = tx.build(key)
@@ -54,6 +56,8 @@ def _write(instruction: Instruction, tx: Transaction, now: datetime) -> None:
         case EndRun(run_id, state):
             tx.set_run(run_id, state, now)
             tx.append_event(run_id, "run", str(run_id), state, "", now)
+            if publishing and (publication := of_run(tx.run(run_id))):
+                tx.publish(publication, now)
 
 
 def _built(build: Build) -> str:

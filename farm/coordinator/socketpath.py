@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,3 +18,13 @@ def reachable(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)
+
+
+def listener(path: Path) -> socket.socket:
+    """A stream socket there, in place of an older one, that only its owner may connect to."""
+    path.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    os.fchmod(made.fileno(), 0o600)  # what is bound takes it over: at no moment is the file open to others
+    with reachable(path) as name:
+        made.bind(name)
+    return made

@@ -6,14 +6,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 import farm
 from farm.config import Settings
 from farm.coordinator.enquiry import Enquiry
 from farm.coordinator.nudge import Nudge
+from farm.coordinator.scrape import Scrape
+from farm.metrics.monitor import ApiMonitor
 from farm.server import problems
 from farm.server.events import Tail
+from farm.server.exposition import Exposition
 from farm.server.limits import JsonBodies
+from farm.server.observing import Observing
 from farm.server.resources import Resources
 from farm.server.routes import (
     blobs,
@@ -23,6 +28,7 @@ from farm.server.routes import (
     health,
     identity,
     jobs,
+    metrics,
     models,
     recipes,
     reservations,
@@ -63,11 +69,29 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     state_dir = settings.state_dir
-    app.state.resources = Resources(settings, store, artifacts, tail, Nudge(state_dir), Enquiry(state_dir))
+    monitor, scrape = ApiMonitor(), Scrape(state_dir)
+    app.state.resources = Resources(
+        settings,
+        store,
+        artifacts,
+        tail,
+        Nudge(state_dir),
+        Enquiry(state_dir),
+        scrape,
+        monitor,
+        Exposition(monitor, store, scrape),
+    )
     problems.install(app)
     app.add_middleware(JsonBodies)
+    app.add_middleware(Observing, monitor=monitor)
     api = APIRouter(prefix=API_PREFIX)
-    for noun in (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, cluster):
+    nouns = (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, cluster)
+    for noun in nouns:
         api.include_router(noun.router)
     app.include_router(api)
+    app.include_router(metrics.router, include_in_schema=False)  # where Prometheus looks
+    for route in (route for noun in (*nouns, metrics) for route in noun.router.routes):
+        if isinstance(route, APIRoute):
+            for method in sorted(route.methods or ()):
+                monitor.expect(method, route.path)
     return app

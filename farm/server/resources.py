@@ -11,7 +11,10 @@ from fastapi import Depends, Request
 from farm.config import Settings
 from farm.coordinator.enquiry import Enquiry
 from farm.coordinator.nudge import Nudge
+from farm.coordinator.scrape import Scrape
+from farm.metrics.monitor import ApiMonitor
 from farm.server.events import Tail
+from farm.server.exposition import Exposition
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 
@@ -24,6 +27,9 @@ class Resources:
     tail: Tail
     nudge: Nudge
     enquiry: Enquiry
+    scrape: Scrape
+    monitor: ApiMonitor
+    exposition: Exposition
 
 
 async def _of(request: Request) -> Resources:  # a plain function would be run in a thread

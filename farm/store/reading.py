@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from farm.errors import NotFoundError, UserError
 from farm.store import tables
+from farm.store.census import CensusReading
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
+from farm.store.outbox import OutboxReading
 from farm.store.statement import as_value
 from farm.types import (
     Artifact,
@@ -84,7 +86,7 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading):
+class Reading(DeviceReading, OutboxReading, CensusReading):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------

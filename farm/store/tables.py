@@ -18,6 +18,7 @@ from farm.types import (
     Failure,
     Hook,
     ModelSpec,
+    Publication,
     Recipe,
     RecoveryStep,
     Result,
@@ -256,6 +257,35 @@ results = sa.Table(
     sa.Column("job_id", Number, sa.ForeignKey("jobs.id"), primary_key=True, autoincrement=False),
     sa.Column("result", Document(Result), nullable=False),
     sa.Column("samples", Document(Blob), nullable=False),
+    sa.Column("measured_at", UtcDateTime, nullable=False, index=True),  # as in the result, to be searched by
+)
+
+# What is to be pushed to Prometheus, and what became of it. Nothing is written here where there is none.
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("subject", Number, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("queued_at", UtcDateTime, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),  # pending, done, dead
+    sa.Column("reason", Prose, nullable=False, server_default=""),
+    sa.Column("publication", Document(Publication)),  # none once it is done
+    sa.UniqueConstraint("kind", "subject"),
+    sa.Index(None, "state", "id"),
+    sa.Index(None, "kind", "at"),
+    sqlite_autoincrement=True,
+)
+
+# What the nightly comparison of Prometheus with the results found.
+day_checks = sa.Table(
+    "day_checks",
+    metadata,
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("expected", sa.Integer, nullable=False),
+    sa.Column("found", sa.Integer, nullable=False),
+    sa.Column("checked_at", UtcDateTime, nullable=False),
 )
 
 events = sa.Table(

@@ -26,6 +26,7 @@ from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
 from farm.types.models import CustomOperators, Filled, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
+from farm.types.publication import DayCheck, OutboxEntry, Point, Publication
 from farm.types.recipes import (
     Artifact,
     Build,
@@ -102,6 +103,7 @@ __all__ = [
     "CpuCluster",
     "CustomOperators",
     "DType",
+    "DayCheck",
     "Delegation",
     "Device",
     "DeviceCheck",
@@ -143,10 +145,12 @@ __all__ = [
     "Name",
     "OperatorTime",
     "OrderKind",
+    "OutboxEntry",
     "Palettize",
     "Parity",
     "ParityLimits",
     "Plugin",
+    "Point",
     "PowerMethod",
     "PowerRecord",
     "PowerSeries",
@@ -155,6 +159,7 @@ __all__ = [
     "Profile",
     "Protocol",
     "Prune",
+    "Publication",
     "Quantize",
     "Reason",
     "Recipe",

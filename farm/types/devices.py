@@ -78,12 +78,15 @@ class DeviceReadings(Frozen):
     """How a device was when its agent last looked. A field is absent where it could not be read.
 
     ``thermal_status``: Android's, 0 (none) to 6 (shutdown). ``powered``: a charger or USB feeds it.
+    ``temperatures_celsius``: by sensor, beside the battery's; ``cpu_hertz``: by cluster.
     """
 
     battery_ratio: float | None = None
     battery_celsius: float | None = None
     powered: bool | None = None
     thermal_status: int | None = None
+    temperatures_celsius: dict[str, float] = {}
+    cpu_hertz: dict[str, float] = {}
 
 
 class Device(Frozen):

@@ -77,11 +77,13 @@ class AgentEvent(Frozen):
 
 
 class HeadStarted(Frozen):
-    """What ``farm up`` says once it is ready. ``token``: of a new admin, on the first start on a state folder."""
+    """What ``farm up`` says once it is ready. ``token``: of a new admin, on the first start on a state folder.
+    ``prometheus_url``: of its own Prometheus, where it was asked for one."""
 
     url: str
     state_dir: str
     token: str | None = None
+    prometheus_url: str | None = None
 
 
 class ClusterJoin(Frozen):

@@ -50,7 +50,9 @@ def submit(spec: RunSpec, farm: Farm, caller: Writer) -> Run:
     spec, model, expansion = _expanded(spec, farm)
     with farm.store.transaction() as transaction:
         check_jobs(farm.settings, transaction, caller.name, len(expansion.jobs))
+        known = {build.key: build.state for build in transaction.builds(sorted(expansion.builds))}
         run = transaction.add_run(spec, model, expansion.jobs, expansion.builds, caller.name, now(), expansion.pools)
+    farm.monitor.builds_asked(known.get(key) for key in expansion.builds)
     farm.nudge.send()
     return run
 
