@@ -1,4 +1,4 @@
-"""Android phones and emulators behind adb: the same harness as on hosts, through the portable runtime, or a native tool.
+"""Android phones and emulators behind adb: measured by hosts' own harness in the portable runtime, or by a native tool.
 
 A phone that is pulled goes on measuring; its attempt is collected when it is back, while its time-out lasts. What runs
 or lies on a phone and belongs to no attempt that is known here is ended and removed when the phone is plugged in, and
@@ -59,8 +59,8 @@ class _Handle:
 
 
 class AndroidDriver:
-    """Devices are looked for from the first ``discover`` inside an event loop on. ``close`` leaves attempts running, but
-    for those on emulators, which end with the agent."""
+    """Devices are looked for from the first ``discover`` inside an event loop on. ``close`` leaves attempts running but
+    on emulators, which end with the agent."""
 
     name = "android"
     needs_files = True
