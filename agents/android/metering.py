@@ -77,7 +77,7 @@ class Meters:
         if lease.scenario.native:
             refusal = NATIVE
         elif self._beside and not facts.emulator:
-            refusal = await self._record(self._beside, attempt, phone)
+            refusal = "" if not lease.protocol.idle_seconds else await self._record(self._beside, attempt, phone)
         else:
             refusal = self.refusal(facts, readings)
         if self._plan is None:

@@ -68,6 +68,7 @@ class Places:
         keeper.open(self.show)
         self._roster = Roster(servers, self._take)
         self._refreshing = asyncio.create_task(self._refresh())
+        self.show()
 
     async def close(self) -> None:
         tasks = [self._refreshing, *(place.task for place in self._places.values() if place.task)]
