@@ -101,10 +101,14 @@ class Meters:
             return error.message.rstrip(".")
         return ""
 
-    async def end(self, attempt: str, phone: Phone) -> Recorded | Absent | None:
-        """Of the meter beside the phone: what it recorded, or why nothing; None without one."""
+    async def end(self, attempt: str, phone: Phone | None) -> Recorded | Absent | None:
+        """Of the meter beside the phone: what it recorded, or why nothing; None without one. ``phone``: None where it is
+        away."""
         if self._beside is None:
             return None
+        if phone is None:
+            await self._beside.drop(attempt)
+            return Absent("the phone was away when its clock was to be compared with the meter's")
         try:
             return await self._beside.stop(attempt, phone)
         except FarmError as error:

@@ -199,9 +199,12 @@ class Places:
             return self._described(place.device_id, place.facts, blocked=blocked)
         if problem := self._problem(place):
             return self._described(place.device_id, place.facts, DeviceReadings(), blocked=problem)
-        readings = self.handset(place.device_id).readings
-        blocked = self._stock.lack(place.facts.abi) or self._obstacle(readings)
-        return self._described(place.device_id, place.facts, readings, blocked=blocked)
+        held = self.handset(place.device_id)
+        if held.phone is None:
+            blocked = "it was just plugged in, and is being looked at"
+        else:
+            blocked = self._stock.lack(place.facts.abi) or self._obstacle(held.readings)
+        return self._described(place.device_id, place.facts, held.readings, blocked=blocked)
 
     def _described(
         self, device_id: str, facts: DeviceFacts, readings: DeviceReadings | None = None, *, blocked: str

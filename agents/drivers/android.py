@@ -149,7 +149,7 @@ class AndroidDriver:
             self.kill(handle)
             raise error from None
         held.attempts.discard(attempt)
-        recorded = await held.meters.end(attempt, held.here()) if begun.idle_seconds else None
+        recorded = await held.meters.end(attempt, held.phone) if begun.idle_seconds else None
         async with held.lock:
             await self._tidied(held, locked=True)
         if end == "gone":

@@ -16,6 +16,15 @@ def told(text: str) -> None:
         file.write(f"{text}\n")
 
 
+async def announce(port: int) -> None:
+    """To the adb server, as an emulator does when its phone's adbd listens."""
+    _, writer = await asyncio.open_connection("127.0.0.1", int(os.environ["ANDROID_ADB_SERVER_PORT"]))
+    service = f"host:emulator:{port}"
+    writer.write(f"{len(service):04x}{service}".encode())
+    await writer.drain()
+    writer.close()
+
+
 async def run(port: int) -> None:
     phone = VirtualPhone("emulator", "x86_64", FOLDER / f"phone-{port}", port + 1)
     over = asyncio.Event()
@@ -29,10 +38,12 @@ async def run(port: int) -> None:
                 break
             await phone.stop()
             await phone.start()
+            await announce(port + 1)
             writer.write(b"OK\r\n")
         writer.close()
 
     await phone.start()
+    await announce(port + 1)
     console = await asyncio.start_server(serve, "127.0.0.1", port)
     await over.wait()
     console.close()

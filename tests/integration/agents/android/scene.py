@@ -176,6 +176,10 @@ class Scene:
         return driver
 
     @property
+    def device_id(self) -> str:
+        return self.phone.serial
+
+    @property
     def devices(self) -> tuple[Device, ...]:
         return self.agent.info().devices or ()
 
@@ -200,7 +204,7 @@ class Scene:
             "attempt_id": attempt_id,
             "job_id": attempt_id,
             "epoch": 1,
-            "device_id": self.phone.serial,
+            "device_id": self.device_id,
             "runtime": "onnxruntime",
             "options": {"seconds": seconds},
             "files": (model,),

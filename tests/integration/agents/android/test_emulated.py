@@ -28,6 +28,8 @@ ID = "bench-pixel"
 class Emulated(Scene):
     """Without a phone that is plugged in."""
 
+    device_id = ID
+
     @property
     def told(self) -> list[str]:
         path = self.folder / "told.txt"
@@ -78,7 +80,7 @@ def test_one_is_started_measures_is_put_back_and_ends_with_the_agent(tmp_path: P
             (device,) = it.devices
             assert device.facts.emulator and device.facts.virtual
             pid = it.pid
-            it.agent.start(it.lease(1, device_id=ID))
+            it.agent.start(it.lease(1))
             event = await it.end()
             assert event.measurement is not None, event.failure
             assert event.measurement.power is None
@@ -88,7 +90,7 @@ def test_one_is_started_measures_is_put_back_and_ends_with_the_agent(tmp_path: P
             port = it.told[0].split("-port ")[1].split()[0]
             seen = await AdbPhone(it.server, f"emulator-{port}").shell("ls /data/local/tmp")
             assert seen.stdout == "", "nothing of the attempt is left"
-            it.agent.start(it.lease(2, device_id=ID))
+            it.agent.start(it.lease(2))
             assert (await it.end()).measurement is not None
             assert it.pid == pid
             return pid
@@ -102,7 +104,7 @@ def test_without_a_snapshot_each_run_starts_cold(tmp_path: Path) -> None:
         async with emulated(tmp_path, snapshot=None) as it:
             await it.booted()
             pid = it.pid
-            it.agent.start(it.lease(1, device_id=ID))
+            it.agent.start(it.lease(1))
             event = await it.end()
             assert event.measurement is not None, event.failure
             await until(lambda: len([line for line in it.told if "-wipe-data" in line]) == 2)
