@@ -7,10 +7,12 @@ import json
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents.meters import catalogue, external
+from agents.virtual.phone import VirtualPhone
 from farm.analysis.energy import Energy, energy
 from farm.config import PowerMeterSetting
 from farm.errors import DeviceError
@@ -66,13 +68,11 @@ async def measured(it: Scene) -> Measurement:
     return event.measurement
 
 
-def settings(serial: str) -> dict[str, dict[str, PowerMeterSetting]]:
+def settings(serial: str) -> dict[str, Any]:
     return {"agent_power_meters": {serial: PowerMeterSetting(kind="acme")}}
 
 
 def serial_of(folder: Path) -> str:
-    from agents.virtual.phone import VirtualPhone
-
     return VirtualPhone("galaxy-s23", "x86_64", folder / "phone").serial
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ def lease(it: Scene, **changes: object) -> Lease:
     def arrays(name: str, count: int) -> Blob:
         path = it.folder / name
         with path.open("wb") as file:
-            np.savez(file, **{f"{number}.0": np.full((1, 4), number + 1, np.float32) for number in range(count)})
+            made: dict[str, Any] = {f"{number}.0": np.full((1, 4), number + 1, np.float32) for number in range(count)}
+            np.savez(file, **made)
         return it.store.put_file(path)
 
     many = arrays("parity.npz", 3)

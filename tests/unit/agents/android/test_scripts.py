@@ -51,7 +51,11 @@ def test_how_the_phone_is_comes_back(room: Path) -> None:
 
 def test_an_attempt_outlives_its_shell_and_is_awaited_without_a_clock(room: Path) -> None:
     sh(scripts.prepare([], {}))
-    start("1-ab", ["sh", "-c", "echo said; touch part-1.txt part-2.txt; sleep 1; exit 3"], sampler="echo sampled > samples.tsv")
+    start(
+        "1-ab",
+        ["sh", "-c", "echo said; touch part-1.txt part-2.txt; sleep 1; exit 3"],
+        sampler="echo sampled > samples.tsv",
+    )
     began = time.monotonic()
     end, hashes = scripts.waited(sh(scripts.wait("1-ab", ["part-*.txt"])))
     assert time.monotonic() - began > 0.5
