@@ -102,8 +102,8 @@ class Meters:
         return ""
 
     async def end(self, attempt: str, phone: Phone | None) -> Recorded | Absent | None:
-        """Of the meter beside the phone: what it recorded, or why nothing; None without one. ``phone``: None while it is
-        away."""
+        """Of the meter beside the phone: what it recorded, or why nothing; None without one. ``phone``: None while
+        it is away."""
         if self._beside is None:
             return None
         if phone is None:

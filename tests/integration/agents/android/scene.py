@@ -109,7 +109,8 @@ say() {
   clock
 }
 clock
-say '"kind": "start", "runtime": "onnxruntime", "threads": 1, "cpus": [0], "batch": 1, "pid": 1, "uptime_seconds": '"$up"
+of='"runtime": "onnxruntime", "threads": 1, "cpus": [0], "batch": 1, "pid": 1'
+say '"kind": "start", '"$of"', "uptime_seconds": '"$up"
 say '"kind": "phase", "name": "import", "seconds": 0.1'
 say '"kind": "runtime_versions", "versions": {"shell": "1"}, "emulated": ""'
 say '"kind": "phase", "name": "load", "seconds": 0.1'
