@@ -268,5 +268,5 @@ def test_a_lock_that_cannot_be_used(tmp_path: Path, packages: tuple[Path, Lock])
         Lock.read(tmp_path / "none.json")
     packages[1].write(tmp_path / "lock.json")
     assert Lock.read(tmp_path / "lock.json") == packages[1]
-    with pytest.raises(InfrastructureError, match="does not name litert|does not name ai-edge-litert"):
+    with pytest.raises(InfrastructureError, match="does not name ai-edge-litert"):
         Builder(tmp_path / "made", packages[1], packages=packages[0]).build(["litert"])
