@@ -16,7 +16,8 @@ from agents.android.files import Delivery
 from agents.android.handset import Handset
 from agents.android.metering import Sampling
 from agents.android.phone import ATTEMPTS, BLOBS, LAYERS
-from agents.drivers import jobfile
+from agents.drivers import jobfile, native_tools
+from agents.drivers.native_tools import NativeTools
 from agents.phone_runtime.bundle import HARNESS, Bundle, Layer, archive_path
 from farm.errors import DeviceError
 from farm.types import Lease
@@ -28,18 +29,28 @@ _START_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Provision:
-    """What a phone is given: bundle and harness of this machine's, limits and knobs of its agent's."""
+class Runtime:
+    """What the harness runs in: a bundle of this machine's. ``folder``: of bundles."""
 
     bundle: Bundle
     harness: Layer
-    folder: Path  # of bundles
-    cache_bytes: int
-    knobs: Sequence[str]
+    folder: Path
 
     def layers(self, runtime: str) -> dict[str, Layer]:
         """By name. Raises RecipeError."""
         return {HARNESS: self.harness} | {layer.name: layer for layer in self.bundle.layers_for(runtime)}
+
+
+@dataclass(frozen=True)
+class Provision:
+    """What a phone of an ABI is given: the harness in its runtime, or, where there is none, a tool; limits and knobs of
+    its agent's."""
+
+    abi: str
+    runtime: Runtime | None
+    tools: NativeTools
+    cache_bytes: int
+    knobs: Sequence[str]
 
 
 async def launch(
@@ -55,9 +66,9 @@ async def launch(
     """Under the phone's lock; ``work``: the attempt's folder on this machine. Two commands where all is there already;
     what was pushed before a cut is not pushed again.
 
-    Raises LinkLost, DeviceTimeout, OutputCut, DeviceError, InfrastructureError, RecipeError.
+    Raises LinkLost, DeviceTimeout, OutputCut, DeviceError, InfrastructureError, RecipeError, UserError.
     """
-    phone, layers = handset.here(), provision.layers(lease.runtime)
+    phone = handset.here()
     if not (handset.attempts - {attempt}) and (pending := handset.state.pending()):
         # Left by an attempt whose phone was pulled: put back first, so that what is read below is the owner's.
         await phone.shell(
@@ -72,40 +83,45 @@ async def launch(
     ready = scripts.prepared(text)
     if ready.gone:
         log.warning("%s still had of ours: %s; it is gone now", handset.id, ", ".join(ready.gone))
-    await _install(handset, [layer for layer in layers.values() if layer.sha256 not in ready.layers], ready, provision)
+    if provision.runtime:
+        await _install(handset, provision.runtime, lease.runtime, ready)
     await _bring(handset, files, ready, provision.cache_bytes)
     folder = f"{ATTEMPTS}/{attempt}"
-    job = json.dumps(jobfile.document(lease, lambda sha256: f"{BLOBS}/{sha256}", cpus, folder))
+    remote = {sha256: f"{BLOBS}/{sha256}" for sha256 in files}
+    job = json.dumps(jobfile.document(lease, lambda sha256: remote[sha256], cpus, folder))
     (work / "job.json").write_text(job)
-    command, environment = provision.bundle.command(
-        {name: f"{LAYERS}/{layer.sha256}" for name, layer in layers.items()},
-        lease.runtime,
-        ["-m", "agents.harness", f"{folder}/job.json"],
-        work_folder=folder,
-    )
+    if runtime := provision.runtime:
+        places = {name: f"{LAYERS}/{layer.sha256}" for name, layer in runtime.layers(lease.runtime).items()}
+        arguments = ["-m", "agents.harness", f"{folder}/job.json"]
+        command = scripts.harness(
+            attempt, *runtime.bundle.command(places, lease.runtime, arguments, work_folder=folder)
+        )
+    else:
+        tool = await provision.tools.prepare(phone, lease, provision.abi, files, remote, folder, work, cpus)
+        command = shlex.join(["sh", "-c", tool.command])
     changes = state.changes(ready.state)
     handset.state.note(changes)
     script = scripts.start(
         attempt,
         job,
         command,
-        environment,
         used=files,
         state=state.setting(changes),
         sampler=sampling.script,
         idle_seconds=sampling.idle_seconds,
     )
-    await phone.run(script, what="Starting the harness", timeout_seconds=_START_SECONDS)
+    await phone.run(script, what="Starting it", timeout_seconds=_START_SECONDS)
 
 
-async def _install(handset: Handset, missing: Sequence[Layer], ready: scripts.Prepared, provision: Provision) -> None:
+async def _install(handset: Handset, runtime: Runtime, name: str, ready: scripts.Prepared) -> None:
     """Layers that are not there; those that no bundle here is made of any more make room for them."""
+    missing = [layer for layer in runtime.layers(name).values() if layer.sha256 not in ready.layers]
     if not missing:
         return
     phone = handset.here()
     size_bytes = sum(layer.size_bytes for layer in missing)
     needed_bytes = sum(layer.size_bytes + 2 * layer.unpacked_bytes for layer in missing)
-    wanted = {layer.sha256 for layer in (*provision.bundle.layers, provision.harness)}
+    wanted = {layer.sha256 for layer in (*runtime.bundle.layers, runtime.harness)}
     if old := handsets.stale(ready.layers, wanted):
         await phone.run(scripts.remove([f"{LAYERS}/{name}" for name in old]), what="Removing old layers")
         log.info("%s: removed %d layers of other bundles", handset.id, len(old))
@@ -118,7 +134,7 @@ async def _install(handset: Handset, missing: Sequence[Layer], ready: scripts.Pr
     log.info("%s is given %s: %.1f MB", handset.id, ", ".join(layer.name for layer in missing), size_bytes / 1e6)
     deliveries = [
         Delivery(
-            archive_path(provision.folder, layer.sha256),
+            archive_path(runtime.folder, layer.sha256),
             layer.sha256,
             layer.size_bytes,
             f"{LAYERS}/{layer.sha256}.tar.gz",
@@ -146,11 +162,14 @@ async def _bring(handset: Handset, files: Mapping[str, Path], ready: scripts.Pre
         await phone.push_all([Delivery(files[one], one, sizes[one], f"{BLOBS}/{one}") for one in missing])
 
 
-async def fetch(handset: Handset, attempt: str, folder: Path, timeout_seconds: float) -> str:
+async def fetch(handset: Handset, attempt: str, lease: Lease, folder: Path, timeout_seconds: float) -> str:
     """Wait for its end and bring what it wrote: "gone", "unknown" or the exit code. Raises LinkLost, DeviceTimeout,
     OutputCut, DeviceError."""
     phone = handset.here()
-    output = await phone.run(scripts.wait(attempt), what="Waiting for the harness", timeout_seconds=timeout_seconds)
+    results = native_tools.RESULTS if lease.scenario.native else scripts.HARNESS_RESULTS
+    output = await phone.run(
+        scripts.wait(attempt, results), what="Waiting for its end", timeout_seconds=timeout_seconds
+    )
     end, hashes = scripts.waited(output)
     wanted = {f"{ATTEMPTS}/{attempt}/{name}": (folder / name, digest) for name, digest in hashes.items()}
     if wanted:

@@ -33,7 +33,7 @@ _END_SECONDS = 20.0  # it writes its disks
 _PORTS = range(5554, 5682, 2)
 _TOKEN = ".emulator_console_auth_token"  # noqa: S105 - the file's name
 _TAIL_BYTES = 1500
-NOT_MEASURABLE = "emulator: it has no battery of its own, so energy is not measurable"
+_KVM = Path("/dev/kvm")
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class Emulators:
         folder: Path,
         adb_port: int = 5037,
         home: Path | None = None,
-        kvm: Path = Path("/dev/kvm"),
+        kvm: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._sdk, self._folder, self._adb_port = sdk, folder / "emulators", adb_port
         self._home = home or Path.home()
-        self._kvm = kvm
+        self._kvm = kvm or _KVM
         self._environment = dict(os.environ if environment is None else environment)
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._starting = asyncio.Lock()  # two must not choose one port
@@ -205,6 +205,11 @@ class Emulators:
             await self.stop(avd.name)
         else:
             await self._console(found, f"avd snapshot load {avd.snapshot}")
+
+    async def ended(self, found: Running) -> None:
+        """Wait until it has, by itself or by ``stop``."""
+        if _alive(found):
+            await command.ended(found.pid)
 
     async def stop(self, avd: str) -> None:
         """End it with all its processes; nothing where it does not run."""

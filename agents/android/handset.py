@@ -15,6 +15,7 @@ from agents.android.metering import Meters
 from agents.android.parsers import getprop
 from agents.android.parsers.absent import Absent
 from agents.android.state import StateJournal
+from agents.meters.beside import Beside
 from farm.errors import DeviceError, InfrastructureError
 from farm.types import DeviceFacts, DeviceReadings
 
@@ -25,16 +26,17 @@ _SURVEY_SECONDS = 20.0
 
 class Handset:
     """``id``: of the device. What it does with the phone is done under ``lock``, one thing after the other; only the
-    wait for an attempt's end goes on beside it. ``attempts``: those that may run there, by their ids on the phone."""
+    wait for an attempt's end goes on beside it. ``attempts``: those that may run there, by their ids on the phone.
+    ``beside``: a meter that feeds it."""
 
-    def __init__(self, id: str, folder: Path) -> None:
+    def __init__(self, id: str, folder: Path, beside: Beside | None = None) -> None:
         self.id = id
         self.phone: AdbPhone | None = None  # while it is plugged in and answers
         self.present = asyncio.Event()
         self.lock = asyncio.Lock()
         self.attempts: set[str] = set()
         self.state = StateJournal(folder / f"{id}.state.json")
-        self.meters = Meters(folder / f"{id}.gauge.json")
+        self.meters = Meters(folder / f"{id}.gauge.json", beside)
         self.readings = DeviceReadings()
 
     def attach(self, phone: AdbPhone) -> None:

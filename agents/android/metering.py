@@ -18,10 +18,13 @@ from agents.android.phone import ATTEMPTS, Phone
 from agents.android.samples import Samples
 from agents.android.sampling import Plan
 from agents.harness import records
+from agents.meters.beside import Beside, Recorded
+from farm.errors import FarmError
 from farm.types import DeviceFacts, DeviceReadings, Lease, PowerRecord, Telemetry
 
 log = logging.getLogger(__name__)
 
+NATIVE = "not measured with a native tool: it does not tell when its runs began"
 PERIOD_SECONDS = 0.25
 _KEPT_OBSERVATIONS = 20  # of each kind: enough for a median, and the newest count
 _NEAR_SECONDS = 0.6  # between a reading of the current and the battery's state that goes with it
@@ -30,10 +33,12 @@ _OBSERVATIONS = TypeAdapter(tuple[Observation, ...])
 
 @dataclass(frozen=True)
 class Sampling:
-    """A script beside the harness, "" where there is none; ``idle_seconds``: how long before it."""
+    """A script beside what measures, "" where there is none; ``idle_seconds``: how long before it. ``refusal``: why its
+    energy is not to be measured, "" where it is."""
 
     script: str = ""
     idle_seconds: float = 0
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,11 @@ class Readout:
 
 
 class Meters:
-    """``path``: where what was seen of the gauge is kept over restarts of the agent. ``prepare`` comes first."""
+    """``path``: where what was seen of the gauge is kept over restarts of the agent. ``beside``: a meter that feeds the
+    phone, whose energy is then told by it alone. ``prepare`` comes first."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, beside: Beside | None = None) -> None:
+        self._path, self._beside = path, beside
         self._plan: Plan | None = None
 
     async def prepare(self, phone: Phone) -> None:
@@ -57,13 +63,26 @@ class Meters:
         if self._plan is None:
             self._plan = await sampling.plan(phone)
 
-    def sampling(
-        self, lease: Lease, attempt: str, cpus: Sequence[int], facts: DeviceFacts, readings: DeviceReadings
+    async def begin(
+        self,
+        lease: Lease,
+        attempt: str,
+        phone: Phone,
+        cpus: Sequence[int],
+        facts: DeviceFacts,
+        readings: DeviceReadings,
     ) -> Sampling:
-        """The phone rests before and after only where its energy can come of it."""
+        """The phone rests before and after only where its energy can come of it. A meter beside it records from now
+        until ``end`` or ``drop``."""
+        if lease.scenario.native:
+            refusal = NATIVE
+        elif self._beside and not facts.emulator:
+            refusal = "" if not lease.protocol.idle_seconds else await self._record(self._beside, attempt, phone)
+        else:
+            refusal = self.refusal(facts, readings)
         if self._plan is None:
-            return Sampling()
-        idle_seconds = 0.0 if self.refusal(facts, readings) else lease.protocol.idle_seconds
+            return Sampling(refusal=refusal)
+        idle_seconds = 0.0 if refusal else lease.protocol.idle_seconds
         script = self._plan.script(
             PERIOD_SECONDS,
             f"{ATTEMPTS}/{attempt}",
@@ -71,10 +90,38 @@ class Meters:
             idle_seconds=idle_seconds,
             limit_seconds=lease.timeout_seconds + 2 * idle_seconds + 60,
         )
-        return Sampling(script, idle_seconds)
+        return Sampling(script, idle_seconds, refusal)
+
+    async def _record(self, beside: Beside, attempt: str, phone: Phone) -> str:
+        """Why it does not; a meter that fails costs the energy, not the measurement."""
+        try:
+            await beside.start(attempt, phone)
+        except FarmError as error:
+            log.warning("%s", error)
+            return error.message.rstrip(".")
+        return ""
+
+    async def end(self, attempt: str, phone: Phone | None) -> Recorded | Absent | None:
+        """Of the meter beside the phone: what it recorded, or why nothing; None without one. ``phone``: None while
+        it is away."""
+        if self._beside is None:
+            return None
+        if phone is None:
+            await self._beside.drop(attempt)
+            return Absent("the phone was away when its clock was to be compared with the meter's")
+        try:
+            return await self._beside.stop(attempt, phone)
+        except FarmError as error:
+            log.warning("%s", error)
+            return Absent(error.message.rstrip("."))
+
+    async def drop(self, attempt: str) -> None:
+        """Nobody wants what is recorded of the attempt."""
+        if self._beside:
+            await self._beside.drop(attempt)
 
     def refusal(self, facts: DeviceFacts, readings: DeviceReadings) -> str:
-        """Why its energy cannot be measured now, as far as is known before; "" where it can."""
+        """Why its own gauge cannot tell its energy now, as far as is known before; "" where it can."""
         if facts.emulator:
             return power.EMULATOR
         if self._plan is None or not self._plan.measures_energy:
@@ -88,8 +135,8 @@ class Meters:
             return calibration.why
         return ""
 
-    def readout(self, folder: Path, facts: DeviceFacts, *, rested: bool) -> Readout:
-        """Of an attempt's folder. ``rested``: the phone did so for its energy."""
+    def readout(self, folder: Path, facts: DeviceFacts, recorded: Recorded | Absent | None, *, rested: bool) -> Readout:
+        """Of an attempt's folder. ``recorded``: of ``end``. ``rested``: the phone did so for its energy."""
         try:
             found = samples.read((folder / sampling.SAMPLES).read_text(errors="replace"))
         except FileNotFoundError:
@@ -102,15 +149,21 @@ class Meters:
         telemetry = found.telemetry(self._plan, cpu_count=facts.cpu_count, emulator=facts.emulator)
         if not rested:
             return Readout(telemetry)
-        try:
-            taken = power.record(
-                found, records.read(folder / "records.jsonl"), self._calibration(), emulator=facts.emulator
-            )
-        except records.RecordsCut as error:
-            taken = Absent(str(error))
+        taken = recorded if isinstance(recorded, Absent) else self._power(found, folder, facts, recorded)
         if isinstance(taken, Absent):
             return Readout(telemetry, energy_absent=taken.why)
         return Readout(telemetry, power=taken)
+
+    def _power(
+        self, found: Samples, folder: Path, facts: DeviceFacts, recorded: Recorded | None
+    ) -> PowerRecord | Absent:
+        try:
+            said = records.read(folder / "records.jsonl")
+        except records.RecordsCut as error:
+            return Absent(str(error))
+        if recorded:
+            return power.external(recorded, found, said)
+        return power.record(found, said, self._calibration(), emulator=facts.emulator)
 
     def _calibration(self) -> Calibration | Absent:
         return calibrate(self._observations())

@@ -15,12 +15,15 @@ from agents.android.parsers import odpm, powersupply
 from agents.android.parsers.absent import Absent
 from agents.android.parsers.battery import charging
 from agents.android.samples import AFTER, BEFORE, Samples, clock_offset_seconds
+from agents.meters.beside import Recorded
+from agents.meters.external import on_device_clock
 from farm.types import PowerRecord, PowerSeries, Span
 
 EMULATOR = "not measurable: an emulator has no battery of its own"
 MAX_DISAGREEMENT_RATIO = 0.20  # between current and charge counter
 # The coarsest step of a charge counter that was seen: Samsung's 0.1 % of 5 Ah. Holds until a phone's own step is seen.
 _COARSEST_STEP_COULOMBS = 18.0
+MAX_CLOCK_SECONDS = 0.5  # of uncertainty, of a meter beside the phone
 _SETTLE_SECONDS = 2.0  # after a change of phase: governors and the screen's last frame
 
 
@@ -45,13 +48,24 @@ def record(
     )
 
 
-def external(series: PowerSeries, samples: Samples, records: Sequence[Mapping[str, Any]]) -> PowerRecord | Absent:
-    """With a meter beside the phone (``agents.meters.external``); ``series`` is on the phone's monotonic clock."""
+def external(recorded: Recorded, samples: Samples, records: Sequence[Mapping[str, Any]]) -> PowerRecord | Absent:
+    """With a meter beside the phone."""
+    if recorded.uncertainty_seconds > MAX_CLOCK_SECONDS:
+        return Absent(
+            f"the phone's clock is known to {recorded.uncertainty_seconds:.2g} s only, {MAX_CLOCK_SECONDS:g} s are the "
+            "limit: see the link to the phone"
+        )
     spans = spans_of(samples, records)
     if isinstance(spans, Absent):
         return spans
-    before, measured, after = (_shifted(span, spans[3]) for span in spans[:3])
-    return PowerRecord(series=series, idle_before=before, measured=measured, idle_after=after)
+    before, measured, after, offset_seconds = spans
+    return PowerRecord(
+        series=on_device_clock(recorded.series, offset_seconds),
+        idle_before=_shifted(before, offset_seconds),
+        measured=_shifted(measured, offset_seconds),
+        idle_after=_shifted(after, offset_seconds),
+        clock_uncertainty_seconds=recorded.uncertainty_seconds,
+    )
 
 
 def spans_of(samples: Samples, records: Sequence[Mapping[str, Any]]) -> tuple[Span, Span, Span, float] | Absent:

@@ -16,7 +16,8 @@ from agents.android.files import Kept
 from agents.android.phone import ATTEMPTS, BLOBS, LAYERS, ROOT
 
 VARIABLE = "TORCHFARM_ATTEMPT"
-_RESULTS = ("records.jsonl", "log.txt", "samples.tsv", "evaluation.npz")
+HARNESS_RESULTS = ("records.jsonl", "evaluation.npz")
+_RESULTS = ("log.txt", "samples.tsv")
 _DAY_MINUTES = 24 * 60
 
 # Ends every process of an attempt that is not among those given, then removes the folders. Twice: a process may have
@@ -94,11 +95,17 @@ def _free_bytes(words: list[str]) -> int | None:
     return None
 
 
+def harness(attempt: str, command: Iterable[str], environment: Mapping[str, str]) -> str:
+    """The command line of the harness for ``start``: in its own environment, nothing of the shell's."""
+    variables = {**environment, VARIABLE: attempt}
+    words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command]
+    return shlex.join(["sh", "-c", 'echo $$ > pid; exec "$@"', "sh", *words])
+
+
 def start(
     attempt: str,
     job: str,
-    command: Iterable[str],
-    environment: Mapping[str, str],
+    command: str,
     *,
     used: Iterable[str],
     state: Iterable[str],
@@ -107,16 +114,16 @@ def start(
 ) -> str:
     """Set the phone's state, write the attempt's files, and start it detached: it outlives the shell and the link.
 
-    ``command`` and ``environment``: of the harness. ``used``: blobs, whose time of use is now. ``sampler``: a script
-    that reads meters, from ``idle_seconds`` before the harness on, and ends by itself after it; may be empty.
+    Where it was started already, and the answer was lost, nothing is done. ``command``: of the phone's shell, run in
+    the attempt's folder; its process that measures writes its number to ``pid``. ``used``: blobs, whose time of use is
+    now. ``sampler``: a script that reads meters, from ``idle_seconds`` before on, and ends by itself after it; may be
+    empty.
     """
     folder = f"{ATTEMPTS}/{attempt}"
-    words = shlex.join(["env", "-i", *(f"{k}={v}" for k, v in {**environment, VARIABLE: attempt}.items()), *command])
     run = f"""flock -x 9
 cd {folder} || exit 1
 {f"sh sample.sh >> sampler.txt 2>&1 & sleep {idle_seconds:g}" if sampler else ""}
-{words} >> log.txt 2>&1 < /dev/null &
-echo $! > pid
+{command} >> log.txt 2>&1 < /dev/null &
 wait $!
 echo $? > exit.part && mv exit.part exit
 wait
@@ -124,8 +131,9 @@ touch done
 """
     settings = "\n".join(f"{{ {command}; }} > /dev/null 2>&1" for command in state)
     touched = shlex.join([f"{BLOBS}/{name}" for name in used])
-    return f"""{settings}
-mkdir {folder} && cd {folder} || exit 1
+    return f"""mkdir -p {folder} && cd {folder} || exit 1
+[ -e lock ] && exit 0
+{settings}
 touch -c {touched}
 printf %s {shlex.quote(job)} > job.json && printf %s {shlex.quote(run)} > run.sh || exit 1
 {f"printf %s {shlex.quote(sampler)} > sample.sh || exit 1" if sampler else ""}
@@ -133,9 +141,10 @@ printf %s {shlex.quote(job)} > job.json && printf %s {shlex.quote(run)} > run.sh
 """
 
 
-def wait(attempt: str) -> str:
+def wait(attempt: str, results: Iterable[str]) -> str:
     """Until the attempt has ended, without using the processor meanwhile. Says ``exit CODE`` (``exit unknown`` where
-    it was killed, ``gone`` where there is nothing of it), then hash and name of every file that is to be fetched."""
+    it was killed, ``gone`` where there is nothing of it), then hash and name of every file that is to be fetched:
+    ``results``, patterns of the shell, log and samples."""
     folder = f"{ATTEMPTS}/{attempt}"
     return f"""cd {folder} 2>/dev/null || {{ echo gone; exit 0; }}
 tries=0
@@ -148,7 +157,7 @@ while [ ! -e done ]; do
   sleep 0.3
 done
 echo "exit $(cat exit 2>/dev/null || echo unknown)"
-for f in {" ".join(_RESULTS)}; do [ -f $f ] && sha256sum $f; done
+for f in {" ".join((*_RESULTS, *results))}; do [ -f $f ] && sha256sum $f; done
 true"""
 
 

@@ -308,8 +308,9 @@ async def _push_inputs(phone: Phone, tool: Tool, inputs: Sequence[Tensor], sampl
 def _script(
     tool: Tool, binary: str, work: Work, libraries: str, cpus: Sequence[int], comparing: Sequence[Sequence[str]]
 ) -> str:
-    """For the phone's shell. The tool's process reads back itself which CPUs it may use, before it becomes the tool."""
-    inner = shlex.quote('grep Cpus_allowed_list: /proc/self/status > cpus.txt; exec "$@"')
+    """For the phone's shell. The tool's process tells its number to the sampler and reads back itself which CPUs it may
+    use, before it becomes the tool. What the tool says is the attempt's log, too."""
+    inner = shlex.quote('echo $$ > pid; grep Cpus_allowed_list: /proc/self/status > cpus.txt; exec "$@"')
     pinned = f"taskset {sum(1 << cpu for cpu in cpus):x} " if cpus else ""
     parts = [f"cd {shlex.quote(work.folder)} || exit 1"]
     if libraries:
@@ -318,7 +319,7 @@ def _script(
         parts.append(f"{shlex.join(probe)} > probe.txt 2>&1")
     parts += [
         f"{pinned}sh -c {inner} sh {shlex.join(tool.command(binary, work))} > tool.txt 2>&1",
-        f'code=$?; echo "{_MARKER}$code" >> tool.txt',
+        f'code=$?; echo "{_MARKER}$code" >> tool.txt; cat tool.txt',
         *(f"{shlex.join(command)} > parity-{number}.txt 2>&1" for number, command in enumerate(comparing)),
         "exit $code",
     ]

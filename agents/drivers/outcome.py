@@ -32,9 +32,13 @@ def measurement(lease: Lease, folder: Path, exit_code: int | None, readings: Tel
         epoch=lease.epoch,
         telemetry=readings,
         evaluation_outputs=_blob(folder / EVALUATION) if facts["evaluation_seconds"] is not None else None,
-        started_at=datetime.fromtimestamp((folder / "job.json").stat().st_mtime, UTC),
+        started_at=started_at(folder),
         **facts,
     )
+
+
+def started_at(folder: Path) -> datetime:
+    return datetime.fromtimestamp((folder / "job.json").stat().st_mtime, UTC)
 
 
 def _blob(path: Path) -> Blob:

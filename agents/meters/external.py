@@ -46,5 +46,5 @@ def series(source: str, start_seconds: float, period_seconds: float, watts: Sequ
 
 
 def on_device_clock(found: PowerSeries, offset_seconds: float) -> PowerSeries:
-    """``offset_seconds``: the device's CLOCK_MONOTONIC minus this machine's, known to half of a round trip."""
+    """``offset_seconds``: the device's clock minus the one that the series is on."""
     return found.model_copy(update={"seconds": tuple(at + offset_seconds for at in found.seconds)})

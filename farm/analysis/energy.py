@@ -35,6 +35,7 @@ def energy(record: PowerRecord, calls: int, confidence: float) -> Energy | str:
     Intervals are those of batch means, which readings that resemble their neighbours do not make too narrow (A. M. Law,
     "Simulation Modeling and Analysis", 5th ed. 2015, section 9.5.3), with Student's t. Idle power is the mean of before
     and after; half of their difference is added to its uncertainty, because nobody knows which of them held meanwhile.
+    So is what the clock of a meter beside the device may be off, as a bound.
     """
     if why := _unresolved(record):
         return why
@@ -50,7 +51,10 @@ def energy(record: PowerRecord, calls: int, confidence: float) -> Energy | str:
             f"{MAX_IDLE_CHANGE_RATIO:.0%} apart, so nobody knows what the model took; let it cool down and rest"
         )
     idle_half = math.hypot(before.high - before.value, after.high - after.value) / 2 + change / 2
-    net, half = measured.value - idle_watts, math.hypot(measured.high - measured.value, idle_half)
+    net = measured.value - idle_watts
+    # A series that is off by so much has at one end what the device took at rest in place of what the model took.
+    clock_half = abs(net) * record.clock_uncertainty_seconds / record.measured.seconds
+    half = math.hypot(measured.high - measured.value, idle_half) + clock_half
     if net - half <= 0:
         return (
             f"the device took {measured.value:.3g} W, at rest {idle_watts:.3g} W: too little more to tell "

@@ -291,7 +291,6 @@ def _details(found: DeviceDetails) -> RenderableType:
         ("accelerators", ", ".join(facts.accelerators)),
         ("runtimes", ", ".join(facts.runtimes)),
         ("native tools", ", ".join(f"{tool.name} ({', '.join(tool.accelerators)})" for tool in facts.tools)),
-        ("kind", "virtual" if facts.virtual else None),
         ("kind", "emulator" if facts.emulator else "virtual" if facts.virtual else None),
         ("hypervisor", facts.hypervisor),
         ("labels", ", ".join(f"{key}={value}" for key, value in device.labels.items())),

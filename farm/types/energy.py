@@ -43,9 +43,11 @@ class PowerSeries(Frozen):
 
 
 class PowerRecord(Frozen):
-    """A series with the stretches that tell what of it the model took: at rest, in the measured phase, at rest."""
+    """A series with the stretches that tell what of it the model took: at rest, in the measured phase, at rest.
+    ``clock_uncertainty_seconds``: by how much the series may be off against them, where its clock is another one."""
 
     series: PowerSeries
     idle_before: Span
     measured: Span
     idle_after: Span
+    clock_uncertainty_seconds: float = 0.0

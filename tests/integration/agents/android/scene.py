@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from agents.agent import Agent
 from agents.android import adb
@@ -101,26 +102,33 @@ _LOADER = r"""#!/system/bin/sh
 for job; do :; done
 folder=${job%/*}
 seq=0
-say() { echo "{\"seq\": $seq, \"monotonic_seconds\": 1.0, $1}" >> "$folder/records.jsonl"; seq=$((seq + 1)); }
-say '"kind": "start", "runtime": "onnxruntime", "threads": 1, "cpus": [0], "batch": 1, "pid": 1, "uptime_seconds": 1.0'
+clock() { read -r up rest < /proc/uptime; }
+say() {
+  echo "{\"seq\": $seq, \"monotonic_seconds\": $up, $1}" >> "$folder/records.jsonl"
+  seq=$((seq + 1))
+  clock
+}
+clock
+of='"runtime": "onnxruntime", "threads": 1, "cpus": [0], "batch": 1, "pid": 1'
+say '"kind": "start", '"$of"', "uptime_seconds": '"$up"
 say '"kind": "phase", "name": "import", "seconds": 0.1'
 say '"kind": "runtime_versions", "versions": {"shell": "1"}, "emulated": ""'
 say '"kind": "phase", "name": "load", "seconds": 0.1'
 say '"kind": "load_cost", "read_seconds": 0.1, "absent": {}'
 say '"kind": "phase", "name": "first_inference", "seconds": 0.1'
 say '"kind": "cpus_allowed", "cpus": [0]'
+say '"kind": "warmup", "samples_seconds": [0.1]'
 seconds=$(grep -o '"seconds": [0-9]*' "$job"); seconds=${seconds##* }
 sleep "$seconds" &
 wait $!
 case $(cat "$job") in *'"crash": true'*) kill -11 $$;; esac
-say '"kind": "warmup", "samples_seconds": [0.1]'
 say '"kind": "samples", "samples_seconds": [0.1, 0.1]'
 say '"kind": "stop", "by": "samples", "warmup_steady": true'
 say '"kind": "memory", "absent": "a shell"'
 say '"kind": "memory_series", "absent": "a shell"'
 say '"kind": "parity", "absent": "a shell"'
 say '"kind": "outputs", "non_finite": 0'
-say '"kind": "end", "uptime_seconds": 2.0'
+say '"kind": "end", "uptime_seconds": '"$up"
 """
 
 
@@ -144,7 +152,9 @@ def stand_in_bundle(folder: Path) -> Bundle:
 
 
 class Scene:
-    def __init__(self, folder: Path, phone: VirtualPhone, server: adb.Server, runtime_folder: Path) -> None:
+    def __init__(
+        self, folder: Path, phone: VirtualPhone, server: adb.Server, runtime_folder: Path, **settings: Any
+    ) -> None:
         self.folder, self.phone, self.server = folder, phone, server
         self.settings = Settings(
             state_dir=folder / "state",
@@ -154,6 +164,7 @@ class Scene:
             agent_android=True,
             agent_adb_servers=(str(server),),
             phone_runtime_dir=runtime_folder,
+            **settings,
         )
         self.store = ArtifactStore(self.settings.resolved_store_url)
         self.agent = Agent(self.settings)
@@ -164,6 +175,10 @@ class Scene:
         driver = self.agent._drivers["android"]
         assert isinstance(driver, AndroidDriver)
         return driver
+
+    @property
+    def device_id(self) -> str:
+        return self.phone.serial
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -190,7 +205,7 @@ class Scene:
             "attempt_id": attempt_id,
             "job_id": attempt_id,
             "epoch": 1,
-            "device_id": self.phone.serial,
+            "device_id": self.device_id,
             "runtime": "onnxruntime",
             "options": {"seconds": seconds},
             "files": (model,),
@@ -231,8 +246,10 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, runtime_folder: Path | None = None, profile: str = "galaxy-s23") -> AsyncIterator[Scene]:
-    """Plugged in, with the stand-in for a phone runtime unless another one is given."""
+async def scene(
+    folder: Path, runtime_folder: Path | None = None, profile: str = "galaxy-s23", **settings: Any
+) -> AsyncIterator[Scene]:
+    """Plugged in, with the stand-in for a phone runtime unless another one is given. ``settings``: more of them."""
     if runtime_folder is None:
         runtime_folder = folder / "runtime"
         runtime_folder.mkdir()
@@ -241,7 +258,7 @@ async def scene(folder: Path, runtime_folder: Path | None = None, profile: str =
     await phone.start()
     try:
         async with adb_server(folder) as server:
-            made = Scene(folder, phone, server, runtime_folder)
+            made = Scene(folder, phone, server, runtime_folder, **settings)
             made.agent.info()
             try:
                 await connect(server, phone)

@@ -13,6 +13,7 @@ from agents.android.calibration import Calibration, Observation, calibrate
 from agents.android.parsers.absent import Absent
 from agents.android.samples import read
 from agents.meters import external
+from agents.meters.beside import Recorded
 from farm.analysis.energy import Energy, energy
 from farm.errors import DeviceError
 from farm.types import PowerRecord, PowerSeries
@@ -111,9 +112,17 @@ def test_a_meter_beside_the_phone_goes_the_same_way() -> None:
         (2.4 if 1030 <= at < 1090 else 0.8) * (1 + (number * 7919 % 1000 - 500) / 1e5)
         for number, at in enumerate(seconds)
     ]
-    series = external.on_device_clock(external.series("Acme meter", UPTIME, 0.001, watts), OFFSET)
+    series = external.series("Acme meter", UPTIME, 0.001, watts)
     assert series.method == "external" and len(series.watts) == 2400
-    assert joules_per_call(power.external(series, samples, harness())) == pytest.approx(1.6 * 50 / 1000, rel=0.01)
+    found = power.external(Recorded(series, 0.01), samples, harness())
+    assert joules_per_call(found) == pytest.approx(1.6 * 50 / 1000, rel=0.01)
+    unsure = power.external(Recorded(series, 0.3), samples, harness())
+    assert isinstance(found, PowerRecord) and isinstance(unsure, PowerRecord)
+    few, many = energy(found, 1000, 0.95), energy(unsure, 1000, 0.95)
+    assert isinstance(few, Energy) and isinstance(many, Energy)
+    assert many.joules.high - few.joules.high == pytest.approx(1.6 * 0.29 / 1000, rel=0.01)
+    unknown = power.external(Recorded(series, 0.7), samples, harness())
+    assert isinstance(unknown, Absent) and "known to 0.7 s only" in unknown.why
 
 
 def test_a_meter_without_readings_is_an_error() -> None:

@@ -27,8 +27,8 @@ def sh(script: str) -> str:
 
 
 def start(attempt: str, command: list[str], sampler: str = "") -> None:
-    sh(scripts.start(attempt, "{}", command, {"PATH": os.defpath}, used=["b"], state=["true"], sampler=sampler,
-                     idle_seconds=0))  # fmt: skip
+    harness = scripts.harness(attempt, command, {"PATH": os.defpath})
+    sh(scripts.start(attempt, "{}", harness, used=["b"], state=["true"], sampler=sampler, idle_seconds=0))
 
 
 def test_how_the_phone_is_comes_back(room: Path) -> None:
@@ -51,14 +51,18 @@ def test_how_the_phone_is_comes_back(room: Path) -> None:
 
 def test_an_attempt_outlives_its_shell_and_is_awaited_without_a_clock(room: Path) -> None:
     sh(scripts.prepare([], {}))
-    start("1-ab", ["sh", "-c", "echo said; sleep 1; exit 3"], sampler="echo sampled > samples.tsv")
+    start(
+        "1-ab",
+        ["sh", "-c", "echo said; touch part-1.txt part-2.txt; sleep 1; exit 3"],
+        sampler="echo sampled > samples.tsv",
+    )
     began = time.monotonic()
-    end, hashes = scripts.waited(sh(scripts.wait("1-ab")))
+    end, hashes = scripts.waited(sh(scripts.wait("1-ab", ["part-*.txt"])))
     assert time.monotonic() - began > 0.5
     assert end == "3"
-    assert hashes.keys() == {"log.txt", "samples.tsv"}
+    assert hashes.keys() == {"log.txt", "samples.tsv", "part-1.txt", "part-2.txt"}
     assert (room / "attempts/1-ab/log.txt").read_text() == "said\n"
-    assert scripts.waited(sh(scripts.wait("2-none"))) == ("gone", {})
+    assert scripts.waited(sh(scripts.wait("2-none", []))) == ("gone", {})
 
 
 def test_what_is_not_known_is_ended_with_its_children_and_the_rest_goes_on(room: Path) -> None:
@@ -66,15 +70,22 @@ def test_what_is_not_known_is_ended_with_its_children_and_the_rest_goes_on(room:
     for attempt in ("1-ab", "2-cd"):
         start(attempt, ["sh", "-c", "sleep 300 & sleep 300"])
     for attempt in ("1-ab", "2-cd"):
-        while not (room / "attempts" / attempt / "pid").exists():
+        while len(processes(attempt)) < 4:
             time.sleep(0.01)
-    assert len(processes("1-ab")) >= 3
     sh(scripts.finish(["2-cd"], ["true"], "true"))
     assert processes("1-ab") == []
     assert len(processes("2-cd")) >= 3
     assert not (room / "attempts/1-ab").exists()
     sh(scripts.finish([], [], "true"))
     assert processes("2-cd") == []
+
+
+def test_a_start_whose_answer_was_lost_is_not_made_twice(room: Path) -> None:
+    sh(scripts.prepare([], {}))
+    for _ in range(2):
+        start("1-ab", ["sh", "-c", "echo once; sleep 1"])
+    assert scripts.waited(sh(scripts.wait("1-ab", [])))[0] == "0"
+    assert (room / "attempts/1-ab/log.txt").read_text() == "once\n"
 
 
 def processes(attempt: str) -> list[str]:
@@ -95,4 +106,4 @@ def test_a_harness_that_was_killed_from_outside_has_no_exit_code(room: Path) -> 
         time.sleep(0.01)
     for pid in processes("1-ab"):
         subprocess.run(["kill", "-9", pid], check=False, capture_output=True)
-    assert scripts.waited(sh(scripts.wait("1-ab")))[0] == "unknown"
+    assert scripts.waited(sh(scripts.wait("1-ab", ["part-*.txt"])))[0] == "unknown"
