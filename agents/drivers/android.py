@@ -208,6 +208,8 @@ class AndroidDriver:
             blocked = f"{place.seen.state}: {adb.advice(place.seen.state)}"
         elif place.problem:
             blocked = place.problem
+        elif self._handset(place.device_id).phone is None:
+            blocked = "it is being looked at"
         else:
             readings = self._handset(place.device_id).readings
             blocked = self._obstacle(readings)
@@ -281,9 +283,11 @@ class AndroidDriver:
                 if resumes == _RESUMES:
                     raise
                 log.warning("%s: %s; it is waited for", held.id, error)
-                await asyncio.sleep(_RETRY_SECONDS)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(held.back(), _AWAY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
+            try:
+                await asyncio.wait_for(held.back(), _AWAY_SECONDS)
+            except TimeoutError:
+                raise self._away(held.id, f"for {_AWAY_SECONDS:g} s while it was prepared") from None
 
     async def collect(self, lease: Lease, handle: str, folder: Path, *, adopted: bool) -> Measurement:
         begun = _Handle.read(handle)
@@ -327,10 +331,7 @@ class AndroidDriver:
     async def _overdue(self, held: Handset, attempt: str, lease: Lease, folder: Path) -> FarmError:
         """Why it has not ended in its time."""
         if held.phone is None:
-            return LinkLost(
-                f"{held.id} was away when its attempt's {lease.timeout_seconds:g} s were over.",
-                remedy="Plug it in or switch it on again; the job is tried again.",
-            )
+            return self._away(held.id, f"when its attempt's {lease.timeout_seconds:g} s were over")
         try:
             await attempts.glimpse(held, attempt, folder)
         except (LinkLost, DeviceTimeout, OutputCut) as error:
@@ -379,9 +380,13 @@ class AndroidDriver:
         for place in self._places.values():
             if place.device_id == device_id and held and held.phone and held.phone.serial == place.seen.serial:
                 return place
+        raise self._away(device_id, "when the job was to start")
+
+    def _away(self, device_id: str, when: str) -> LinkLost:
         shown = next((device for device in self._shown if device.id == device_id), None)
-        raise LinkLost(
-            f"{device_id} is {shown.blocked if shown else 'not attached'}.", remedy="Plug it in or switch it on again."
+        why = f": it is {shown.blocked}" if shown and shown.blocked else ""
+        return LinkLost(
+            f"{device_id} was away {when}{why}.", remedy="Plug it in or switch it on again; the job is tried again."
         )
 
     async def _provision(self, abi: str) -> Provision:
