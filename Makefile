@@ -6,7 +6,7 @@ TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := farm agents examples tests
 
-.PHONY: demo accuracy matrix test test-recipes test-nodes chaos lint types format bench bench-table lock clean
+.PHONY: demo accuracy matrix test test-recipes test-nodes test-phone chaos lint types format bench bench-table lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo
@@ -31,6 +31,15 @@ test-recipes: $(VENV)/.installed
 # Clusters of several nodes that die and return: minutes of waiting for Ray.
 test-nodes: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m many_nodes tests/e2e tests/chaos
+
+# The harness out of the portable phone runtime: x86_64 as it is, arm64 under qemu. Needs Debian's busybox-static,
+# qemu-user-static and apt; fetches 600 MB the first time, which stay in the user's cache.
+test-phone: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m phone_runtime tests/integration
+
+# Every fault of a phone at every step of a job, mostly waiting: six tests at a time.
+test-phone-faults: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n 6 -m phone_faults tests/chaos/phone
 
 # The long chaos test, as root with everything; `make chaos SEED=7` repeats one, SECONDS=60 is a short try.
 chaos: $(VENV)/.installed

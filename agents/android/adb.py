@@ -143,9 +143,8 @@ class Server:
     async def connect(self, address: str) -> None:
         """To a phone on the network. One that the server has but that is offline is connected anew: by itself it would
         stay so. Raises LinkLost with what the server says."""
-        for line in (await self.ask("host:devices")).splitlines():
-            if line.split("\t") == [address, "offline"]:
-                await self.disconnect(address)
+        if Seen(address, "offline") in await self.devices():
+            await self.disconnect(address)
         try:
             said = await self.ask(f"host:connect:{address}")
         except Refused as refusal:
@@ -153,6 +152,17 @@ class Server:
         # A phone that asks its owner first "fails to authenticate", and is connected all the same.
         if not said.startswith(("connected", "already connected", "failed to authenticate")):
             raise LinkLost(f"{address} cannot be connected to: {said}.", remedy="See docs/phones.md, Wi-Fi.")
+
+    async def pair(self, address: str, code: str) -> str:
+        """With the port and the code that the phone's dialog shows; what the server says. Needs an adb of 2020 or
+        later on this machine. Raises LinkLost."""
+        try:
+            said = await self.ask(f"host:pair:{code}:{address}")
+        except Refused as refusal:
+            said = str(refusal)
+        if not said.startswith("Successfully"):
+            raise LinkLost(f"{address} cannot be paired with: {said}.", remedy="Open the phone's dialog anew.")
+        return said
 
     async def disconnect(self, address: str) -> None:
         """Raises LinkLost. One that is not there is no error."""
@@ -167,9 +177,11 @@ class Server:
         async with self._connected() as connection:
             await connection.request("host:track-devices")
             while True:
-                lines = (await connection.text()).splitlines()
-                fields = [line.split("\t", 1) for line in lines]
-                yield tuple(Seen(*pair) for pair in fields if len(pair) == 2)
+                yield _listed(await connection.text())
+
+    async def devices(self) -> tuple[Seen, ...]:
+        """As they are now: adb 29 does not tell trackers that a phone went offline. Raises LinkLost."""
+        return _listed(await self.ask("host:devices"))
 
     async def shell(self, serial: str, line: str) -> tuple[bytes, bytes, int]:
         """Run it by the phone's ``/system/bin/sh -c``: stdout, stderr, exit code. Hung up on when this is cancelled.
@@ -247,6 +259,11 @@ class Server:
             ) from error
         finally:
             writer.close()
+
+
+def _listed(text: str) -> tuple[Seen, ...]:
+    fields = [line.split("\t", 1) for line in text.splitlines()]
+    return tuple(Seen(*pair) for pair in fields if len(pair) == 2)
 
 
 async def _send(connection: Connection, part: Slice, file: BinaryIO) -> None:

@@ -158,8 +158,10 @@ async def fetch(handset: Handset, attempt: str, folder: Path, timeout_seconds: f
     return end
 
 
-async def glimpse(handset: Handset, attempt: str, folder: Path) -> None:
-    """What it has written so far, for messages: it may still be writing. Raises as ``fetch``."""
-    records = f"{ATTEMPTS}/{attempt}/records.jsonl"
-    text = await handset.here().shell(f"cat {shlex.quote(records)}", timeout_seconds=_START_SECONDS)
-    (folder / "records.jsonl").write_text(text.stdout)
+async def glimpse(handset: Handset, attempt: str, folder: Path) -> bool:
+    """What it has written so far, for messages: it may still be writing. Whether it has ended. Raises as ``fetch``."""
+    there = shlex.quote(f"{ATTEMPTS}/{attempt}")
+    command = f"cat {there}/records.jsonl; [ -e {there}/done ]"
+    output = await handset.here().shell(command, timeout_seconds=_START_SECONDS)
+    (folder / "records.jsonl").write_text(output.stdout)
+    return output.exit_code == 0

@@ -249,16 +249,8 @@ class AndroidDriver:
         held = self._handset(lease.device_id)
         provision = await self._provision(place.facts.abi)
         cpus = cores.pinned(lease.scenario, range(place.facts.cpu_count), place.facts.clusters, lease.device_id)
-        attempt = f"{lease.attempt_id}-{secrets.token_hex(4)}"
         async with held.lock:
-            held.attempts.add(attempt)
-            sampling = held.meters.sampling(lease, attempt, cpus, place.facts, held.readings)
-            try:
-                await self._launched(held, attempt, lease, files, folder, provision, cpus, sampling)
-            except BaseException:
-                held.attempts.discard(attempt)
-                self._go(self._tidied(held))
-                raise
+            attempt, sampling = await self._launched(held, place.facts, lease, files, folder, provision, cpus)
         handle = _Handle(lease.device_id, attempt, place.facts, sampling.idle_seconds)
         if refusal := held.meters.refusal(place.facts, held.readings):
             handle = replace(handle, energy_absent=refusal)
@@ -267,22 +259,30 @@ class AndroidDriver:
     async def _launched(
         self,
         held: Handset,
-        attempt: str,
+        facts: DeviceFacts,
         lease: Lease,
         files: Mapping[str, Path],
         folder: Path,
         provision: Provision,
         cpus: list[int],
-        sampling: Sampling,
-    ) -> None:
-        for resumes in range(_RESUMES + 1):
+    ) -> tuple[str, Sampling]:
+        """Its id on the phone. Every try has its own: nobody knows what one that was cut has started, and the next
+        sweeps it away."""
+        resumes = 0
+        while True:
+            attempt = f"{lease.attempt_id}-{secrets.token_hex(4)}"
+            sampling = held.meters.sampling(lease, attempt, cpus, facts, held.readings)
+            held.attempts.add(attempt)
             try:
                 await attempts.launch(held, attempt, lease, files, folder, provision, cpus, sampling)
-                return
-            except LinkLost as error:
-                if resumes == _RESUMES:
+                return attempt, sampling
+            except BaseException as error:
+                held.attempts.discard(attempt)
+                if not isinstance(error, LinkLost | OutputCut) or resumes == _RESUMES:
+                    self._go(self._tidied(held))
                     raise
                 log.warning("%s: %s; it is waited for", held.id, error)
+            resumes += 1
             await asyncio.sleep(_RETRY_SECONDS)
             try:
                 await asyncio.wait_for(held.back(), _AWAY_SECONDS)
@@ -294,11 +294,12 @@ class AndroidDriver:
         held, attempt = self._handset(begun.device), begun.attempt
         held.attempts.add(attempt)
         limit_seconds = lease.timeout_seconds + 2 * begun.idle_seconds
+        troubles: list[FarmError] = []
         try:
             async with asyncio.timeout(limit_seconds):
-                end = await self._fetched(held, attempt, folder, limit_seconds)
+                end = await self._fetched(held, attempt, folder, limit_seconds, troubles)
         except TimeoutError:
-            error = await self._overdue(held, attempt, lease, folder)
+            error = await self._overdue(held, attempt, lease, folder, troubles)
             self.kill(handle)
             raise error from None
         held.attempts.discard(attempt)
@@ -315,25 +316,31 @@ class AndroidDriver:
             absent["energy"] = refusal
         return measured.model_copy(update={"power": read.power, "absent": absent})
 
-    async def _fetched(self, held: Handset, attempt: str, folder: Path, timeout_seconds: float) -> str:
-        """However often the phone goes away meanwhile."""
+    async def _fetched(
+        self, held: Handset, attempt: str, folder: Path, timeout_seconds: float, troubles: list[FarmError]
+    ) -> str:
+        """However often the phone goes away meanwhile. ``troubles``: is given why it was not fetched so far."""
         while True:
             await held.back()
             try:
                 return await attempts.fetch(held, attempt, folder, timeout_seconds)
             except (LinkLost, OutputCut) as error:
                 log.info("%s: %s", held.id, error)
+                troubles.append(error)
             except InfrastructureError:
                 if held.phone is not None:
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _overdue(self, held: Handset, attempt: str, lease: Lease, folder: Path) -> FarmError:
+    async def _overdue(
+        self, held: Handset, attempt: str, lease: Lease, folder: Path, troubles: list[FarmError]
+    ) -> FarmError:
         """Why it has not ended in its time."""
         if held.phone is None:
             return self._away(held.id, f"when its attempt's {lease.timeout_seconds:g} s were over")
         try:
-            await attempts.glimpse(held, attempt, folder)
+            if await attempts.glimpse(held, attempt, folder) and troubles:
+                return troubles[-1]
         except (LinkLost, DeviceTimeout, OutputCut) as error:
             return error
         return outcome.too_long(lease, folder)
@@ -384,7 +391,7 @@ class AndroidDriver:
 
     def _away(self, device_id: str, when: str) -> LinkLost:
         shown = next((device for device in self._shown if device.id == device_id), None)
-        why = f": it is {shown.blocked}" if shown and shown.blocked else ""
+        why = f": it is {shown.blocked.rstrip('.')}" if shown and shown.blocked else ""
         return LinkLost(
             f"{device_id} was away {when}{why}.", remedy="Plug it in or switch it on again; the job is tried again."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shlex
 
 from agents.android import scripts
@@ -59,11 +58,14 @@ async def recover(handset: Handset, server: Server, serial: str, step: RecoveryS
     """Take the step and wait until Android is up. Cancelled by the agent's time-out. Raises InfrastructureError."""
     if step == "reboot":
         await AdbPhone(server, serial).reboot()
+        while await _booted(server, serial):  # noqa: ASYNC110 (it goes on for a while; only the phone knows)
+            await asyncio.sleep(_POLL_SECONDS / 5)
     elif step == "reconnect":
         await _reconnect(server, serial)
-    handset.detach()  # it is there when its adb server lists it anew
-    while not await _booted(server, serial):  # noqa: ASYNC110 (only the phone knows)
         await asyncio.sleep(_POLL_SECONDS)
+    while not await _booted(server, serial):  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_SECONDS)
+    await handset.back()
 
 
 async def _reconnect(server: Server, serial: str) -> None:
@@ -81,8 +83,5 @@ async def _booted(server: Server, serial: str) -> bool:
     try:
         output = await AdbPhone(server, serial).shell("getprop sys.boot_completed")
     except (LinkLost, DeviceTimeout, OutputCut):
-        if ":" in serial:
-            with contextlib.suppress(LinkLost):
-                await server.connect(serial)
         return False
     return output.stdout.strip() == "1"

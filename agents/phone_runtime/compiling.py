@@ -41,5 +41,5 @@ def compiled(files: Mapping[str, File]) -> dict[str, File]:
             continue
         content = PYTHON_3_11 + UNCHECKED_HASH + importlib.util.source_hash(source)
         content += marshal.dumps(code, MARSHAL_VERSION)
-        found[f"{path.parent}/__pycache__/{path.stem}.cpython-311.pyc"] = File.of_bytes(content)
+        found[str(path.parent / "__pycache__" / f"{path.stem}.cpython-311.pyc")] = File.of_bytes(content)
     return found

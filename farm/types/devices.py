@@ -53,6 +53,8 @@ class DeviceFacts(Frozen):
     """What a device is. ``virtual`` marks simulated devices and emulators, ``emulator`` the latter; ``hypervisor`` a
     host inside a VM. ``clusters``: from the slowest to the fastest, empty where they are not told apart.
     ``page_bytes``: of memory, where it is told: programs must be aligned to it.
+
+    Of a phone that its agent may not look at yet, texts are "unknown" and counts 0.
     """
 
     platform: Literal["linux", "android", "ios", "cuda"]

@@ -152,7 +152,11 @@ class Adb:
         return ""
 
     def connect(self) -> None:
-        """The first time, a server of adb says that it failed to authenticate, and is accepted a moment later."""
+        """The first time, a server of adb says that it failed to authenticate, and is accepted a moment later.
+
+        A phone that was lost is "already connected", and looked for every ten seconds: it is forgotten first.
+        """
+        self("disconnect", self.serial)
         self.ok("connect", self.serial)
         until(lambda: self.state() == "device")
 

@@ -38,7 +38,7 @@ def public_key(sent: bytes) -> PublicKey | None:
     """None: these bytes are no public key of adb."""
     try:
         text = sent.rstrip(b"\x00").decode()
-        words, _, modulus, _, exponent = _STRUCT.unpack(base64.b64decode(text.split(" ")[0], validate=True))
+        words, _, modulus, _, exponent = _STRUCT.unpack(base64.b64decode(text.split(" ")[0].encode(), validate=True))
     except (UnicodeDecodeError, binascii.Error, struct.error):
         return None
     number = int.from_bytes(modulus, "little")

@@ -37,7 +37,7 @@ def banner(properties: Mapping[str, str]) -> bytes:
 
 
 class Connection:
-    """``properties``: as they are at this moment. ``find``: the service of a name. ``lost``: called once, at the end."""
+    """``properties``: as they are at this moment. ``find``: the service of a name. ``lost``: called at the end."""
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ class AdbDaemon:
         self._services = Services(machine, self._reverse, lambda: self._port, self._restart)
         self._place: socket.socket | None = None  # keeps the port ours, also while nothing is accepted
         self._server: asyncio.Server | None = None
-        self._connections: set[Connection] = set()
+        self.connections: set[Connection] = set()  # of adb servers, authorized or not
         self._ending: set[Connection] = set()  # cut, but their services are not through
         self._restarting: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
@@ -87,14 +87,14 @@ class AdbDaemon:
 
     def _accept(self) -> Link:
         connection = Connection(self._faults, self._keys, self._properties, self._services.find, self._lost)
-        self._connections.add(connection)
+        self.connections.add(connection)
         return connection.link
 
     def _properties(self) -> Mapping[str, str]:
         return self._machine.properties
 
     def _lost(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+        self.connections.discard(connection)
         self._reverse.forget(connection)
         self._ending.add(connection)
         self._spawn(self._await_end(connection))
@@ -104,7 +104,7 @@ class AdbDaemon:
         self._ending.discard(connection)
 
     def _cut(self) -> None:
-        for connection in tuple(self._connections):
+        for connection in tuple(self.connections):
             connection.link.cut()
 
     async def _listen_as_told(self) -> None:
@@ -134,7 +134,7 @@ class AdbDaemon:
         elif name == "unauthorized" and self._faults.unauthorized:
             self._keys.forget()
             self._cut()
-        for connection in tuple(self._connections):
+        for connection in tuple(self.connections):
             connection.fault_changed()
 
     def _restart(self, mode: str) -> None:

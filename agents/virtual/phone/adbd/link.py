@@ -14,6 +14,7 @@ from farm.errors import LinkLost
 # Answers nobody reads: then nothing more is read either. Above what one stream may have under way.
 MOST_UNSENT_BYTES = 4 * 2**20
 _SLOW_STEP_SECONDS = 0.02
+_LENGTH_AT = 12  # in a header
 _JOINED_BYTES = 2**14  # copied, rather than sent in two calls
 _LONGEST_FRAMING_BYTES = 8  # of shell and sync, in front of what they carry: damage is done behind it
 
@@ -140,7 +141,8 @@ def _step_bytes(rate: int) -> int:
 
 def _broken(fault: str, head: Payload, payload: Payload) -> tuple[Payload, Payload]:
     if fault == "header":
-        return bytes(head[:-1]) + bytes([head[-1] ^ 0xFF]), payload
+        # Over TCP adb servers look at the length only, not at the magic: one that cannot be.
+        return bytes(head[:_LENGTH_AT]) + b"\xff" * 4 + bytes(head[_LENGTH_AT + 4 :]), payload
     damaged = bytearray(payload)
     if len(damaged) >= _LONGEST_FRAMING_BYTES * 2:
         damaged[len(damaged) // 2] ^= 1

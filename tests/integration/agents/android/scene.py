@@ -26,7 +26,9 @@ from farm.config import Settings
 from farm.store.artifacts import ArtifactStore
 from farm.types import AgentEvent, Blob, Device, Lease, Protocol, Scenario
 
-PROTOCOL = Protocol(min_warmup_seconds=0.01, min_samples=20, min_seconds=0, max_seconds=1, timeout_seconds=60)
+PROTOCOL = Protocol(
+    min_warmup_seconds=0.01, min_samples=20, min_seconds=0, max_seconds=1, timeout_seconds=60, idle_seconds=0
+)
 
 
 def adb_program() -> str | None:
@@ -104,7 +106,7 @@ say '"kind": "start", "runtime": "onnxruntime", "threads": 1, "cpus": [0], "batc
 say '"kind": "phase", "name": "import", "seconds": 0.1'
 say '"kind": "runtime_versions", "versions": {"shell": "1"}, "emulated": ""'
 say '"kind": "phase", "name": "load", "seconds": 0.1'
-say '"kind": "load_cost", "read_seconds": 0.1, "cached_ratio": 1.0, "storage_bytes": 0, "requested_bytes": 0, "absent": {}'
+say '"kind": "load_cost", "read_seconds": 0.1, "absent": {}'
 say '"kind": "phase", "name": "first_inference", "seconds": 0.1'
 say '"kind": "cpus_allowed", "cpus": [0]'
 seconds=$(grep -o '"seconds": [0-9]*' "$job"); seconds=${seconds##* }
@@ -124,12 +126,16 @@ say '"kind": "end", "uptime_seconds": 2.0'
 
 def stand_in_bundle(folder: Path) -> Bundle:
     """The layers of a phone runtime with a shell script in place of Python: what is tested is the way there."""
-    packed = archive.pack({"lib/ld-linux-x86-64.so.2": File(_LOADER.encode(), executable=True)}, folder / "layers")
-    engine = archive.pack({"site/engine.py": File(b"# none\n")}, folder / "layers")
+    packed = archive.pack(
+        {"lib/ld-linux-x86-64.so.2": File.of_bytes(_LOADER.encode(), executable=True)}, folder / "layers"
+    )
+    engine = archive.pack({"site/engine.py": File.of_bytes(b"# none\n")}, folder / "layers")
     layers = [
         Layer(name=name, sha256=one.sha256, size_bytes=one.size_bytes, unpacked_bytes=one.unpacked_bytes,
               distributions={}, runtimes=runtimes, requires=requires)
-        for name, one, runtimes, requires in ((BASE, packed, (), ()), ("onnxruntime", engine, ("onnxruntime",), (BASE,)))
+        for name, one, runtimes, requires in (
+            (BASE, packed, (), ()), ("onnxruntime", engine, ("onnxruntime",), (BASE,))
+        )
     ]  # fmt: skip
     bundle = Bundle.of(folder, "x86_64", "3.11.0", layers)
     (folder / "bundles").mkdir()
@@ -213,7 +219,8 @@ class Scene:
         """Attempts' folders and processes of ours on the phone."""
         link = AdbPhone(self.server, f"127.0.0.1:{self.phone.port}")
         output = await link.shell(
-            "ls /data/local/tmp/torchfarm/attempts; echo ---; grep -la TORCHFARM_ATTEMPT /proc/[0-9]*/environ 2>/dev/null"
+            "ls /data/local/tmp/torchfarm/attempts; echo ---;"
+            " grep -la TORCHFARM_ATTEMPT /proc/[0-9]*/environ 2>/dev/null"
         )
         folders, _, processes = output.stdout.partition("---")
         return folders.split(), processes.split()

@@ -49,7 +49,7 @@ class Root:
         root = shlex.quote(str(self.path))
         lines = ["set -e", f"mount --rbind {root} {root}"]
         lines += [f"mount --bind /dev/{name} {root}/dev/{name}" for name in DEVICES]
-        lines += [f"mount -t proc proc {root}/proc"]
+        lines += [f"mount -t proc proc {root}/proc", f"mount --rbind /sys {root}/sys"]
         if self.bundle.abi == "arm64-v8a" and host_abi() != "arm64-v8a":
             binfmt = "/proc/sys/fs/binfmt_misc"
             lines += [f"mount -t binfmt_misc none {binfmt}", f"printf %s {shlex.quote(BINFMT)} > {binfmt}/register"]

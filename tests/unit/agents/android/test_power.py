@@ -152,7 +152,7 @@ def test_sign_and_unit_are_found_by_trial(unplugged: int, plugged: int, sign: in
         (observations(0, 900_000), "no phone's"),
         (observations(12_000, -900_000), "no phone's"),
         (
-            [*observations(-411_000, 900_000), Observation(current=5000, volts=4.0, status=3, powered=False)],
+            [*observations(-411_000, 900_000), *observations(500_000, 900_000, 2)],
             "changes its sign",
         ),
     ],
@@ -172,6 +172,11 @@ def test_a_calibration_always_says_that_current_flows_out_of_an_unplugged_batter
     found = calibrate(given_)
     if not isinstance(found, Absent):
         assert all(found.amperes_out(each.current) >= 0 for each in given_ if not each.powered and each.status == 3)
+
+
+def test_one_reading_that_lags_behind_the_cable_does_no_harm() -> None:
+    found = calibrate([*observations(-411_000, 900_000, 10), *observations(5000, 900_000, 1)])
+    assert found == Calibration(sign=-1, amperes_per_unit=1e-6)
 
 
 def test_a_series_is_consistent() -> None:

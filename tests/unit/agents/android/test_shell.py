@@ -1,4 +1,4 @@
-"""Wrapped commands in a real shell: whatever they print and however they end, the answer is told whole or is refused."""
+"""Wrapped commands in a real shell: whatever they print and however they end, the answer is whole or is refused."""
 
 from __future__ import annotations
 
