@@ -64,12 +64,13 @@ async def launch(
             scripts.finish(handset.attempts, state.restoring(pending), ":"), timeout_seconds=_START_SECONDS
         )
         handset.state.clear()
+    reads = state.reads(provision.knobs)
     text = await phone.run(
-        scripts.prepare(handset.attempts, state.reads(provision.knobs)),
+        scripts.prepare(handset.attempts, reads),
         what="Preparing",
         timeout_seconds=_PREPARE_SECONDS,
     )
-    ready = scripts.prepared(text)
+    ready = scripts.prepared(text, reads)
     if ready.gone:
         log.warning("%s still had of ours: %s; it is gone now", handset.id, ", ".join(ready.gone))
     await _install(handset, [layer for layer in layers.values() if layer.sha256 not in ready.layers], ready, provision)

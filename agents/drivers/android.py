@@ -309,6 +309,8 @@ class AndroidDriver:
             raise InfrastructureError(
                 f"{held.id} has nothing of the attempt any more.", remedy="Its storage was cleared; it is tried again."
             )
+        if end == "full":
+            raise DeviceError(f"The storage of {held.id} was full when its attempt ended.", remedy="Free storage on it.")
         read = held.meters.readout(folder, begun.facts, rested=begun.idle_seconds > 0)
         measured = outcome.measurement(lease, folder, _exit_code(end), read.telemetry)
         absent = dict(measured.absent)

@@ -23,7 +23,10 @@ _LOADER = r"""#!/system/bin/sh
 for job; do :; done
 folder=${job%/*}
 seq=0
-say() { echo "{\"seq\": $seq, \"monotonic_seconds\": 1.0, $1}" >> "$folder/records.jsonl" || exit 74; seq=$((seq + 1)); }
+say() {
+  echo "{\"seq\": $seq, \"monotonic_seconds\": 1.0, $1}" >> "$folder/records.jsonl" || exit 74
+  seq=$((seq + 1))
+}
 sleep 0.5
 say '"kind": "start", "runtime": "onnxruntime", "threads": 1, "cpus": [0], "batch": 1, "pid": 1, "uptime_seconds": 1.0'
 say '"kind": "phase", "name": "import", "seconds": 0.1'
@@ -46,7 +49,7 @@ say '"kind": "end", "uptime_seconds": 2.0'
 
 
 def _bundle(folder: Path) -> None:
-    weight = random.Random(0).randbytes(_WEIGHT_BYTES)
+    weight = random.Random(0).randbytes(_WEIGHT_BYTES)  # noqa: S311
     contents = {
         BASE: {
             "lib/ld-linux-x86-64.so.2": File.of_bytes(_LOADER.encode(), executable=True),
@@ -86,7 +89,8 @@ async def stage(folder: Path) -> AsyncIterator[Scene]:
 
 def lease(it: Scene, attempt_id: int, timeout_seconds: float) -> Lease:
     """Of a model of its own, so that there is one to push."""
-    model = it.blob("model.onnx", random.Random(attempt_id).randbytes(_WEIGHT_BYTES))
+    content = random.Random(attempt_id).randbytes(_WEIGHT_BYTES)  # noqa: S311
+    model = it.blob("model.onnx", content)
     protocol = PROTOCOL.model_copy(update={"timeout_seconds": timeout_seconds, "idle_seconds": 0.0})
     return it.lease(attempt_id, files=(model,), protocol=protocol)
 

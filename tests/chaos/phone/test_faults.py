@@ -69,7 +69,7 @@ def check(event: AgentEvent, fault: str, step: str, *, lifted: bool) -> None:
         assert (failure.fault, failure.code) == ("infrastructure", "link-lost"), failure
         assert not lifted or step == "before", failure
     elif fault == "full":
-        assert failure.fault == "device" and "Free" in failure.remedy, failure
+        assert failure.fault == "device" and "free" in failure.remedy.lower(), failure
     else:
         assert failure.code in _BROKEN.get(failure.fault, ()), failure
 
@@ -82,7 +82,7 @@ async def untouched(it: Scene) -> None:
     assert await it.left_behind() == ([], [])
 
 
-async def play(folder: Path, fault: str, step: str, *, lifted: bool) -> None:
+async def play(monkeypatch: pytest.MonkeyPatch, folder: Path, fault: str, step: str, *, lifted: bool) -> None:
     name, value = FAULTS[fault]
     async with stage(folder) as it:
         if step == "before":
@@ -96,6 +96,7 @@ async def play(folder: Path, fault: str, step: str, *, lifted: bool) -> None:
         check(await it.end(90), fault, step, lifted=lifted)
         it.phone.faults.clear()
         await until(lambda: it.devices and not it.devices[0].blocked, 60)
+        monkeypatch.setattr(android, "_AWAY_SECONDS", 30.0)
         it.agent.start(lease(it, 2, 60.0))
         after = await it.end(60)
         assert after.kind == "measured", after.failure
@@ -108,17 +109,17 @@ async def play(folder: Path, fault: str, step: str, *, lifted: bool) -> None:
 
 def ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, step: str, *, lifted: bool) -> None:
     for module, name in (
-        (android, "_AWAY_SECONDS"),
         (attempt, "_PREPARE_SECONDS"),
         (attempt, "_START_SECONDS"),
         (handset, "_SURVEY_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 5.0)
+    monkeypatch.setattr(android, "_AWAY_SECONDS", 30.0 if lifted else 4.0)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     threads = set(threading.enumerate())
-    asyncio.run(play(tmp_path, fault, step, lifted=lifted))
+    asyncio.run(play(monkeypatch, tmp_path, fault, step, lifted=lifted))
     assert set(threading.enumerate()) == threads
     assert list(scratch.iterdir()) == []
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
