@@ -6,7 +6,7 @@ TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := farm agents examples tests
 
-.PHONY: demo accuracy matrix test test-recipes test-nodes test-phone chaos lint types format bench bench-table lock clean
+.PHONY: demo accuracy matrix test test-recipes test-nodes test-phone test-phone-faults chaos lint types format bench bench-table lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo
@@ -57,7 +57,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format $(SOURCES)
 
 # `make bench NAME=harness` runs one. `builds` takes options: python -m tests.bench.builds --help.
-BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery builds)
+BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery builds push android_job)
 bench: $(VENV)/.installed
 	@for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name || exit 1; done
 

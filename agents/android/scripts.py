@@ -151,7 +151,8 @@ printf %s {shlex.quote(job)} > job.json && printf %s {shlex.quote(run)} > run.sh
 
 def wait(attempt: str) -> str:
     """Until the attempt has ended, without using the processor meanwhile. Says ``exit CODE`` (``exit unknown`` where
-    it was killed, ``exit full`` where there was no room to write it, ``gone`` where there is nothing of it), then hash and name of every file that is to be fetched."""
+    it was killed, ``exit full`` where there was no room to write it, ``gone`` where there is nothing of it), then hash
+    and name of every file that is to be fetched."""
     folder = f"{ATTEMPTS}/{attempt}"
     return f"""cd {folder} 2>/dev/null || {{ echo gone; exit 0; }}
 tries=0

@@ -250,7 +250,11 @@ class AndroidDriver:
         provision = await self._provision(place.facts.abi)
         cpus = cores.pinned(lease.scenario, range(place.facts.cpu_count), place.facts.clusters, lease.device_id)
         async with held.lock:
-            attempt, sampling = await self._launched(held, place.facts, lease, files, folder, provision, cpus)
+            try:
+                attempt, sampling = await self._launched(held, place.facts, lease, files, folder, provision, cpus)
+            except BaseException:
+                self._go(self._tidied(held))
+                raise
         handle = _Handle(lease.device_id, attempt, place.facts, sampling.idle_seconds)
         if refusal := held.meters.refusal(place.facts, held.readings):
             handle = replace(handle, energy_absent=refusal)
@@ -279,7 +283,6 @@ class AndroidDriver:
             except BaseException as error:
                 held.attempts.discard(attempt)
                 if not isinstance(error, LinkLost | OutputCut) or resumes == _RESUMES:
-                    self._go(self._tidied(held))
                     raise
                 log.warning("%s: %s; it is waited for", held.id, error)
             resumes += 1
@@ -310,7 +313,9 @@ class AndroidDriver:
                 f"{held.id} has nothing of the attempt any more.", remedy="Its storage was cleared; it is tried again."
             )
         if end == "full":
-            raise DeviceError(f"The storage of {held.id} was full when its attempt ended.", remedy="Free storage on it.")
+            raise DeviceError(
+                f"The storage of {held.id} was full when its attempt ended.", remedy="Free storage on it."
+            )
         read = held.meters.readout(folder, begun.facts, rested=begun.idle_seconds > 0)
         measured = outcome.measurement(lease, folder, _exit_code(end), read.telemetry)
         absent = dict(measured.absent)

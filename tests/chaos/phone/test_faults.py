@@ -128,11 +128,11 @@ def ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, step:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "step", "lifted"), sorted(_HANDFUL))
-def test_some_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, step: str, lifted: bool) -> None:  # noqa: FBT001
+def test_some_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, step: str, lifted: bool) -> None:
     ends_well(tmp_path, monkeypatch, fault, step, lifted=lifted)
 
 
 @pytest.mark.phone_faults
 @pytest.mark.parametrize(("fault", "step", "lifted"), [case for case in CASES if case not in _HANDFUL])
-def test_all_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, step: str, lifted: bool) -> None:  # noqa: FBT001
+def test_all_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, step: str, lifted: bool) -> None:
     ends_well(tmp_path, monkeypatch, fault, step, lifted=lifted)

@@ -41,7 +41,7 @@ def test_how_the_phone_is_comes_back(room: Path) -> None:
             (room / "layers" / name / ".complete").touch()
     (room / "attempts" / "7-aa").mkdir()
     (room / "attempts" / "8-bb").mkdir()
-    found = scripts.prepared(sh(scripts.prepare(["8-bb"], {"one": "echo x=y", "none": "false"})))
+    found = scripts.prepared(sh(scripts.prepare(["8-bb"], {"one": "echo x=y", "none": "false"})), ["one", "none"])
     assert found.gone == ("7-aa",)
     assert found.blobs == (Kept("abc", 5, 1000),)
     assert found.layers == {"l1"}
