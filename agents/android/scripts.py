@@ -130,9 +130,9 @@ def start(
     words = shlex.join(["env", "-i", *(f"{k}={v}" for k, v in {**environment, VARIABLE: attempt}.items()), *command])
     run = f"""flock -x 9
 cd {folder} || exit 1
-{f"sh sample.sh >> sampler.txt 2>&1 & sleep {idle_seconds:g}" if sampler else ""}
+{f"sh sample.sh >> sampler.txt 2>&1 & meter=$!; sleep {idle_seconds:g}" if sampler else ""}
 {words} >> log.txt 2>&1 < /dev/null &
-echo $! > pid
+echo $! > pid{" || kill -9 $meter" if sampler else ""}
 wait $!
 echo $? > exit.part && mv exit.part exit
 wait
