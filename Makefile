@@ -24,9 +24,9 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n 2 tests/unit
 	$(BIN)/python -m pytest -q tests/integration tests/e2e tests/chaos
 
-# Every recipe with the real converters, two tests at a time: minutes of processor time.
+# Every recipe and every runtime's harness with the real converters, two tests at a time: minutes of processor time.
 test-recipes: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -n 2 -m 'conversions and not many_nodes' tests/integration/recipes
+	$(BIN)/python -m pytest -q -n 2 -m 'conversions and not many_nodes' tests/integration/recipes tests/integration/agents
 
 # Clusters of several nodes that die and return: minutes of waiting for Ray.
 test-nodes: $(VENV)/.installed

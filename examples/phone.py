@@ -11,41 +11,51 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agents.android.adb import adb_program
+from farm import Client
 from farm.errors import InfrastructureError
+from farm.types import DeviceHealth
 
-ABI = "x86_64"
-RUNTIMES = "onnxruntime,litert"
+RUNTIMES = ("onnxruntime", "litert")
+_BUILD_SECONDS = 1800.0
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
+_READY_SECONDS = 60.0
 _FARM = [sys.executable, "-m", "farm.cli.app"]
 
 
-def runtime() -> bool:
-    """Make the phone runtime that the agent gives to phones, unless it is there. Says so where it cannot be made."""
-    done = subprocess.run(
-        [*_FARM, "phone-runtime", "build", "--abi", ABI, "--with", RUNTIMES], timeout=900, check=False
-    )
-    if done.returncode:
-        print("The demo goes on without a phone.", file=sys.stderr)
-    return done.returncode == 0
+def runtime(abi: str = "x86_64", runtimes: Sequence[str] = RUNTIMES) -> bool:
+    """Make the phone runtime that the agent gives to phones, unless it is there; whether it is there then. What was in
+    the way is on stderr."""
+    command = [*_FARM, "phone-runtime", "build", "--abi", abi, "--with", ",".join(runtimes)]
+    return subprocess.run(command, timeout=_BUILD_SECONDS, check=False).returncode == 0
 
 
 @contextlib.contextmanager
-def plugged_in(folder: Path, profile: str = "galaxy-s23") -> Iterator[dict[str, str]]:
+def plugged_in(folder: Path, profile: str = "galaxy-s23", abi: str = "x86_64") -> Iterator[dict[str, str]]:
     """Settings of a farm that has the phone. Raises InfrastructureError where it does not start."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _virtual_phone(folder, profile) as address, _adb_server(folder) as port:
+    with _virtual_phone(folder, profile, abi) as address, _adb_server(folder) as port:
         subprocess.run([_adb(), "-P", str(port), "connect", address], capture_output=True, timeout=30, check=True)
         yield {"FARM_AGENT_ANDROID": "true", "FARM_AGENT_ADB_SERVERS": json.dumps([f"127.0.0.1:{port}"])}
 
 
+def await_ready(client: Client) -> None:
+    """Until the farm has looked at it. Raises InfrastructureError with what is against it."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while not (phones := client.devices("platform=android")) or phones[0].health is not DeviceHealth.GOOD:
+        if time.monotonic() > deadline:
+            why = phones[0].blocked or phones[0].health_reason if phones else "it is not there"
+            raise InfrastructureError(f"The farm cannot use the phone: {why}.", remedy="See the logs in .demo.")
+        time.sleep(0.2)
+
+
 @contextlib.contextmanager
-def _virtual_phone(folder: Path, profile: str) -> Iterator[str]:
-    command = [*_FARM, "virtual", "android", "--port", "0", "--profile", profile, "--abi", ABI]
+def _virtual_phone(folder: Path, profile: str, abi: str) -> Iterator[str]:
+    command = [*_FARM, "virtual", "android", "--port", "0", "--profile", profile, "--abi", abi]
     process = subprocess.Popen(
         [*command, "--folder", str(folder / "phone"), "--json"], stdout=subprocess.PIPE, text=True
     )

@@ -37,7 +37,7 @@ class File:
 
     @classmethod
     def of_path(cls, path: Path) -> Self:
-        return cls(partial(path.open, "rb"), path.stat().st_size)
+        return cls(lambda: path.open("rb"), path.stat().st_size)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,8 @@ class Builder:
                 for path in wheels.download(lines, self._lock.abi, scratch / "wheels"):
                     wheels.check(path)
             self._keep([*(scratch / "debs").glob("*.deb"), *(scratch / "wheels").glob("*.whl")])
-        for name, part in {**debs, **wanted}.items():
+        came: dict[str, Deb | Wheel] = {**debs, **wanted}
+        for name, part in came.items():
             if not self._have(part):
                 raise InfrastructureError(
                     f"What came for {name} {part.version} is not the file that the lock names.",
@@ -217,7 +218,7 @@ class Builder:
 
 
 def make_lock(abi: Abi, folder: Path, mirror: str = debian.MIRROR) -> Lock:
-    """What Debian and pip's index offer now for all parts; their files are kept in ``folder`` for the build.
+    """What Debian and pip's index offer now for all parts. ``folder``: of bundles, for what is fetched meanwhile.
 
     Raises InfrastructureError."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -251,7 +252,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def sweep(folder: Path) -> None:
     """Remove what killed builders left; only with the lock held."""
-    for path in folder.glob(".fetch-*"):
+    for path in (*folder.glob(".fetch-*"), *folder.glob(".lock-*")):
         shutil.rmtree(path)
     for path in folder.glob("*/.*.part"):
         path.unlink()

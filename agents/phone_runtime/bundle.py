@@ -138,7 +138,8 @@ class Bundle(Frozen):
             )
         base = layer_folders[BASE]
         # The kernel knows no loader for these programs: it is called as a program. No cache of another libc's.
-        loader = [f"{base}/{LOADERS[self.abi]}", "--inhibit-cache", "--library-path", f"{base}/lib"]
+        libraries = ":".join(f"{layer_folders[name]}/lib" for name in names[1:])
+        loader = [f"{base}/{LOADERS[self.abi]}", "--inhibit-cache", "--library-path", libraries]
         # Nothing is written beside the layers, and nothing is imported from the working folder or a user's.
         python = [f"{base}/{PYTHON}", "-B", "-s", "-P"]
         environment = {

@@ -16,8 +16,8 @@ _REMEDIES = (
     (r"No space left|not have enough free space", "The disk is full: free some, or set FARM_PHONE_RUNTIME_DIR."),
     (
         r"DO NOT MATCH THE HASHES|Hash Sum mismatch",
-        "The file is not the one that was locked: nothing was built of it. A proxy or mirror may be at fault; where the "
-        "package index offers another build of the same version, make a lock of your own (--lock FILE).",
+        "The file is not the one that was locked: nothing was built of it. A proxy or mirror may be at fault; where "
+        "the package index offers another build of the same version, make a lock of your own (--lock FILE).",
     ),
     (
         r"resolv|Connection|connect|timed out|Max retries|Network is unreachable|Failed to fetch",

@@ -57,7 +57,8 @@ def prune(folder: Path, *, idle_seconds: float = IN_USE_SECONDS) -> int:
 
 def _locked_files() -> set[str]:
     locks = [lock.Lock.read(lock.path_of(abi)) for abi in ABIS]
-    return {part.sha256 for each in locks for part in (*each.debs.values(), *each.wheels.values())}
+    debs = {deb.sha256 for each in locks for deb in each.debs.values()}
+    return debs | {wheel.sha256 for each in locks for wheel in each.wheels.values()}
 
 
 def _manifest(folder: Path, bundle: Bundle) -> Path:

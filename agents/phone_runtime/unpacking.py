@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import posixpath
 import tarfile
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -20,8 +19,8 @@ _AR_MAGIC, _AR_HEADER_BYTES = b"!<arch>\n", 60
 
 def deb(path: Path) -> dict[str, File]:
     """What a layer takes of a package: the interpreter, its library, shared libraries by their names, the licence."""
-    with path.open("rb") as file:
-        members = _members(_data(file, path), path)
+    with path.open("rb") as source:
+        members = _members(_data(source, path), path)
     taken = {}
     for name, file in members.items():
         where = PurePosixPath(name)
@@ -41,8 +40,8 @@ def deb(path: Path) -> dict[str, File]:
 def cpython(path: Path) -> dict[str, File]:
     """A relocatable CPython 3.11 for glibc, laid out as python-build-standalone's ``install_only`` archives: the
     interpreter and its library. Raises InfrastructureError for another layout."""
-    with path.open("rb") as file:
-        members = _members(file, path)
+    with path.open("rb") as source:
+        members = _members(source, path)
     taken = {}
     for name, file in members.items():
         below = name.removeprefix("python/")

@@ -35,12 +35,12 @@ from farm.coordinator.state import FarmState
 from farm.coordinator.views import BuildView, JobView
 from farm.errors import AttemptInterrupted, FarmError, InternalError
 from farm.recipes.keys import tool_versions
-from farm.recipes.specification import trains
+from farm.recipes.specification import stages, trains
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, Blob, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run
+from farm.types import Artifact, Blob, Build, BuildRequest, DeviceHealth, Failure, JobWait, Lease, Run, digest_of
 from farm.types.runs import batch_of
 from farm.types.steps import on_device
 
@@ -323,9 +323,16 @@ def _run_added(run: Run, reading: Reading) -> ev.RunAdded:
             )
             for job in jobs
         ),
-        tuple(BuildView(build.key, build.state) for build in builds),
+        tuple(BuildView(build.key, build.state, student=_student(build)) for build in builds),
         reading.pools(run.id),
     )
+
+
+def _student(build: Build) -> str:
+    """What it trains first, whatever tools do it."""
+    for stage in stages(build.recipe):
+        return digest_of({"model": build.model_id, "transforms": [step.model_dump(mode="json") for step in stage]})
+    return ""
 
 
 def _now() -> datetime:

@@ -6,6 +6,7 @@ Made of Linux's user namespaces: nothing of the host changes, and root is not ne
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -18,12 +19,23 @@ HOME = "/data/local/tmp/torchfarm"
 WORK = f"{HOME}/attempts/1"
 DEVICES = ("null", "zero", "urandom")
 TIMEOUT_SECONDS = 240
+UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 QEMU = "/usr/bin/qemu-aarch64-static"
 # F: the kernel opens qemu now, so that it need not be in the root. Since Linux 6.7 a user namespace has its own.
 BINFMT = (
     r":aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
     rf":\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:{QEMU}:F"
 )
+# What Linux says of an arm64 core: the engines look here for what they may use, and the host's says something else.
+CORE = """processor\t: {}
+BogoMIPS\t: 100.00
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics cpuid
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x1
+CPU part\t: 0xd03
+CPU revision\t: 4
+"""
 
 
 @dataclass(frozen=True)
@@ -52,13 +64,15 @@ class Root:
         lines += [f"mount -t proc proc {root}/proc", f"mount --rbind /sys {root}/sys"]
         if self.bundle.abi == "arm64-v8a" and host_abi() != "arm64-v8a":
             binfmt = "/proc/sys/fs/binfmt_misc"
+            (self.path / "cpuinfo").write_text("\n".join(CORE.format(core) for core in range(os.cpu_count() or 1)))
+            lines += [f"mount --bind {root}/cpuinfo {root}/proc/cpuinfo"]
             lines += [f"mount -t binfmt_misc none {binfmt}", f"printf %s {shlex.quote(BINFMT)} > {binfmt}/register"]
         chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
         inner = f"export PATH=/system/bin; cd {WORK}; {command}"
-        lines += [f"exec {chroot} {root} /system/bin/sh -c {shlex.quote(inner)}"]
+        # Not as the first process of its namespace, which no signal of its own ends.
+        lines += [f"{chroot} {root} /system/bin/sh -c {shlex.quote(inner)} || exit $?", "exit 0"]
         return subprocess.run(
-            ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"]
-            + ["--kill-child", "sh", "-c", "\n".join(lines)],
+            [*UNSHARE, "sh", "-c", "\n".join(lines)],
             capture_output=True,
             text=True,
             check=False,

@@ -93,7 +93,12 @@ def test_bytecode_depends_on_the_source_alone() -> None:
     for seed, before in (("1", ""), ("2", "import asyncio, unittest, agents.harness.job; ")):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, "-c", before + code], env=environment, capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-c", before + code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
         told.add(done.stdout)
     assert len(told) == 1

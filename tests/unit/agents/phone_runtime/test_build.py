@@ -101,7 +101,10 @@ def test_a_killed_builder_leaves_nothing_that_counts(tmp_path: Path, packages: t
         "build.Builder(here / 'made', lock.Lock.read(here / 'lock.json'), packages=here / 'packages').build([])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, timeout=60
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        timeout=60,
     )
     assert done.returncode == -signal.SIGKILL
     made = tmp_path / "made"
@@ -237,7 +240,9 @@ def test_a_build_with_cuda_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InfrastructureError, match="CPU alone") as caught:
         wheels.check(path)
     assert "PIP_EXTRA_INDEX_URL" in caught.value.remedy
-    path.write_bytes(parts.wheel("torch", "2.13.0+cpu", {"torch/lib/libtorch_cpu.so": b"", "torch/cuda/__init__.py": b""}))
+    path.write_bytes(
+        parts.wheel("torch", "2.13.0+cpu", {"torch/lib/libtorch_cpu.so": b"", "torch/cuda/__init__.py": b""})
+    )
     wheels.check(path)
 
 
@@ -263,5 +268,5 @@ def test_a_lock_that_cannot_be_used(tmp_path: Path, packages: tuple[Path, Lock])
         Lock.read(tmp_path / "none.json")
     packages[1].write(tmp_path / "lock.json")
     assert Lock.read(tmp_path / "lock.json") == packages[1]
-    with pytest.raises(InfrastructureError, match="does not name litert|does not name ai-edge-litert"):
+    with pytest.raises(InfrastructureError, match="does not name ai-edge-litert"):
         Builder(tmp_path / "made", packages[1], packages=packages[0]).build(["litert"])

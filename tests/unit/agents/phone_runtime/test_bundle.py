@@ -11,7 +11,9 @@ from agents.phone_runtime.bundle import Abi, Bundle, Layer
 from farm.errors import InfrastructureError, InternalError, RecipeError
 
 
-def layer(folder: Path, name: str, content: bytes = b"", *runtimes: str, requires: tuple[str, ...] = ("base",)) -> Layer:
+def layer(
+    folder: Path, name: str, content: bytes = b"", *runtimes: str, requires: tuple[str, ...] = ("base",)
+) -> Layer:
     packed = archive.pack({f"site/{name}": File.of_bytes(content or name.encode())}, folder / "layers")
     return Layer(
         name=name,
@@ -55,7 +57,7 @@ def test_the_command_begins_with_the_loader_and_brings_its_whole_environment(tmp
         folders, "onnxruntime", ["-m", "agents.harness", "job.json"], work_folder="/data/1"
     )
     assert command[0] == "/data/layers/base/lib/ld-linux-aarch64.so.1"
-    assert command[command.index("--library-path") + 1] == "/data/layers/base/lib"
+    assert command[command.index("--library-path") + 1] == "/data/layers/base/lib:/data/layers/onnxruntime/lib"
     python = command.index("/data/layers/base/bin/python3.11")
     assert {"-B", "-s", "-P"} == set(command[python + 1 : python + 4])
     assert command[python + 4 :] == ["-m", "agents.harness", "job.json"]
