@@ -6,7 +6,7 @@ TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := farm agents examples tests
 
-.PHONY: demo accuracy matrix test test-recipes test-nodes test-phone chaos lint types format bench bench-table lock clean
+.PHONY: demo accuracy matrix test test-recipes test-nodes test-phone test-phone-faults chaos lint types format bench bench-table lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo
@@ -37,6 +37,10 @@ test-nodes: $(VENV)/.installed
 test-phone: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m phone_runtime tests/integration tests/e2e
 
+# Every fault of a phone at every step of a job, mostly waiting: six tests at a time.
+test-phone-faults: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n 6 -m phone_faults tests/chaos/phone
+
 # The long chaos test, as root with everything; `make chaos SEED=7` repeats one, SECONDS=60 is a short try.
 chaos: $(VENV)/.installed
 	FARM_CHAOS_SEED=$(SEED) FARM_CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s -m chaos_long tests/chaos
@@ -53,7 +57,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format $(SOURCES)
 
 # `make bench NAME=harness` runs one. `builds` takes options: python -m tests.bench.builds --help.
-BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery builds remote_write)
+BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery builds push android_job remote_write)
 bench: $(VENV)/.installed
 	@for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name || exit 1; done
 

@@ -75,12 +75,13 @@ async def launch(
             scripts.finish(handset.attempts, state.restoring(pending), ":"), timeout_seconds=_START_SECONDS
         )
         handset.state.clear()
+    reads = state.reads(provision.knobs)
     text = await phone.run(
-        scripts.prepare(handset.attempts, state.reads(provision.knobs)),
+        scripts.prepare(handset.attempts, reads),
         what="Preparing",
         timeout_seconds=_PREPARE_SECONDS,
     )
-    ready = scripts.prepared(text)
+    ready = scripts.prepared(text, reads)
     if ready.gone:
         log.warning("%s still had of ours: %s; it is gone now", handset.id, ", ".join(ready.gone))
     if provision.runtime:
@@ -170,15 +171,17 @@ async def fetch(handset: Handset, attempt: str, lease: Lease, folder: Path, time
     output = await phone.run(
         scripts.wait(attempt, results), what="Waiting for its end", timeout_seconds=timeout_seconds
     )
-    end, hashes = scripts.waited(output)
+    end, hashes = scripts.waited(output, results)
     wanted = {f"{ATTEMPTS}/{attempt}/{name}": (folder / name, digest) for name, digest in hashes.items()}
     if wanted:
         await phone.pull_all(wanted)
     return end
 
 
-async def glimpse(handset: Handset, attempt: str, folder: Path) -> None:
-    """What it has written so far, for messages: it may still be writing. Raises as ``fetch``."""
-    records = f"{ATTEMPTS}/{attempt}/records.jsonl"
-    text = await handset.here().shell(f"cat {shlex.quote(records)}", timeout_seconds=_START_SECONDS)
-    (folder / "records.jsonl").write_text(text.stdout)
+async def glimpse(handset: Handset, attempt: str, folder: Path) -> bool:
+    """What it has written so far, for messages: it may still be writing. Whether it has ended. Raises as ``fetch``."""
+    there = shlex.quote(f"{ATTEMPTS}/{attempt}")
+    command = f"cat {there}/records.jsonl; [ -e {there}/done ]"
+    output = await handset.here().shell(command, timeout_seconds=_START_SECONDS)
+    (folder / "records.jsonl").write_text(output.stdout)
+    return output.exit_code == 0

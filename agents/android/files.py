@@ -10,6 +10,7 @@ from pathlib import Path
 from agents.android.adb import Slice
 
 PART_BYTES = 16 * 2**20  # what is lost at most when the cable is pulled
+MOST_AT_ONCE = 100  # files, so that their names fit into a command of adb's 65,535 bytes
 SLOWEST_BYTES_PER_SECOND = 100_000  # of a link, and of hashing; slower than that is a time-out
 
 

@@ -16,7 +16,7 @@ from agents.android.parsers import getprop
 from agents.android.parsers.absent import Absent
 from agents.android.state import StateJournal
 from agents.meters.beside import Beside
-from farm.errors import DeviceError, InfrastructureError
+from farm.errors import DeviceError, LinkLost
 from farm.types import DeviceFacts, DeviceReadings
 
 log = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ class Handset:
         self.present.clear()
 
     def here(self) -> AdbPhone:
-        """Raises InfrastructureError while it is not plugged in."""
+        """Raises LinkLost while it is not plugged in."""
         if self.phone is None:
-            raise InfrastructureError(f"{self.id} is not attached.", remedy="Plug it in or switch it on again.")
+            raise LinkLost(f"{self.id} is not attached.", remedy="Plug it in or switch it on again.")
         return self.phone
 
     async def back(self) -> AdbPhone:
@@ -62,7 +62,7 @@ class Handset:
     async def tidy(self) -> None:
         """End and remove what is no attempt of ``attempts``; without any, put back what was set; read how it is.
 
-        Under the lock. Raises LinkLost, DeviceTimeout, OutputCut, InfrastructureError.
+        Under the lock. Raises LinkLost, DeviceTimeout, OutputCut.
         """
         pending = {} if self.attempts else self.state.pending()
         command = scripts.finish(self.attempts, state.restoring(pending), survey.READINGS_COMMAND)

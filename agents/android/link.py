@@ -56,12 +56,17 @@ class AdbPhone:
         return output.stdout
 
     async def push(self, local: Path, remote: str, *, executable: bool = False) -> None:
-        digest, size_bytes = await asyncio.to_thread(_hashed, local)
+        digest, size_bytes = await asyncio.to_thread(hashed, local)
         mode = 0o755 if executable else 0o644
         await self.push_all([Delivery(local, digest, size_bytes, remote, mode)])
 
     async def push_all(self, deliveries: Sequence[Delivery]) -> None:
-        """As ``push``, many files in three commands. Parts that came whole before a cut are not sent again."""
+        """As ``push``, many files, a hundred in three commands. Parts that came whole before a cut are not sent
+        again."""
+        for start in range(0, len(deliveries), files.MOST_AT_ONCE):
+            await self._push(deliveries[start : start + files.MOST_AT_ONCE])
+
+    async def _push(self, deliveries: Sequence[Delivery]) -> None:
         present = files.surveyed(await self.run(files.survey(deliveries), what="Making room for files"))
         missing = [part for one in deliveries for part in files.slices(one, present.get(one.staging, {}))]
         size_bytes = sum(part.length for part in missing)
@@ -91,7 +96,7 @@ class AdbPhone:
                 async with self._within(files.seconds_for(MAX_PULL_BYTES), f"Fetching {', '.join(wanted)}"):
                     await self._server.receive(self._serial, opened, MAX_PULL_BYTES)
             for remote, (local, digest) in wanted.items():
-                if (await asyncio.to_thread(_hashed, parts[remote]))[0] != digest:
+                if (await asyncio.to_thread(hashed, parts[remote]))[0] != digest:
                     raise OutputCut(
                         f"{remote} of {self._serial} arrived otherwise than it is there.", remedy="It is fetched again."
                     )
@@ -128,7 +133,7 @@ class AdbPhone:
             raise LinkLost(f"{self._serial}: {error.message}", remedy=error.remedy) from error
 
 
-def _hashed(path: Path) -> tuple[str, int]:
+def hashed(path: Path) -> tuple[str, int]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return digest, path.stat().st_size

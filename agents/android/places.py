@@ -95,9 +95,14 @@ class Places:
         for place in self._places.values():
             if place.device_id == device_id and held and held.phone and held.phone.serial == place.seen.serial:
                 return place
+        raise self.away(device_id, "when the job was to start")
+
+    def away(self, device_id: str, when: str) -> LinkLost:
+        """With why, where that is known."""
         shown = next((device for device in self.shown if device.id == device_id), None)
-        raise LinkLost(
-            f"{device_id} is {shown.blocked if shown else 'not attached'}.", remedy="Plug it in or switch it on again."
+        why = f": it is {shown.blocked.rstrip('.')}" if shown and shown.blocked else ""
+        return LinkLost(
+            f"{device_id} was away {when}{why}.", remedy="Plug it in or switch it on again; the job is tried again."
         )
 
     def show(self) -> None:

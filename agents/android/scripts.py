@@ -11,9 +11,11 @@ import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 
 from agents.android.files import Kept
 from agents.android.phone import ATTEMPTS, BLOBS, LAYERS, ROOT
+from farm.errors import OutputCut
 
 VARIABLE = "TORCHFARM_ATTEMPT"
 HARNESS_RESULTS = ("records.jsonl", "evaluation.npz")
@@ -72,7 +74,22 @@ echo '#state'
 true"""
 
 
-def prepared(text: str) -> Prepared:
+def prepared(text: str, reads: Collection[str]) -> Prepared:
+    """``reads``: the names of the state that was asked for. Raises OutputCut where something garbled the answer."""
+    try:
+        found = _prepared(text)
+    except ValueError as error:
+        raise _garbled(str(error)) from error
+    if found.state.keys() != set(reads):
+        raise _garbled(f"state {', '.join(found.state)}")
+    return found
+
+
+def _garbled(what: str) -> OutputCut:
+    return OutputCut(f"The phone's answer makes no sense: {what}.", remedy="Something between garbles it; try again.")
+
+
+def _prepared(text: str) -> Prepared:
     parts = re.split(r"^#(gone|blobs|layers|room|state)$\n?", text, flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
     kept = [line.rsplit(" ", 2) for line in sections.get("blobs", "").splitlines()]
@@ -122,10 +139,11 @@ def start(
     folder = f"{ATTEMPTS}/{attempt}"
     run = f"""flock -x 9
 cd {folder} || exit 1
-{f"sh sample.sh >> sampler.txt 2>&1 & sleep {idle_seconds:g}" if sampler else ""}
+{f"sh sample.sh >> sampler.txt 2>&1 & meter=$!; sleep {idle_seconds:g}" if sampler else ""}
 {command} >> log.txt 2>&1 < /dev/null &
 wait $!
 echo $? > exit.part && mv exit.part exit
+{"[ -s pid ] && [ -e exit ] || kill -9 $meter" if sampler else ""}
 wait
 touch done
 """
@@ -143,8 +161,8 @@ printf %s {shlex.quote(job)} > job.json && printf %s {shlex.quote(run)} > run.sh
 
 def wait(attempt: str, results: Iterable[str]) -> str:
     """Until the attempt has ended, without using the processor meanwhile. Says ``exit CODE`` (``exit unknown`` where
-    it was killed, ``gone`` where there is nothing of it), then hash and name of every file that is to be fetched:
-    ``results``, patterns of the shell, log and samples."""
+    it was killed, ``exit full`` where there was no room to write it, ``gone`` where there is nothing of it), then hash
+    and name of every file that is to be fetched: ``results``, patterns of the shell, log and samples."""
     folder = f"{ATTEMPTS}/{attempt}"
     return f"""cd {folder} 2>/dev/null || {{ echo gone; exit 0; }}
 tries=0
@@ -156,15 +174,24 @@ while [ ! -e done ]; do
   fi
   sleep 0.3
 done
-echo "exit $(cat exit 2>/dev/null || echo unknown)"
+code=$(cat exit 2>/dev/null)
+if [ -z "$code" ]; then
+  code=full; {{ echo probe > probe; }} 2>/dev/null && code=unknown
+fi
+echo "exit $code"
 for f in {" ".join((*_RESULTS, *results))}; do [ -f $f ] && sha256sum $f; done
 true"""
 
 
-def waited(text: str) -> tuple[str, dict[str, str]]:
-    """("gone", "unknown" or the exit code, {file: hash})."""
+def waited(text: str, results: Iterable[str] = ()) -> tuple[str, dict[str, str]]:
+    """("gone", "unknown", "full" or the exit code, {file: hash}). Raises OutputCut where something garbled it."""
     first, *rest = text.splitlines() or ["gone"]
-    hashes = {name: digest for digest, name in (line.split() for line in rest)}
+    try:
+        hashes = {name: digest for digest, name in (line.split() for line in rest)}
+    except ValueError as error:
+        raise _garbled(str(error)) from error
+    if not all(any(fnmatch(name, pattern) for pattern in (*_RESULTS, *results)) for name in hashes):
+        raise _garbled(f"files {', '.join(hashes)}")
     return first.removeprefix("exit "), hashes
 
 

@@ -102,50 +102,58 @@ class AndroidDriver:
         held = self._places.handset(lease.device_id)
         provision = await self._stock.provision(lease, place.facts.abi)
         cpus = cores.pinned(lease.scenario, range(place.facts.cpu_count), place.facts.clusters, lease.device_id)
-        attempt = f"{lease.attempt_id}-{secrets.token_hex(4)}"
         async with held.lock:
-            held.attempts.add(attempt)
             try:
-                sampling = await held.meters.begin(lease, attempt, held.here(), cpus, place.facts, held.readings)
-                await self._launched(held, attempt, lease, files, folder, provision, cpus, sampling)
+                attempt, sampling = await self._launched(held, place.facts, lease, files, folder, provision, cpus)
             except BaseException:
-                self._abandon(held, attempt)
+                self._go(self._tidied(held))
                 raise
         return _Handle(lease.device_id, attempt, place.facts, sampling.idle_seconds, sampling.refusal).text()
 
     async def _launched(
         self,
         held: Handset,
-        attempt: str,
+        facts: DeviceFacts,
         lease: Lease,
         files: Mapping[str, Path],
         folder: Path,
         provision: Provision,
         cpus: list[int],
-        sampling: Sampling,
-    ) -> None:
-        for resumes in range(_RESUMES + 1):
+    ) -> tuple[str, Sampling]:
+        """Its id on the phone. Every try has its own: nobody knows what one that was cut has started, and the next
+        sweeps it away."""
+        resumes = 0
+        while True:
+            attempt = f"{lease.attempt_id}-{secrets.token_hex(4)}"
+            held.attempts.add(attempt)
             try:
+                sampling = await held.meters.begin(lease, attempt, held.here(), cpus, facts, held.readings)
                 await attempts.launch(held, attempt, lease, files, folder, provision, cpus, sampling)
-                return
-            except LinkLost as error:
-                if resumes == _RESUMES:
+                return attempt, sampling
+            except BaseException as error:
+                held.attempts.discard(attempt)
+                self._go(held.meters.drop(attempt))
+                if not isinstance(error, LinkLost | OutputCut) or resumes == _RESUMES:
                     raise
                 log.warning("%s: %s; it is waited for", held.id, error)
-                await asyncio.sleep(_RETRY_SECONDS)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(held.back(), _AWAY_SECONDS)
+            resumes += 1
+            await asyncio.sleep(_RETRY_SECONDS)
+            try:
+                await asyncio.wait_for(held.back(), _AWAY_SECONDS)
+            except TimeoutError:
+                raise self._places.away(held.id, f"for {_AWAY_SECONDS:g} s while it was prepared") from None
 
     async def collect(self, lease: Lease, handle: str, folder: Path, *, adopted: bool) -> Measurement:
         begun = _Handle.read(handle)
         held, attempt = self._places.handset(begun.device), begun.attempt
         held.attempts.add(attempt)
         limit_seconds = lease.timeout_seconds + 2 * begun.idle_seconds
+        troubles: list[FarmError] = []
         try:
             async with asyncio.timeout(limit_seconds):
-                end = await self._fetched(held, attempt, lease, folder, limit_seconds)
+                end = await self._fetched(held, attempt, lease, folder, limit_seconds, troubles)
         except TimeoutError:
-            error = await self._overdue(held, attempt, lease, folder)
+            error = await self._overdue(held, attempt, lease, folder, troubles)
             self.kill(handle)
             raise error from None
         held.attempts.discard(attempt)
@@ -155,6 +163,10 @@ class AndroidDriver:
         if end == "gone":
             raise InfrastructureError(
                 f"{held.id} has nothing of the attempt any more.", remedy="Its storage was cleared; it is tried again."
+            )
+        if end == "full":
+            raise DeviceError(
+                f"The storage of {held.id} was full when its attempt ended.", remedy="Free storage on it."
             )
         read = held.meters.readout(folder, begun.facts, recorded, rested=begun.idle_seconds > 0)
         measured = self._measurement(lease, begun, folder, end, read.telemetry)
@@ -175,33 +187,42 @@ class AndroidDriver:
             telemetry=telemetry,
         )
 
-    async def _fetched(self, held: Handset, attempt: str, lease: Lease, folder: Path, timeout_seconds: float) -> str:
-        """However often the phone goes away meanwhile."""
+    async def _fetched(
+        self,
+        held: Handset,
+        attempt: str,
+        lease: Lease,
+        folder: Path,
+        timeout_seconds: float,
+        troubles: list[FarmError],
+    ) -> str:
+        """However often the phone goes away meanwhile. ``troubles``: is given why it was not fetched so far."""
         while True:
             await held.back()
             try:
                 return await attempts.fetch(held, attempt, lease, folder, timeout_seconds)
             except (LinkLost, OutputCut) as error:
                 log.info("%s: %s", held.id, error)
+                troubles.append(error)
             except InfrastructureError:
                 if held.phone is not None:
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _overdue(self, held: Handset, attempt: str, lease: Lease, folder: Path) -> FarmError:
+    async def _overdue(
+        self, held: Handset, attempt: str, lease: Lease, folder: Path, troubles: list[FarmError]
+    ) -> FarmError:
         """Why it has not ended in its time."""
         if held.phone is None:
-            return LinkLost(
-                f"{held.id} was away when its attempt's {lease.timeout_seconds:g} s were over.",
-                remedy="Plug it in or switch it on again; the job is tried again.",
-            )
+            return self._places.away(held.id, f"when its attempt's {lease.timeout_seconds:g} s were over")
         if lease.scenario.native:
             return DeviceError(
                 f"The native tool was killed after {lease.timeout_seconds:g} s.",
                 remedy="It makes min_warmup_runs + min_samples runs: lower these, or raise timeout_seconds.",
             )
         try:
-            await attempts.glimpse(held, attempt, folder)
+            if await attempts.glimpse(held, attempt, folder) and troubles:
+                return troubles[-1]
         except (LinkLost, DeviceTimeout, OutputCut) as error:
             return error
         return outcome.too_long(lease, folder)

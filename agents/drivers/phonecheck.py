@@ -29,7 +29,7 @@ async def run(handset: Handset, bundle: Bundle | None) -> str:
     """What was found good. Under the phone's lock. Raises DeviceError, InfrastructureError."""
     phone = handset.here()
     text = await phone.run(scripts.prepare(handset.attempts, {}), what="Looking at it", timeout_seconds=_SECONDS)
-    ready = scripts.prepared(text)
+    ready = scripts.prepared(text, ())
     if ready.free_bytes is not None and ready.free_bytes < MIN_FREE_BYTES:
         raise DeviceError(
             f"{handset.id} has {ready.free_bytes / 2**20:.0f} MiB free, {MIN_FREE_BYTES / 2**20:.0f} are needed.",

@@ -41,7 +41,7 @@ def test_how_the_phone_is_comes_back(room: Path) -> None:
             (room / "layers" / name / ".complete").touch()
     (room / "attempts" / "7-aa").mkdir()
     (room / "attempts" / "8-bb").mkdir()
-    found = scripts.prepared(sh(scripts.prepare(["8-bb"], {"one": "echo x=y", "none": "false"})))
+    found = scripts.prepared(sh(scripts.prepare(["8-bb"], {"one": "echo x=y", "none": "false"})), ["one", "none"])
     assert found.gone == ("7-aa",)
     assert found.blobs == (Kept("abc", 5, 1000),)
     assert found.layers == {"l1"}
@@ -57,7 +57,7 @@ def test_an_attempt_outlives_its_shell_and_is_awaited_without_a_clock(room: Path
         sampler="echo sampled > samples.tsv",
     )
     began = time.monotonic()
-    end, hashes = scripts.waited(sh(scripts.wait("1-ab", ["part-*.txt"])))
+    end, hashes = scripts.waited(sh(scripts.wait("1-ab", ["part-*.txt"])), ["part-*.txt"])
     assert time.monotonic() - began > 0.5
     assert end == "3"
     assert hashes.keys() == {"log.txt", "samples.tsv", "part-1.txt", "part-2.txt"}
@@ -106,4 +106,4 @@ def test_a_harness_that_was_killed_from_outside_has_no_exit_code(room: Path) -> 
         time.sleep(0.01)
     for pid in processes("1-ab"):
         subprocess.run(["kill", "-9", pid], check=False, capture_output=True)
-    assert scripts.waited(sh(scripts.wait("1-ab", ["part-*.txt"])))[0] == "unknown"
+    assert scripts.waited(sh(scripts.wait("1-ab", ["part-*.txt"])), ["part-*.txt"])[0] == "unknown"
