@@ -4,7 +4,7 @@
 
 To a virtual phone in a process of its own, through one adb server; both sides take turns. What was
 pushed is removed each time.
-``adb push`` verifies nothing. Kinds: one file of 200 MB, and 1,000 of 4 kB.
+``adb push`` verifies nothing. Kinds: one file of 200 MB, also over a link as slow as USB 2, and 1,000 of 4 kB.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from agents.android import link as links
 from agents.android.files import Delivery
 from agents.android.link import AdbPhone
 from agents.virtual.phone import VirtualPhone
+from agents.virtual.phone.control import order
 from tests.bench import report
 from tests.integration.agents.android.scene import adb_program, adb_server
 
 REPEATS = 5
 LARGE_BYTES = 200_000_000
 SMALL_FILES, SMALL_BYTES = 1000, 4096
+USB2_BYTES_PER_SECOND = 40_000_000  # of 20 to 70 MB/s that phones reach
 PLACE = "/data/local/tmp/push"
 
 
@@ -100,10 +102,12 @@ async def measure() -> dict[str, float]:
                 )
                 assert await process.wait() == 0
 
-            for kind, source, size_bytes in (
-                ("", large, LARGE_BYTES),
-                ("small_files_", small, SMALL_FILES * SMALL_BYTES),
+            for kind, source, size_bytes, link_bytes_per_second in (
+                ("", large, LARGE_BYTES, None),
+                ("small_files_", small, SMALL_FILES * SMALL_BYTES, None),
+                ("usb2_", large, LARGE_BYTES, USB2_BYTES_PER_SECOND),
             ):
+                order(folder / "phone", {"fault": "slow_link_bytes_per_second", "value": link_bytes_per_second})
                 own, adbs, ratios = [], [], []
                 for _ in range(REPEATS):
                     for taken, way in ((own, ours), (adbs, plain)):
