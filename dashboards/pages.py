@@ -261,10 +261,10 @@ NIGHTLY = Page(
         ),
         Panel(
             "timeseries",
-            "p95 by night",
-            "Geometric mean over the devices.",
-            "s",
-            [Query(geometric_mean(TONIGHT, "model", "variant"), "{{model}} {{variant}}")],
+            "Mean change of p95 by night",
+            "Geometric mean over the devices of a variant, against what is usual for each.",
+            "percentunit",
+            [Query(f"{geometric_mean(RATIO, 'model', 'variant')} - 1", "{{model}} {{variant}}")],
             24,
             9,
             daily=True,
@@ -295,8 +295,6 @@ DEVICE = Page(
                 Query(
                     f"max by (device_model, soc, platform, abi, os_version, agent, virtual) "
                     f"({catalogue.DEVICE_INFO.name}{{{_DEVICE}}})",
-                    "There",
-                    "short",
                 )
             ],
             14,
@@ -453,7 +451,7 @@ FLEET = Page(
             "Devices that get no jobs",
             "Offline, quarantined, taken out of service or blocked, with the reason.",
             "short",
-            [Query(f"max by (device, state, reason) ({catalogue.DEVICE_TROUBLE.name})", "Since the last scrape", "short")],
+            [Query(f"max by (device, state, reason) ({catalogue.DEVICE_TROUBLE.name})")],
             12,
             10,
             instant=True,
@@ -589,8 +587,7 @@ ORCHESTRATOR = Page(
             "percentunit",
             [
                 Query(
-                    f"sum({_rate(catalogue.BUILD_CACHE, condition=_HIT)}) "
-                    f"/ sum({_rate(catalogue.BUILD_CACHE)})",
+                    f"sum({_rate(catalogue.BUILD_CACHE, condition=_HIT)}) / sum({_rate(catalogue.BUILD_CACHE)})",
                     "hits",
                 )
             ],

@@ -47,7 +47,8 @@ _BUILDERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Query:
-    """``legend``: Grafana's, ``{{label}}``; of a table, the name of the column. ``unit``: of that column."""
+    """``legend``: Grafana's, ``{{label}}``; of a table, the name of the column, which is hidden without one;
+    ``unit``: of that column."""
 
     promql: str
     legend: str = ""
@@ -166,18 +167,24 @@ def _target(panel: Panel, query: Query, ref: str) -> Any:
     return made.format(PromQueryFormat.TIME_SERIES).legend_format(query.legend)
 
 
+def _table(made: Any, panel: Panel) -> Any:
+    return _as_table(made, panel).min_width(70)
+
+
 def _as_table(made: Any, panel: Panel) -> Any:
     """One row for each set of labels, in the order of the columns."""
     many = len(panel.there) > 1
-    values = {f"Value #{ref}" if many else "Value": query for ref, query in zip(_REFS, panel.there, strict=False)}
-    names = {**panel.columns, **{value: query.legend for value, query in values.items()}}
+    given = zip(_REFS, panel.there, strict=False)
+    values = {f"Value #{ref}" if many else "Value": query for ref, query in given}
+    names = {**panel.columns, **{value: query.legend for value, query in values.items() if query.legend}}
     if many:
         made = made.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
     order = {name: index for index, name in enumerate((*panel.columns, *values))}
     hidden = {} if panel.with_time else {"Time": True}
+    hidden |= {value: True for value, query in values.items() if not query.legend}
     options = {"excludeByName": hidden, "indexByName": order, "renameByName": names}
     made = made.with_transformation(model.DataTransformerConfig(id_val="organize", options=options))
-    for query in panel.there:
+    for query in (query for query in panel.there if query.legend):
         made = made.override_by_name(query.legend, [model.DynamicConfigValue(id_val="unit", value=query.unit)])
     return made
 
@@ -204,7 +211,11 @@ def _bars(made: Any, panel: Panel) -> Any:
 
 
 def _numbers(made: Any, panel: Panel) -> Any:
-    return made.reduce_options(_last()).color_mode(words.BigValueColorMode.VALUE).graph_mode(words.BigValueGraphMode.NONE)
+    if any("{{" in query.legend for query in panel.there):
+        made = made.text_mode(words.BigValueTextMode.VALUE_AND_NAME)
+    return (
+        made.reduce_options(_last()).color_mode(words.BigValueColorMode.VALUE).graph_mode(words.BigValueGraphMode.NONE)
+    )
 
 
 def _timeline(made: Any, panel: Panel) -> Any:
@@ -216,7 +227,7 @@ _STYLES: dict[str, Any] = {
     "timeseries": _timeseries,
     "stat": _numbers,
     "bargauge": _bars,
-    "table": _as_table,
+    "table": _table,
     "xychart": _xy,
     "state-timeline": _timeline,
 }

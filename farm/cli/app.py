@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import farm
-from farm.cli import builds, devices, metrics, models, runs, tokens, toolchains, virtual
+from farm.cli import builds, dashboards, devices, metrics, models, runs, tokens, toolchains, virtual
 from farm.cli.agent import agent
 from farm.cli.compare import compare
 from farm.cli.doctor import doctor
@@ -60,6 +60,7 @@ app.command()(recipes)
 app.add_typer(builds.app, name="builds")
 app.add_typer(toolchains.app, name="toolchains")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(dashboards.app, name="dashboards")
 app.command()(doctor)
 app.add_typer(tokens.app, name="token")
 

@@ -107,7 +107,8 @@ def _grafana(settings: Settings) -> Grafana:
 def _source_url(settings: Settings) -> str:
     if settings.prometheus_url is None:
         raise ConfigError(
-            "It is not known which Prometheus Grafana is to ask.", remedy="Set prometheus_url, e.g. http://prometheus:9090."
+            "It is not known which Prometheus Grafana is to ask.",
+            remedy="Set prometheus_url, e.g. http://prometheus:9090.",
         )
     return settings.prometheus_url
 

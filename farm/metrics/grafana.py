@@ -142,7 +142,9 @@ class Grafana:
         if error.status_code == 401:
             return AuthError(said, remedy="Put a valid service account token into the file of grafana_token_file.")
         if error.status_code == 403:
-            return ForbiddenError(said, remedy="The service account needs the role Admin for data sources, else Editor.")
+            return ForbiddenError(
+                said, remedy="The service account needs the role Admin for data sources, else Editor."
+            )
         if error.status_code >= 500:
             return InfrastructureError(said, remedy="See Grafana's log; then publish again.")
         return UserError(said, remedy="Is this Grafana 11 or newer? `farm dashboards check` shows what is there.")
