@@ -6,7 +6,7 @@ TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := farm agents dashboards examples tests
 
-.PHONY: demo accuracy matrix test test-recipes test-nodes chaos lint types format bench bench-table lock clean
+.PHONY: demo accuracy matrix test test-recipes test-nodes test-phone test-phone-faults chaos lint types format bench bench-table lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo
@@ -24,13 +24,22 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n 2 tests/unit
 	$(BIN)/python -m pytest -q tests/integration tests/e2e tests/chaos
 
-# Every recipe with the real converters, two tests at a time: minutes of processor time.
+# Every recipe and every runtime's harness with the real converters, two tests at a time: minutes of processor time.
 test-recipes: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -n 2 -m 'conversions and not many_nodes' tests/integration/recipes
+	$(BIN)/python -m pytest -q -n 2 -m 'conversions and not many_nodes' tests/integration/recipes tests/integration/agents
 
 # Clusters of several nodes that die and return: minutes of waiting for Ray.
 test-nodes: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m many_nodes tests/e2e tests/chaos
+
+# The portable phone runtime, alone and through a farm: x86_64 as it is, arm64 under qemu. Needs Debian's busybox-static,
+# qemu-user-static and apt; fetches 600 MB the first time, which stay in the user's cache.
+test-phone: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m phone_runtime tests/integration tests/e2e
+
+# Every fault of a phone at every step of a job, mostly waiting: six tests at a time.
+test-phone-faults: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n 6 -m phone_faults tests/chaos/phone
 
 # The long chaos test, as root with everything; `make chaos SEED=7` repeats one, SECONDS=60 is a short try.
 chaos: $(VENV)/.installed
@@ -48,7 +57,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format $(SOURCES)
 
 # `make bench NAME=harness` runs one. `builds` takes options: python -m tests.bench.builds --help.
-BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery builds remote_write)
+BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery builds push android_job remote_write)
 bench: $(VENV)/.installed
 	@for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name || exit 1; done
 

@@ -90,6 +90,7 @@ class Agent:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._health.close()
+        await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
         self._journal.close()
 
     def info(self, known_revision: str = "") -> AgentInfo:
@@ -153,7 +154,8 @@ class Agent:
         return [attempt_id for attempt_id in self._attempts if attempt_id in held]
 
     async def events(self, after_seq: int, timeout_seconds: float) -> list[AgentEvent]:
-        """Events past ``after_seq``; waits for one up to ``timeout_seconds``."""
+        """Events past ``after_seq``; waits for one up to ``timeout_seconds``. None also where the devices have changed
+        meanwhile: who gets none asks for ``info``."""
         self._news.clear()
         events = self._journal.events_after(after_seq)
         if not events:
@@ -257,7 +259,13 @@ class Agent:
             blobs.append(lease.custom_operators.file)
         needed = blobs if driver.needs_files else ()
         files = {blob.sha256: await self._cache.obtain(blob) for blob in needed}
-        handle = self._launch_now(lease, driver, files, folder)
+        _empty(folder)
+        handle = await driver.launch(lease, files, folder)
+        try:
+            self._journal.started(lease, driver.name, handle)
+        except JournalUnwritable:
+            driver.kill(handle)
+            raise
         self._news.set()
         return handle
 
@@ -267,17 +275,6 @@ class Agent:
                 f"{operators.file.name} is code of a user, which this agent does not run.",
                 remedy="Whoever answers for the agent's machine sets allow_custom_operators there.",
             )
-
-    def _launch_now(self, lease: Lease, driver: Driver, files: dict[str, Path], folder: Path) -> str:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        handle = driver.launch(lease, files, folder)
-        try:
-            self._journal.started(lease, driver.name, handle)
-        except JournalUnwritable:
-            driver.kill(handle)
-            raise
-        return handle
 
     def _finish(
         self,
@@ -330,8 +327,12 @@ class Agent:
             self._finish(lease, failure=failure)
 
     async def _keep_watch(self) -> None:
+        revision = self._attached.revision
         while True:
             await asyncio.sleep(_LEASE_CHECK_SECONDS)
+            if self._attached.revision != revision:
+                revision = self._attached.revision
+                self._news.set()
             for end in list(self._unwritten.values()):
                 self._finish(*end)
             self._forget_acknowledged()
@@ -342,6 +343,11 @@ class Agent:
 
 def _interrupted(reason: str) -> Failure:
     return Failure.of(AttemptInterrupted(f"The attempt was ended: {reason}.", remedy="The job is tried again."))
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def _tail(path: Path, limit_bytes: int = 4000) -> str:

@@ -1,17 +1,22 @@
-"""The main job of a farm, end to end: one pretrained model, eight variants, this machine's CPU, compared.
+"""The main job of a farm, end to end: one pretrained model, eight variants, this machine's CPU and a virtual phone,
+compared.
 
 ``make demo`` runs it. It starts a farm of its own in ``.demo`` (kept, so that the next time nothing is built
-again), measures, prints the comparison, writes ``report/index.html`` and ends the farm.
+again), measures, prints the comparison, writes ``report/index.html`` and ends the farm. The phone is no phone, and its
+rows say so; what happens on it is what happens on a real one behind adb. Linux only; elsewhere the demo does without.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 
 import farm
-from examples.efficientnet_lite0 import load_model, photographs
+from examples import phone
+from examples.efficientnet_lite0 import NAME, load_model, photographs
 
 STATE = Path(".demo")
 REPORT = Path("report/index.html")
@@ -27,27 +32,46 @@ RECIPES = [
 ]
 
 
+ON_PHONE = ["onnxruntime", "onnxruntime-int8", "litert"]  # what the phone has engines for
+PROTOCOL = farm.Protocol(max_seconds=2.0, growth_seconds=1.0)
+THREADS = [n for n in (1, 2) if n <= (os.cpu_count() or 1)]
+
+
 def main() -> None:
     began = time.monotonic()
-    with farm.embedded_farm(STATE) as client:
+    with contextlib.ExitStack() as stack:
+        settings = {"FARM_AGENT_ANDROID": "false"}
+        if sys.platform.startswith("linux") and phone.runtime():
+            settings = stack.enter_context(phone.plugged_in(STATE / "phone"))
+        else:
+            print("The demo goes on without a phone.", file=sys.stderr)
+        client = stack.enter_context(farm.embedded_farm(STATE, settings))
         images = photographs(33)
-        run = client.submit(
+        model = client.add_model(
             load_model(),
             example_inputs=(images[0],),
             parity_inputs=[(image,) for image in images[1:17]],
             calibration_inputs=[(image,) for image in images[17:]],
-            recipes=RECIPES,
-            devices="platform=linux",
-            scenarios=[farm.Scenario("single-stream", threads=n) for n in (1, 2) if n <= (os.cpu_count() or 1)],
-            protocol=farm.Protocol(max_seconds=2.0, growth_seconds=1.0),
-            name="demo",
+            name=NAME,
         )
-        run.wait(progress=True)
-        comparison = run.compare()
+        runs = [submit(client, model, RECIPES, "platform=linux")]
+        if "FARM_AGENT_ADB_SERVERS" in settings:
+            phone.await_ready(client)
+            runs.append(submit(client, model, ON_PHONE, "platform=android"))
+        for run in runs:
+            run.wait(progress=True)
+        comparison = client.compare(*(run.id for run in runs), include_virtual=True)
         print(comparison)
         REPORT.parent.mkdir(exist_ok=True)
-        run.report(REPORT)
+        comparison.report(REPORT)
     print(f"\nThe report is {REPORT}. The run took {time.monotonic() - began:.0f} s.")
+
+
+def submit(client: farm.Client, model: farm.Model, recipes: list[str], devices: str) -> farm.RunHandle:
+    scenarios = [farm.Scenario("single-stream", threads=n) for n in THREADS]
+    return client.submit(
+        model.id, recipes=recipes, devices=devices, scenarios=scenarios, protocol=PROTOCOL, name=f"demo, {devices}"
+    )
 
 
 if __name__ == "__main__":

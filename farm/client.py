@@ -133,9 +133,12 @@ class AsyncClient(Fleet):
         """What the build says from byte ``offset`` on, also while it runs; see ``BuildLogPart`` for how to go on."""
         return await self.connection.get(f"/builds/{quote(key, safe='')}/log", BuildLogPart, offset=offset)
 
-    async def compare(self, *run_ids: int) -> Comparison:
-        """The jobs of one or more runs, side by side."""
-        return await compare(self.connection, run_ids)
+    async def compare(self, *run_ids: int, include_virtual: bool = False) -> Comparison:
+        """The jobs of one or more runs, side by side.
+
+        Virtual devices are left out where there are real ones, unless ``include_virtual``; they are always marked.
+        """
+        return await compare(self.connection, run_ids, include_virtual=include_virtual)
 
     async def cluster(self) -> ClusterJoin:
         """What ``farm agent`` needs to join; for tokens of role agent or admin."""
@@ -350,9 +353,9 @@ class Client:
     def close(self) -> None:
         self._loop.close()
 
-    def compare(self, *run_ids: int) -> Comparison:
-        """The jobs of one or more runs, side by side."""
-        return compare_blocking(self._client.connection, run_ids, self._loop)
+    def compare(self, *run_ids: int, include_virtual: bool = False) -> Comparison:
+        """See ``AsyncClient.compare``."""
+        return compare_blocking(self._client.connection, run_ids, self._loop, include_virtual=include_virtual)
 
     health = _blocking(AsyncClient.health)
     whoami = _blocking(AsyncClient.whoami)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from farm.errors import ConfigError
@@ -16,7 +16,30 @@ from farm.errors import ConfigError
 MAX_CHECK_SECONDS = 300.0
 MAX_RECOVERY_SECONDS = 600.0
 
+PhoneState = Literal["stay-awake", "dim", "no-doze", "fixed-performance", "airplane"]
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class NativeToolFile(BaseModel):
+    """A file of a native tool: where it comes from (a path, or an http(s) URL) and what it must be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class NativeTool(BaseModel):
+    """A native tool for devices of one ABI (docs/native-tools.md). ``accelerators``: the arguments that choose each;
+    ``libraries``: shared objects that are put beside the binary, under their sources' names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    abi: str
+    binary: NativeToolFile
+    accelerators: dict[Literal["cpu", "gpu", "npu"], tuple[str, ...]] = {"cpu": ()}
+    libraries: tuple[NativeToolFile, ...] = ()
 
 
 def default_toolchains_dir() -> Path:
@@ -30,6 +53,26 @@ def _default_phone_runtime_dir() -> Path:
 
 def _default_state_dir() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "torchfarm"
+
+
+class Avd(BaseModel):
+    """An Android virtual device of this machine's SDK; ``snapshot``: what it starts from, and goes back to after every
+    run. Without one it starts cold and is wiped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    snapshot: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+class PowerMeterSetting(BaseModel):
+    """An external meter that feeds a phone: ``kind`` is its entry point's name, ``serial`` tells it from others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    serial: str | None = None
+    volts: float | None = Field(default=None, gt=0, le=20)  # what a meter that is also the supply is to give
 
 
 class Settings(BaseSettings):
@@ -93,6 +136,15 @@ class Settings(BaseSettings):
     agent_build_slots: int = Field(default=0, ge=0)  # builds at a time on a joined machine
     agent_android: bool = True  # offer the phones that adb servers have
     agent_adb_servers: tuple[str, ...] = ("127.0.0.1:5037",)  # HOST:PORT; one on this machine is started
+    agent_tools: tuple[NativeTool, ...] = ()  # and those that `farm tools add` has registered in state_dir
+    agent_avds: tuple[Avd, ...] = ()  # emulators to run: docs/emulators.md
+    agent_power_meters: dict[str, PowerMeterSetting] = {}
+    agent_phone_cache_bytes: int = Field(default=2 * 2**30, gt=0)  # of a phone's storage, for models and inputs
+    agent_phone_state: tuple[PhoneState, ...] = ("stay-awake", "no-doze", "dim")  # set for a measurement, put back
+    # A phone that is hotter, emptier or more throttled (Android's thermal status) starts nothing.
+    agent_phone_max_start_celsius: float = 35.0
+    agent_phone_min_battery_ratio: float = Field(default=0.15, ge=0, le=1)
+    agent_phone_max_start_thermal_status: int = Field(default=0, ge=0, le=6)
     agent_virtual_devices: int = Field(default=0, ge=0, le=100_000)
     agent_virtual_profile: Path | None = None  # default: agents/virtual/lab.yaml
     agent_hook_pre_lease: Command | None = None  # commands as lists, run without a shell

@@ -18,6 +18,7 @@ from farm.errors import InfrastructureError
 from farm.types import DeviceState, HeadStarted, Role
 
 _STOP_SECONDS = 60.0
+_QUIET = {"FARM_AGENT_ANDROID": "false"}  # a farm for a moment starts no adb server
 _DEVICE_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
 
@@ -27,11 +28,13 @@ def embedded_farm(state_dir: Path | str, environment: Mapping[str, str] | None =
     """``farm up`` on a free loopback port, and a client of it with a token that ends with the block.
 
     ``state_dir`` is kept: a later farm on it knows the models, builds and results of this one.
-    ``environment``: more ``FARM_*`` settings. Needs the ``head`` extra. Raises InfrastructureError when the
-    farm does not start (its reason is on stderr).
+    ``environment``: more ``FARM_*`` settings; without ``FARM_AGENT_ANDROID`` phones are left alone. Needs the
+    ``head`` extra. Raises InfrastructureError when the farm does not start (its reason is on stderr).
     """
     command = [sys.executable, "-m", "farm.cli.app", "up", "--port", "0", "--state-dir", str(state_dir), "--json"]
-    head = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | dict(environment or {}))
+    head = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=_QUIET | os.environ | dict(environment or {})
+    )
     try:
         line = head.stdout.readline() if head.stdout else ""
         if not line:

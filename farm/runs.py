@@ -73,9 +73,12 @@ class AsyncRunHandle:
         """Why jobs have not started; of the first 500 of those."""
         return await self.connection.get(f"/runs/{self.id}/waits", list[JobWait])
 
-    async def compare(self) -> Comparison:
-        """The jobs side by side. For a report with the latency distributions, see ``report()``."""
-        return await compare(self.connection, [self.id])
+    async def compare(self, *, include_virtual: bool = False) -> Comparison:
+        """The jobs side by side. For a report with the latency distributions, see ``report()``.
+
+        Virtual devices are left out where there are real ones, unless ``include_virtual``; they are always marked.
+        """
+        return await compare(self.connection, [self.id], include_virtual=include_virtual)
 
     async def profile(self, recipe: str, device: str | None = None, scenario: str | None = None) -> OperatorProfile:
         """What the operators of a variant cost; ``.diff(other)`` compares two. The run must have been submitted with
@@ -250,8 +253,9 @@ class RunHandle:
     def events(self, after: int = 0) -> Iterator[Event]:
         return self._loop.iterate(self._handle.events(after))
 
-    def compare(self) -> Comparison:
-        return compare_blocking(self._handle.connection, [self.id], self._loop)
+    def compare(self, *, include_virtual: bool = False) -> Comparison:
+        """See ``AsyncRunHandle.compare``."""
+        return compare_blocking(self._handle.connection, [self.id], self._loop, include_virtual=include_virtual)
 
     def profile(self, recipe: str, device: str | None = None, scenario: str | None = None) -> OperatorProfile:
         """See ``AsyncRunHandle.profile``."""
@@ -262,18 +266,27 @@ class RunHandle:
 
 
 async def compare(
-    connection: Connection, run_ids: Sequence[int], load_samples: Callable[[int], Sequence[float]] | None = None
+    connection: Connection,
+    run_ids: Sequence[int],
+    load_samples: Callable[[int], Sequence[float]] | None = None,
+    *,
+    include_virtual: bool = False,
 ) -> Comparison:
     """``load_samples`` is called, if ever, by the comparison's own ``report()``."""
     from farm.analysis.comparison import Comparison
 
     runs = [await connection.get(f"/runs/{run_id}", Run) for run_id in run_ids]
     found = [outcome for run in runs for outcome in await outcomes(connection, run.id)]
-    return Comparison(found, runs=runs, load_samples=load_samples)
+    return Comparison(found, runs=runs, load_samples=load_samples, include_virtual=include_virtual)
 
 
-def compare_blocking(connection: Connection, run_ids: Sequence[int], loop: LoopThread) -> Comparison:
-    return loop.call(compare(connection, run_ids, lambda job_id: loop.call(latency_samples(connection, job_id))))
+def compare_blocking(
+    connection: Connection, run_ids: Sequence[int], loop: LoopThread, *, include_virtual: bool = False
+) -> Comparison:
+    def load_samples(job_id: int) -> Sequence[float]:
+        return loop.call(latency_samples(connection, job_id))
+
+    return loop.call(compare(connection, run_ids, load_samples, include_virtual=include_virtual))
 
 
 async def outcomes(connection: Connection, run_id: int) -> list[JobOutcome]:

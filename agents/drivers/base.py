@@ -42,11 +42,13 @@ class Driver(Protocol):
         """
         ...
 
-    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
+    async def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         """Start the attempt so that it outlives this process; a handle by which a later process finds it again.
 
         The handle is the driver's own business: text (JSON, say) that the journal keeps. ``files`` maps the hash of
-        every blob of the lease to a local file; whatever is written goes into ``folder``. Raises InfrastructureError.
+        every blob of the lease to a local file; whatever is written goes into ``folder``. It may take minutes (files
+        that are pushed); when it is cancelled, nothing of the attempt is left running. Raises InfrastructureError,
+        DeviceError, RecipeError.
         """
         ...
 
@@ -59,7 +61,10 @@ class Driver(Protocol):
         ...
 
     def kill(self, handle: str) -> None:
-        """End the attempt and all its processes now. No error if it is gone already."""
+        """End the attempt and all its processes. No error if it is gone already.
+
+        Returns at once. Where a device is far away the end may take longer: the next ``launch`` there waits for it.
+        """
         ...
 
     async def check(self, device_id: str) -> str:
@@ -76,6 +81,10 @@ class Driver(Protocol):
         After "power-cycle" where the agent has a hook for it, the power was cut and restored already: only the waiting
         is left. Under a time-out of the agent's, which cancels it. Raises DeviceError or InfrastructureError.
         """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the devices; what runs on them goes on."""
         ...
 
 

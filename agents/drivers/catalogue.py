@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 
+from agents.drivers.android import AndroidDriver
 from agents.drivers.base import ENTRY_POINTS, Driver
 from agents.drivers.host import HostDriver
 from agents.virtual.driver import VirtualDriver
@@ -19,6 +20,8 @@ def drivers(settings: Settings) -> dict[str, Driver]:
     found: dict[str, Driver] = {}
     if settings.agent_host_device:
         _add(found, HostDriver(settings.agent_name, settings.state_dir, settings.toolchains_dir))
+    if settings.agent_android:
+        _add(found, AndroidDriver(settings))
     if settings.agent_virtual_devices:
         profile = load_profile(settings.agent_virtual_profile)
         _add(found, VirtualDriver(settings.agent_name, settings.agent_virtual_devices, profile))

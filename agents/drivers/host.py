@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -15,18 +14,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
 from agents import command
-from agents.drivers import selftest
-from agents.harness import records, runtimes
+from agents.drivers import cores, jobfile, outcome, selftest
+from agents.harness import runtimes
 from agents.meters.telemetry import PERIOD_SECONDS, HostTelemetry, current
-from farm.errors import DeviceError, FarmError, InfrastructureError, ModelError, RecipeError
+from farm.errors import InfrastructureError, RecipeError
 from farm.types import (
-    Blob,
     Device,
     DeviceFacts,
     DeviceReadings,
@@ -37,7 +34,6 @@ from farm.types import (
     Telemetry,
 )
 
-EVALUATION = "evaluation.npz"
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
@@ -71,41 +67,17 @@ class HostDriver:
         found = current(sorted(os.sched_getaffinity(0)))
         return {self._devices[0].id: found} if found else {}
 
-    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
+    async def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
+        return self._start(lease, files, folder)  # of milliseconds, and not to be cancelled halfway
+
+    def _start(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         if lease.runtime not in (here := self._devices[0].facts.runtimes):
             raise RecipeError(
                 f"{lease.device_id} has no runtime {lease.runtime}; it has {', '.join(here)}.",
                 remedy="Its artifact is built: measure it on a device that has the runtime.",
             )
-        job = {
-            "runtime": lease.runtime,
-            "options": lease.options,
-            "files": {file.name: str(files[file.sha256]) for file in lease.files},
-            "custom_operators": _operators(lease, files),
-            "example_inputs": str(files[lease.example_inputs.sha256]),
-            "parity_inputs": str(files[lease.parity_inputs.sha256]),
-            "reference_outputs": str(files[lease.reference_outputs.sha256]),
-            "threads": lease.scenario.threads,
-            "batch": lease.batch,
-            "cpus": pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads),
-            "protocol": lease.protocol.model_dump(),
-            "records": str(folder / "records.jsonl"),
-            "evaluation": {
-                "inputs": str(files[lease.evaluation_inputs.sha256]),
-                "outputs": str(folder / EVALUATION),
-                "max_bytes": lease.evaluation_max_bytes,
-                "max_seconds": lease.protocol.evaluation_max_seconds,
-            }
-            if lease.evaluation_inputs
-            else None,
-            "processing": {
-                "inputs": str(files[lease.raw_example.sha256]) if lease.raw_example else None,
-                "before": [step.model_dump() for step in lease.preprocessing],
-                "after": [step.model_dump() for step in lease.postprocessing],
-            }
-            if lease.preprocessing or lease.postprocessing
-            else None,
-        }
+        cpus = self._cpus(lease)
+        job = jobfile.document(lease, lambda sha256: str(files[sha256]), cpus, str(folder))
         (folder / "job.json").write_text(json.dumps(job))
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         environment |= {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -128,6 +100,10 @@ class HostDriver:
         self._children[process.pid] = process
         return json.dumps([process.pid, _started_ticks(process.pid)])
 
+    def _cpus(self, lease: Lease) -> list[int]:
+        device = self._devices[0]
+        return cores.pinned(lease.scenario, sorted(os.sched_getaffinity(0)), device.facts.clusters, device.id)
+
     def _python(self, runtime: str) -> str:
         """The interpreter that has the runtime: this one, or that of its toolchain."""
         name = getattr(runtimes.find(runtime), "toolchain", "")
@@ -138,14 +114,14 @@ class HostDriver:
 
     async def collect(self, lease: Lease, handle: str, folder: Path, *, adopted: bool) -> Measurement:
         pid, started_ticks = _process(handle)
-        cpus = pinned_cpus(sorted(os.sched_getaffinity(0)), lease.scenario.threads)
+        cpus = self._cpus(lease)
         telemetry = HostTelemetry(pid, cpus, os.cpu_count() or 1)
         try:
             async with asyncio.timeout(lease.timeout_seconds):
                 await self._sample_until_exit(pid, started_ticks, telemetry)
         except TimeoutError:
             self.kill(handle)
-            raise _too_long(lease, folder) from None
+            raise outcome.too_long(lease, folder) from None
         exit_code = self._reap(pid)
         readings = telemetry.summary()
         if adopted:
@@ -153,7 +129,7 @@ class HostDriver:
             readings = Telemetry(
                 absent=dict.fromkeys(("background_cpu_ratio", "steal_ratio"), reason) | readings.absent
             )
-        return _read_measurement(lease, folder, exit_code, readings)
+        return outcome.measurement(lease, folder, exit_code, readings)
 
     async def _sample_until_exit(self, pid: int, started_ticks: int, telemetry: HostTelemetry) -> None:
         if _started_ticks(pid) != started_ticks:
@@ -194,11 +170,8 @@ class HostDriver:
     async def recover(self, device_id: str, step: RecoveryStep) -> None:
         """The agent's power-cycle hook has done all there is to do."""
 
-
-def _operators(lease: Lease, files: Mapping[str, Path]) -> dict[str, str] | None:
-    if lease.custom_operators is None:
-        return None
-    return {"kind": lease.custom_operators.kind, "file": str(files[lease.custom_operators.file.sha256])}
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 def _process(handle: str) -> tuple[int, int]:
@@ -213,79 +186,6 @@ def _started_ticks(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return int(stat.rpartition(")")[2].split()[19])
-
-
-def pinned_cpus(available: list[int], threads: int) -> list[int]:
-    """The CPUs a measurement is pinned to: the highest ones, because interrupts tend to land on CPU 0."""
-    return available[-threads:]
-
-
-def _read_measurement(lease: Lease, folder: Path, exit_code: int | None, readings: Telemetry) -> Measurement:
-    try:
-        facts = records.summarize(records.read(folder / "records.jsonl"))
-    except records.HarnessError as error:
-        kinds: dict[str, type[FarmError]] = {"user": ModelError, "recipe": RecipeError, "device": DeviceError}
-        raise kinds.get(error.fault, DeviceError)(error.message, remedy=error.remedy) from error
-    except records.RecordsCut as error:
-        raise _crash(exit_code, folder) from error
-    return Measurement(
-        attempt_id=lease.attempt_id,
-        job_id=lease.job_id,
-        epoch=lease.epoch,
-        telemetry=readings,
-        evaluation_outputs=_blob(folder / EVALUATION) if facts["evaluation_seconds"] is not None else None,
-        started_at=datetime.fromtimestamp((folder / "job.json").stat().st_mtime, UTC),
-        **facts,
-    )
-
-
-def _blob(path: Path) -> Blob:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Blob(name=path.name, sha256=digest, size_bytes=path.stat().st_size)
-
-
-def _crash(exit_code: int | None, folder: Path) -> FarmError:
-    if exit_code == -signal.SIGKILL or exit_code is None:
-        return InfrastructureError(
-            f"The harness was killed from outside (not by the farm).{_reached(folder)}",
-            remedy="The job is tried again. If it happens often, look for the out-of-memory killer (`dmesg`).",
-        )
-    how = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
-    return DeviceError(
-        f"The runtime crashed the harness ({how}).{_reached(folder)}",
-        remedy="The log's end is kept with this failure; the artifact or the runtime is at fault.",
-    )
-
-
-def _too_long(lease: Lease, folder: Path) -> FarmError:
-    """A program that loads, and whose one inference outlasts what a whole measurement may take, is slow: that says
-    nothing of the device. All else that does not end is as likely the device's doing."""
-    limit_seconds = lease.timeout_seconds
-    phases = {record["name"]: record["seconds"] for record in _records(folder) if record["kind"] == "phase"}
-    if "load" in phases and (seconds := phases.get("first_inference", limit_seconds)) > lease.protocol.max_seconds:
-        took = f"took {seconds:.2g} s" if "first_inference" in phases else "had not ended"
-        return RecipeError(
-            f"The harness was killed after {limit_seconds:g} s; the first inference {took}.",
-            remedy="Choose a faster recipe or a smaller model here, or raise the protocol's timeout_seconds.",
-        )
-    return DeviceError(
-        f"The harness was killed after {limit_seconds:g} s.{_reached(folder)}",
-        remedy="Raise the protocol's timeout_seconds if the model is that slow, or look at the log.",
-    )
-
-
-def _reached(folder: Path) -> str:
-    """How far it came, for messages."""
-    kinds = [str(record.get("name", record["kind"])) for record in _records(folder)]
-    return f" Last record: {kinds[-1]}." if kinds else " It had written no record."
-
-
-def _records(folder: Path) -> list[records.Record]:
-    try:
-        return records.read(folder / "records.jsonl")
-    except (OSError, records.RecordsCut):
-        return []
 
 
 def host_facts(toolchains: Path | None = None) -> DeviceFacts:

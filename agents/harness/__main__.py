@@ -32,7 +32,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(job: Job, writer: Writer) -> int:
-    writer.write("start", runtime=job.runtime, threads=job.threads, cpus=job.cpus, batch=job.batch, pid=os.getpid())
+    writer.write(
+        "start",
+        runtime=job.runtime,
+        threads=job.threads,
+        cpus=job.cpus,
+        batch=job.batch,
+        pid=os.getpid(),
+        uptime_seconds=_uptime_seconds(),
+    )
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job.threads)))
     try:
         affinity.pin(job.cpus)
@@ -49,8 +57,17 @@ def _run(job: Job, writer: Writer) -> int:
             traceback="".join(traceback.format_exception(failure)),
         )
         return 1
-    writer.write("end")
+    writer.write("end", uptime_seconds=_uptime_seconds())
     return 0
+
+
+def _uptime_seconds() -> float | None:
+    """What a shell script on the same device tells the time by: with a record's own time it aligns the two clocks, and
+    with both records it shows whether the device slept in between, which CLOCK_MONOTONIC does not count."""
+    try:
+        return float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 if __name__ == "__main__":

@@ -14,12 +14,14 @@ TASKS = Path("/proc/self/task")
 def pin(cpus: Sequence[int]) -> None:
     """Restrict this process and the threads it will start to ``cpus``; none means leave it as it is.
 
-    Call it before the runtime is imported: threads inherit it. Raises Failure ``cpus-not-pinned``.
+    Call it before the runtime is imported: threads inherit it. Those that are there already are an emulator's, which
+    runs this process. Raises Failure ``cpus-not-pinned``.
     """
     if not cpus:
         return
     try:
-        os.sched_setaffinity(0, cpus)
+        for task in TASKS.iterdir():
+            os.sched_setaffinity(int(task.name), cpus)
     except OSError as error:
         raise _not_pinned(cpus, f"the kernel refused: {error.strerror}") from error
     granted = os.sched_getaffinity(0)  # the kernel silently drops CPUs that a cpuset excludes

@@ -105,7 +105,7 @@ class VirtualDriver:
         battery_ratio = condition.charge_ratio if kind.battery else None
         return DeviceReadings(temperatures_celsius={"soc": condition.temperature_celsius}, battery_ratio=battery_ratio)
 
-    def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
+    async def launch(self, lease: Lease, files: Mapping[str, Path], folder: Path) -> str:
         kind = self._kind(lease.device_id)
         if lease.device_id in self._broken:
             raise _no_answer(lease.device_id)
@@ -160,6 +160,9 @@ class VirtualDriver:
         await asyncio.sleep(seconds * self._profile.time_scale)
         if (broken := self._broken.get(device_id)) and model.mends(step, broken):
             del self._broken[device_id]
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
     def _simulated(self, seconds: float) -> float:
         return max(0.0, seconds) / self._profile.time_scale

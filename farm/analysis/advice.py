@@ -80,7 +80,8 @@ def _steadier(other: Row, row: Row) -> bool:
 
 
 def _codes(row: Row) -> str:
-    codes = dict.fromkeys(reason.code for reason in row.reasons if reason.code != "inputs-filled")  # that is no doubt
+    no_doubt = ("inputs-filled", "energy-refused")
+    codes = dict.fromkeys(reason.code for reason in row.reasons if reason.code not in no_doubt)
     return f"{row.status}: {', '.join(codes)}"
 
 

@@ -31,6 +31,14 @@ def _figure(name: str) -> Callable[[Row], float | None]:
     return of
 
 
+def _estimate(name: str) -> Callable[[Row], float | None]:
+    def of(row: Row) -> float | None:
+        estimate: Estimate | None = getattr(row.outcome.result, name) if row.outcome.result else None
+        return estimate.value if estimate else None
+
+    return of
+
+
 def _quantile(name: str) -> Callable[[Row], float | None]:
     def of(row: Row) -> float | None:
         estimate = row.latency(name)
@@ -54,6 +62,8 @@ METRICS: Mapping[str, Callable[[Row], float | None]] = {
     "memory_peak": _figure("memory_peak_bytes"),
     "memory_over_baseline": _figure("memory_over_baseline_bytes"),
     "artifact_size": _figure("artifact_bytes"),
+    "energy": _estimate("energy_joules"),
+    "power": _estimate("power_watts"),
 }
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from farm.analysis.energy import Energy, energy
 from farm.analysis.growth import growth
 from farm.analysis.profile import compact
-from farm.analysis.statistics import quantile_estimate, summarize
+from farm.analysis.statistics import QUANTILES, Summary, quantile_estimate, summarize
 from farm.analysis.verdict import judge
 from farm.errors import DeviceError, InternalError
-from farm.types import Artifact, Estimate, Evaluation, Filled, Job, Measurement, Protocol, Result
+from farm.types import Artifact, Estimate, Evaluation, Filled, Job, Measurement, Protocol, Result, ToolReport
 
 
 def conclude(
@@ -34,8 +36,8 @@ def conclude(
             f"The record of job {measurement.job_id} was given as that of job {job.id}.",
             remedy="Report it: records and jobs must never be mixed up.",
         )
-    samples = measurement.latency_samples_seconds
-    if not samples:
+    samples, report = measurement.latency_samples_seconds, measurement.tool_report
+    if not samples and report is None:
         raise DeviceError(
             f"Attempt {measurement.attempt_id} recorded no latency samples.",
             remedy="One inference may take longer than the protocol's max_seconds: raise it.",
@@ -47,7 +49,7 @@ def conclude(
             f"(the first is {wrong[0]}).",
             remedy="The clock of the device does not move forward: restart the device, then run the job again.",
         )
-    summary = summarize(samples, protocol.confidence)
+    summary = summarize(samples, protocol.confidence) if samples else _of_tool(report)
     absent = {**measurement.absent, **summary.absent}
     quantiles = summary.quantiles
     mean_seconds: float | None = summary.mean_seconds
@@ -69,6 +71,9 @@ def conclude(
             absent[f"{name}_seconds"] = f"{len(taken)} samples are too few for an interval of the median"
     if isinstance(evaluation, str):
         absent["evaluation"] = evaluation
+    taken_energy = energy(measurement.power, summary.count, protocol.confidence) if measurement.power else None
+    if isinstance(taken_energy, str):
+        absent["energy"] = taken_energy
     return Result(
         job_id=job.id,
         epoch=measurement.epoch,
@@ -90,13 +95,43 @@ def conclude(
         **processing,
         host_preprocess_seconds=host_preprocess_seconds,
         filled=filled,
-        verdict=judge(measurement, summary, protocol, job.recipe.parity, job.scenario, filled),
+        verdict=judge(measurement, summary, protocol, job.recipe.parity, job.scenario, filled, absent.get("energy")),
         runtime_versions=measurement.runtime_versions,
         absent=absent,
         measured_at=measurement.started_at,
         batch=measurement.batch,
+        **_energy(measurement, taken_energy),
         memory_course=measurement.memory_course,
         memory_growth_bytes=growth(series, protocol.confidence) if (series := measurement.memory_series) else None,
         load_cost=measurement.load_cost,
         profile=compact(measurement.profile) if measurement.profile else None,
+        tool_report=report,
     )
+
+
+def _of_tool(report: ToolReport | None) -> Summary:
+    """What a native tool that keeps its samples to itself printed: no interval can be made of it."""
+    if report is None:
+        raise InternalError("There is neither a sample nor a tool's report.", remedy="Report this bug.")
+    why = f"{report.tool} prints summaries and no samples, so there is no interval"
+    return Summary(
+        count=report.count,
+        independent_count=None,
+        mean_seconds=report.mean_seconds,
+        quantiles={},
+        absent={f"latency_seconds.{name}": why for name in QUANTILES} | {"independent_sample_count": why},
+        drift=None,
+        warmup=None,
+        outlier_ratio=None,
+    )
+
+
+def _energy(measurement: Measurement, found: Energy | str | None) -> dict[str, Any]:
+    if measurement.power is None or not isinstance(found, Energy):
+        return {}
+    return {
+        "energy_joules": found.joules,
+        "power_watts": found.watts,
+        "idle_power_watts": found.idle_watts,
+        "energy_method": measurement.power.series.method,
+    }

@@ -43,7 +43,9 @@ def times_interval(ratio: Estimate) -> str:
     return f"{number(ratio.low)}–{number(ratio.high)}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return MISSING
     return f"{number(seconds)} s" if seconds >= 1 else f"{number(seconds * 1000)} ms"
 
 
@@ -54,6 +56,25 @@ def size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} B" if unit == "B" else f"{number(size_bytes)} {unit}"
         size_bytes /= 1024
     return f"{number(size_bytes)} GiB"
+
+
+def energy(joules: float) -> str:
+    """``12.3 mJ``, ``1.45 J``."""
+    return f"{number(joules)} J" if abs(joules) >= 1 else f"{number(joules * 1000)} mJ"
+
+
+def energy_interval(joules: Estimate) -> str:
+    """In the unit of the larger end."""
+    scale = 1 if joules.high >= 1 else 1000
+    return f"{number(joules.low * scale)}–{number(joules.high * scale)}"
+
+
+def power(watts: float) -> str:
+    return f"{number(watts)} W"
+
+
+def temperature(celsius: float) -> str:
+    return f"{celsius:.1f} °C"
 
 
 def count(value: int) -> str:

@@ -31,6 +31,8 @@ FIGURES = (
     "memory_peak_bytes",
     "memory_over_baseline_bytes",
     "artifact_bytes",
+    "energy_joules",
+    "power_watts",
     "speedup",
     "parity_cosine",
     "parity_max_abs_error",
@@ -138,6 +140,11 @@ class Row:
         """``quantile``: "p50", "p90", "p95" or "p99"; seconds."""
         return self.outcome.result.latency_seconds.get(quantile) if self.outcome.result else None
 
+    def printed(self, quantile: str) -> float | None:
+        """Seconds that a native tool printed for it, where there are no samples to work one out with an interval."""
+        report = self.outcome.result.tool_report if self.outcome.result else None
+        return report.quantiles_seconds.get(quantile) if report and self.latency(quantile) is None else None
+
     def to_dict(self) -> dict[str, Any]:
         """Flat and ready for JSON: what is absent or not finite is None."""
         job, device, result = self.outcome.job, self.outcome.device, self.outcome.result
@@ -152,6 +159,8 @@ class Row:
             "virtual": device.facts.virtual,
             "scenario": job.scenario.name,
             "threads": job.scenario.threads,
+            "accelerator": job.scenario.accelerator,
+            "tool": result.tool_report.tool if result and result.tool_report else job.scenario.tool,
             "batch": self.batch,
             "state": str(job.state),
             "verdict": str(self.level) if self.level else None,
@@ -160,9 +169,12 @@ class Row:
         }
         for quantile in ("p50", "p90", "p95", "p99"):
             record |= _columns(f"latency_{quantile}", "_seconds", self.latency(quantile))
+            record[f"tool_{quantile}_seconds"] = self.printed(quantile)
         record |= _columns("speedup", "", self.speedup)
         record |= _columns("preprocess", "_seconds", result.preprocess_seconds if result else None)
         record |= _columns("postprocess", "_seconds", result.postprocess_seconds if result else None)
+        record |= _columns("energy", "_joules", result.energy_joules if result else None)
+        record |= _columns("power", "_watts", result.power_watts if result else None)
         record["host_preprocess_seconds"] = result.host_preprocess_seconds if result else None
         for name in (
             "latency_mean_seconds",
@@ -175,8 +187,12 @@ class Row:
             "first_inference_seconds",
             "memory_peak_bytes",
             "memory_over_baseline_bytes",
+            "idle_power_watts",
+            "energy_method",
         ):
             record[name] = getattr(result, name) if result else None
+        for name in ("temperature_start_celsius", "temperature_max_celsius"):
+            record[name] = getattr(result.telemetry, name) if result else None
         parity = result.parity if result else None
         for name in PARITY:
             value = getattr(parity, name) if parity else None

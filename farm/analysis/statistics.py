@@ -31,17 +31,18 @@ class Summary:
 
     ``independent_count``: how many independent samples tell as much of the median. ``drift``: median of the last
     third over that of the first. ``warmup``: median of the first tenth over that of the last half. Both are None
-    with too few samples. ``outlier_ratio``: share of samples longer than ``OUTLIER_RATIO`` medians.
+    with too few samples. ``outlier_ratio``: share of samples longer than ``OUTLIER_RATIO`` medians. Where only a native
+    tool's summary is there, what takes samples is None.
     """
 
     count: int
-    independent_count: int
+    independent_count: int | None
     mean_seconds: float
     quantiles: dict[str, Estimate]
     absent: dict[str, str]
     drift: Estimate | None
     warmup: Estimate | None
-    outlier_ratio: float
+    outlier_ratio: float | None
 
 
 def summarize(samples_seconds: Sequence[float], confidence: float) -> Summary:

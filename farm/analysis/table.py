@@ -90,6 +90,9 @@ def _columns(comparison: Comparison) -> list[Column]:
         Column(("FLOPs", "params"), 7, _program),
         Column(("delegated", ""), 8, _delegated),
         Column(("loaded", "growth"), 9, _loaded),
+        Column(("energy", interval), 2, _energy),
+        Column(("power", "idle"), 7, _power),
+        Column(("hottest", "start"), 8, _temperature),
     )
     columns[-1:-1] = [
         column for column in optional if any(column.cell(row) != (MISSING, "") for row in comparison.rows)
@@ -101,6 +104,8 @@ def _columns(comparison: Comparison) -> list[Column]:
 
 def _latency(row: Row, quantile: str) -> Cell:
     estimate = row.latency(quantile)
+    if (printed := row.printed(quantile)) is not None:
+        return figures.milliseconds(printed), "the tool's"
     return (
         (figures.milliseconds(estimate.value), figures.milliseconds_interval(estimate)) if estimate else (MISSING, "")
     )
@@ -176,6 +181,27 @@ def _loaded(row: Row) -> Cell:
         return MISSING, ""
     loaded = figures.size(course.loaded_bytes) if course else MISSING
     return loaded, f"{figures.size(growth.value)}/1000" if growth else MISSING
+
+
+def _energy(row: Row) -> Cell:
+    found = row.outcome.result.energy_joules if row.outcome.result else None
+    return (figures.energy(found.value), figures.energy_interval(found)) if found else (MISSING, "")
+
+
+def _power(row: Row) -> Cell:
+    result = row.outcome.result
+    if result is None or result.power_watts is None:
+        return MISSING, ""
+    idle = result.idle_power_watts
+    return figures.power(result.power_watts.value), MISSING if idle is None else figures.power(idle)
+
+
+def _temperature(row: Row) -> Cell:
+    told = row.outcome.result.telemetry if row.outcome.result else None
+    if told is None or told.temperature_max_celsius is None:
+        return MISSING, ""
+    start = told.temperature_start_celsius
+    return figures.temperature(told.temperature_max_celsius), MISSING if start is None else figures.temperature(start)
 
 
 def _verdict(row: Row) -> Cell:

@@ -121,8 +121,27 @@ RULES: dict[str, Rule] = {
         Rule(
             "throttled",
             VerdictLevel.SUSPECT,
-            f"The clock was capped below {MIN_FREQUENCY_LIMIT_RATIO:.0%} of what the CPU can do.",
+            f"The clock was capped below {MIN_FREQUENCY_LIMIT_RATIO:.0%} of what the CPU can do, a cooling device was "
+            "active, or the phone's thermal status was not none.",
             "Let the device cool down; check its power mode and frequency limits.",
+        ),
+        Rule(
+            "thermal-override",
+            VerdictLevel.SUSPECT,
+            "The phone's thermal status was set by hand, so nothing vouches for a cool phone.",
+            "Undo it: `adb shell cmd thermalservice reset`.",
+        ),
+        Rule(
+            "wrong-cpus",
+            VerdictLevel.SUSPECT,
+            "The process ran on other CPUs than it was to be pinned to.",
+            "Run it again; if it stays, the phone's scheduler moves processes of the shell: measure on all cores.",
+        ),
+        Rule(
+            "energy-refused",
+            VerdictLevel.TRUSTED,
+            "Power was recorded, and no energy can be told from it. The latencies are as good as without it.",
+            "The reason says what was wrong (docs/energy.md).",
         ),
         Rule(
             "too-few-cpus",
@@ -142,6 +161,42 @@ RULES: dict[str, Rule] = {
             VerdictLevel.SUSPECT,
             "The load of other work could not be read, so nothing vouches for a quiet machine.",
             "Run `farm doctor` on the agent's machine.",
+        ),
+        Rule(
+            "delegate-refused",
+            VerdictLevel.INVALID,
+            "The accelerator's delegate took nothing of the graph: the figure is the CPU's.",
+            "Use a recipe that the delegate can run (float16 or int8, other operators), or measure on the CPU.",
+        ),
+        Rule(
+            "delegate-partly",
+            VerdictLevel.SUSPECT,
+            "The accelerator's delegate took a part of the graph, the CPU ran the rest.",
+            "Look at which operators are left over; a recipe without them may be much faster.",
+        ),
+        Rule(
+            "delegate-unproven",
+            VerdictLevel.SUSPECT,
+            "The native tool printed nothing that shows that the accelerator's delegate took the graph.",
+            "Build the tool with its log messages on, or compare with its figure for the CPU.",
+        ),
+        Rule(
+            "outputs-unseen",
+            VerdictLevel.SUSPECT,
+            "The native tool shows no outputs, so nothing says that the variant computes the same there.",
+            "Measure the same recipe with the farm's own harness, or with a tool that writes its outputs.",
+        ),
+        Rule(
+            "tool-summary",
+            VerdictLevel.SUSPECT,
+            "The native tool printed summaries and no samples: no interval, and drift and outliers stay unseen.",
+            "Take a newer version of the tool that prints every run, or the farm's own harness.",
+        ),
+        Rule(
+            "tool-figures",
+            VerdictLevel.TRUSTED,
+            "A native tool took the figures: its own warm-up, its own clock, and not the farm's stop rule.",
+            "Compare it with other figures of the same tool only.",
         ),
         Rule(
             "emulated",
@@ -172,16 +227,20 @@ def judge(
     limits: ParityLimits,
     scenario: Scenario,
     filled: Sequence[Filled] = (),
+    energy_absent: str | None = None,
 ) -> Verdict:
-    """The verdict on one measurement, with every reason that holds."""
+    """The verdict on one measurement, with every reason that holds. ``energy_absent``: why there is no energy."""
     found = (
         *_outputs(measurement, limits),
         *_samples(summary, protocol),
         *_series(summary),
+        *_tool(measurement),
         *_machine(measurement.telemetry),
-        *_cpus(measurement.cpus_allowed, scenario.threads),
+        *_heat(measurement.telemetry),
+        *_cpus(measurement, scenario.threads),
         *_memory(measurement, protocol.confidence),
         *_origin(measurement),
+        *_energy(measurement, energy_absent),
         *(("inputs-filled", f"Missing values were filled: {each}.") for each in filled),
     )
     reasons = tuple(Reason(code=code, level=RULES[code].level, text=text) for code, text in found)
@@ -195,11 +254,14 @@ Found = Iterator[tuple[str, str]]
 
 
 def _outputs(measurement: Measurement, limits: ParityLimits) -> Found:
-    if measurement.non_finite_outputs > 0:
+    if measurement.non_finite_outputs:
         yield "non-finite-output", f"{measurement.non_finite_outputs:,} output values are NaN or infinite."
     if measurement.simulated:
         return  # there are no outputs
-    if measurement.parity is None:
+    if measurement.parity is None and measurement.tool_report:
+        why = measurement.absent.get("parity", f"{measurement.tool_report.tool} writes none")
+        yield "outputs-unseen", f"Outputs were not seen: {why}."
+    elif measurement.parity is None:
         why = measurement.absent.get("parity", "the record holds no comparison")
         yield "parity-missing", f"Outputs were not compared with PyTorch's: {why}."
     else:
@@ -246,6 +308,8 @@ def _samples(summary: Summary, protocol: Protocol) -> Found:
     if summary.count < protocol.min_samples:
         yield "too-few-samples", f"{summary.count} samples, {protocol.min_samples} are asked for."
     median, target = summary.quantiles.get("p50"), protocol.target_half_width_ratio
+    if summary.independent_count is None:
+        return  # a tool's summary, which has a reason of its own
     if median is None:
         yield "interval-not-reached", f"The median has no interval: {summary.absent['latency_seconds.p50']}."
     elif median.half_width_ratio > target:
@@ -266,8 +330,21 @@ def _series(summary: Summary) -> Found:
         yield "drift", f"The last third of the samples was {drift.value - 1:.0%} slower than the first."
     if drift is not None and drift.value < 1 / MAX_DRIFT_RATIO and drift.high < 1:
         yield "drift", f"The last third of the samples was {1 - drift.value:.0%} faster than the first."
-    if summary.outlier_ratio > MAX_OUTLIER_RATIO:
+    if summary.outlier_ratio is not None and summary.outlier_ratio > MAX_OUTLIER_RATIO:
         yield "outliers", f"{summary.outlier_ratio:.1%} of the samples took over {OUTLIER_RATIO:g} times the median."
+
+
+def _tool(measurement: Measurement) -> Found:
+    report = measurement.tool_report
+    if report is None:
+        return
+    if report.delegation and report.delegation.taken != "whole":
+        code = {"refused": "delegate-refused", "partly": "delegate-partly", "unproven": "delegate-unproven"}
+        yield code[report.delegation.taken], f"{report.accelerator.upper()}: {report.delegation.said}."
+    if not measurement.latency_samples_seconds:
+        mixed = "; the first inference and the warm-up are part of it" if report.warmup_included else ""
+        yield "tool-summary", f"{report.tool} printed a summary of {report.count:,} runs, not their times{mixed}."
+    yield "tool-figures", f"The figures are {report.tool}'s, not those of the farm's harness."
 
 
 def _machine(telemetry: Telemetry) -> Found:
@@ -284,9 +361,29 @@ def _machine(telemetry: Telemetry) -> Found:
         yield "throttled", f"The clock was capped at {limit / 1e9:.2f} of {maximum / 1e9:.2f} GHz."
 
 
-def _cpus(allowed: tuple[int, ...], threads: int) -> Found:
+def _heat(telemetry: Telemetry) -> Found:
+    """What a phone says of its own heat. A cap may be in force also where its status is still none."""
+    if telemetry.thermal_overridden:
+        yield "thermal-override", "The phone's thermal status was set by hand."
+    if telemetry.thermal_status_max:
+        yield "throttled", f"The phone's thermal status reached {telemetry.thermal_status_max} of 6."
+    if telemetry.cooling_devices:
+        yield "throttled", f"Cooling devices were active: {', '.join(telemetry.cooling_devices)}."
+
+
+def _cpus(measurement: Measurement, threads: int) -> Found:
+    allowed, asked = measurement.cpus_allowed, measurement.cpus_asked
     if allowed and len(allowed) < threads:
         yield "too-few-cpus", f"{threads} threads ran on {len(allowed)} CPUs."
+    if asked and allowed and set(allowed) != set(asked):
+        ran, wanted = (", ".join(map(str, sorted(cpus))) for cpus in (allowed, asked))
+        yield "wrong-cpus", f"It ran on the CPUs {ran} instead of {wanted}."
+
+
+def _energy(measurement: Measurement, absent: str | None) -> Found:
+    """Only where power was recorded at all: of most devices nobody expects it."""
+    if absent and (measurement.power or measurement.power_recorded):
+        yield "energy-refused", f"{absent[:1].upper()}{absent[1:]}."
 
 
 def _memory(measurement: Measurement, confidence: float) -> Found:

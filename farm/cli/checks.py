@@ -5,6 +5,7 @@ Nothing heavy is imported: what is installed is read from package metadata.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -81,6 +82,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield database_driver(settings)
     yield from runtimes(needed=here)
     yield prometheus()
+    yield phone_runtime(settings.phone_runtime_dir)
     yield readable("CPU frequency", [FREQUENCY], "throttling goes unseen")
     yield readable("temperature", sorted(ZONES.glob("thermal_zone*/temp")), "heat goes unseen")
 
@@ -209,6 +211,26 @@ def prometheus() -> Check:
         return Check("Prometheus", "warn", f"{program} does not run: {error}", "Install it anew.", needed=False)
     first = (said.stdout or said.stderr).partition("\n")[0]
     return Check("Prometheus", "ok", f"{first.partition(' (')[0]} at {program}", needed=False)
+
+
+def phone_runtime(folder: Path) -> Check:
+    """By the manifests alone: what makes and reads bundles is the agent's."""
+    found = sorted((folder / "bundles").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    try:
+        made = {bundle["abi"]: bundle["layers"] for bundle in (json.loads(path.read_bytes()) for path in found)}
+        told = [f"{abi}: {', '.join(layer['name'] for layer in layers)}" for abi, layers in sorted(made.items())]
+        lost = any(
+            not (folder / "layers" / f"{layer['sha256']}.tar.gz").is_file()
+            for layers in made.values()
+            for layer in layers
+        )
+    except (ValueError, KeyError, TypeError):
+        told, lost = ["it cannot be read"], True
+    if not found or lost:
+        remedy = "Phones need one: farm phone-runtime build."
+        found_text = f"{'; '.join(told)}, and layers are missing" if lost else f"none in {folder}"
+        return Check("phone runtime", "warn", found_text, remedy, needed=False)
+    return Check("phone runtime", "ok", "; ".join(told), needed=False)
 
 
 def readable(name: str, files: list[Path], without: str) -> Check:

@@ -14,9 +14,12 @@ from farm.cli.session import connect
 def compare(
     context: typer.Context,
     runs: Annotated[list[int], typer.Argument(help="Numbers of runs.")],
+    include_virtual: Annotated[
+        bool, typer.Option("--include-virtual", help="Virtual devices beside real ones; they are always marked.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare variants: latency with its interval, speed-up, memory, size, parity, verdict."""
     with connect(context) as client:
-        comparison = client.compare(*runs)
+        comparison = client.compare(*runs, include_virtual=include_virtual)
     output.emit(comparison.to_dict() if as_json else None, as_json, comparison)

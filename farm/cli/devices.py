@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Group, RenderableType
@@ -13,8 +14,21 @@ from rich.text import Text
 from farm.cli import output
 from farm.cli.output import JsonFlag
 from farm.cli.session import connect
+from farm.config import Avd, load
 from farm.errors import UserError
-from farm.types import Device, DeviceCheck, DeviceDetails, DeviceHealth, DeviceState, Reservation
+from farm.types import (
+    Device,
+    DeviceCheck,
+    DeviceDetails,
+    DeviceFacts,
+    DeviceHealth,
+    DeviceReadings,
+    DeviceState,
+    Reservation,
+)
+
+if TYPE_CHECKING:
+    from agents.android.adb import Server
 
 app = typer.Typer(help="Devices of the farm.", invoke_without_command=True)
 
@@ -87,6 +101,82 @@ def release(context: typer.Context, device: str, as_json: JsonFlag = False) -> N
     output.emit({"released": device}, as_json, f"{device} is no longer reserved.")
 
 
+@app.command("add-emulator")
+def add_emulator(
+    avd: Annotated[str, typer.Option(help="Of this machine's Android SDK; `emulator -list-avds` lists them.")],
+    snapshot: Annotated[
+        str | None, typer.Option(help="What it starts from and goes back to after a run. Default: started cold, wiped.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Have this machine's agent run an Android emulator as a device (docs/emulators.md)."""
+    from agents.android import avds
+    from agents.android.emulator import Emulators, find_sdk
+
+    settings = load()
+    try:
+        wanted = Avd(name=avd, snapshot=snapshot)
+    except ValueError as error:
+        raise UserError(f"It cannot be added: {error}.", remedy="Names are letters, digits, . _ and -") from error
+    asyncio.run(Emulators(find_sdk(), settings.state_dir).check(wanted))
+    avds.add(settings.state_dir, wanted)
+    output.emit(wanted, as_json, f"{avd} is added. The agent on this machine offers it once restarted.")
+
+
+Address = Annotated[str, typer.Argument(metavar="HOST:PORT", help="As the phone's wireless debugging shows it.")]
+ServerOption = Annotated[
+    str | None, typer.Option(help="The adb server, HOST:PORT; default: the first of agent_adb_servers.")
+]
+
+
+@app.command("connect")
+def connect_phone(
+    address: Address,
+    *,
+    pair: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Pair first, with the code and the port of the phone's dialog.")
+    ] = None,
+    server: ServerOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Connect a phone on the network to the adb server of this machine, which is an agent's. It needs no farm."""
+
+    async def connected(to: Server) -> str:
+        await to.ensure()
+        if pair is not None:
+            return await to.pair(address, pair)
+        await to.connect(address)
+        return f"{address} is connected; `farm devices` shows it in a moment."
+
+    said = _through_adb(connected, server)
+    output.emit({"address": address, "said": said}, as_json, said)
+
+
+@app.command("disconnect")
+def disconnect_phone(address: Address, *, server: ServerOption = None, as_json: JsonFlag = False) -> None:
+    """Let go of a phone on the network. It needs no farm."""
+
+    async def disconnected(of: Server) -> str:
+        await of.disconnect(address)
+        return f"{address} is no longer connected."
+
+    said = _through_adb(disconnected, server)
+    output.emit({"address": address, "said": said}, as_json, said)
+
+
+def _through_adb(work: Callable[[Server], Awaitable[str]], address: str | None) -> str:
+    from agents.android.adb import Server
+
+    host, _, port = (address or load().agent_adb_servers[0]).rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"--server {address} is no address.", remedy="Give HOST:PORT, e.g. 127.0.0.1:5037.")
+
+    async def run() -> str:
+        return await work(Server(host, int(port)))
+
+    return asyncio.run(run())
+
+
 def _seconds(duration: str) -> int:
     found = _DURATION.fullmatch(duration.strip().replace(" ", ""))
     if found is None:
@@ -113,14 +203,37 @@ def _row(device: Device, reservation: Reservation | None) -> Sequence[object]:
     return (
         f"{device.id} (virtual)" if facts.virtual else device.id,
         _condition(device),
-        facts.platform,
+        facts.os_version if facts.platform == "android" else facts.platform,
         facts.device_model,
         facts.soc,
-        facts.cpu_count,
-        output.size(facts.memory_bytes),
+        _cpus(facts),
+        output.size(facts.memory_bytes) if facts.memory_bytes else None,
         ", ".join(facts.runtimes),
         "; ".join(_remarks(device, reservation)),
     )
+
+
+def _cpus(facts: DeviceFacts) -> str | None:
+    """With clusters from the slowest to the fastest: 8 (3+4+1)."""
+    if len(facts.clusters) < 2:
+        return str(facts.cpu_count) if facts.cpu_count else None
+    return f"{facts.cpu_count} ({'+'.join(str(len(cluster.cpus)) for cluster in facts.clusters)})"
+
+
+def _readings(readings: DeviceReadings | None) -> str | None:
+    """As its agent last saw it: battery 84 % at 27.0 °C, charging; thermal status 0."""
+    if readings is None:
+        return None
+    battery = [
+        f"{readings.battery_ratio:.0%}" if readings.battery_ratio is not None else "",
+        f"at {readings.battery_celsius:.1f} °C" if readings.battery_celsius is not None else "",
+    ]
+    parts = [f"battery {' '.join(filter(None, battery))}" if any(battery) else ""]
+    if readings.powered is not None:
+        parts.append("powered" if readings.powered else "on battery")
+    if readings.thermal_status is not None:
+        parts.append(f"thermal status {readings.thermal_status}")
+    return ", ".join(filter(None, parts)) or None
 
 
 def _condition(device: Device) -> Text:
@@ -132,7 +245,7 @@ def _condition(device: Device) -> Text:
 
 
 def _remarks(device: Device, reservation: Reservation | None) -> list[str]:
-    """What keeps jobs from being started there, beside its state and health."""
+    """What keeps jobs from being started there, beside its state and health; else how a phone is."""
     remarks = []
     if device.maintenance is not None:
         what = "drains" if device.state is DeviceState.LEASED else "maintenance"
@@ -141,6 +254,8 @@ def _remarks(device: Device, reservation: Reservation | None) -> list[str]:
         remarks.append(_reserved(reservation))
     if device.blocked:
         remarks.append(device.blocked)
+    elif seen := _readings(device.readings):
+        remarks.append(seen)
     return remarks
 
 
@@ -169,11 +284,14 @@ def _details(found: DeviceDetails) -> RenderableType:
         ("soc", facts.soc),
         ("abi", facts.abi),
         ("os_version", facts.os_version),
-        ("memory", output.size(facts.memory_bytes)),
-        ("cpu_count", facts.cpu_count),
+        ("memory", output.size(facts.memory_bytes) if facts.memory_bytes else None),
+        ("cpu_count", facts.cpu_count or None),
+        ("clusters", " + ".join(f"{len(c.cpus)} × {c.max_hertz / 1e9:.2f} GHz" for c in facts.clusters) or None),
+        ("last readings", _readings(device.readings)),
         ("accelerators", ", ".join(facts.accelerators)),
         ("runtimes", ", ".join(facts.runtimes)),
-        ("kind", "virtual" if facts.virtual else None),
+        ("native tools", ", ".join(f"{tool.name} ({', '.join(tool.accelerators)})" for tool in facts.tools)),
+        ("kind", "emulator" if facts.emulator else "virtual" if facts.virtual else None),
         ("hypervisor", facts.hypervisor),
         ("labels", ", ".join(f"{key}={value}" for key, value in device.labels.items())),
         ("hooks", ", ".join(device.hooks)),

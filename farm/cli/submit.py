@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from farm.cli.output import JsonFlag
 from farm.cli.runs import exit_code, follow
 from farm.cli.session import connect
 from farm.errors import UserError
-from farm.types import Priority, Protocol, Scenario
+from farm.types import Cores, Priority, Protocol, Scenario
 
 
 def submit(
@@ -35,6 +35,13 @@ def submit(
     recipes: Annotated[str, typer.Option(help="Names with commas between, a YAML file, or all.")],
     devices: Annotated[str, typer.Option(help="Selector, e.g. 'platform=linux,memory_gib>=8'.")],
     threads: Annotated[str, typer.Option(help="Thread counts to measure with, e.g. 1,2.")] = "1",
+    accelerator: Annotated[
+        str, typer.Option(help="What native tools are to use: cpu, gpu, npu; e.g. cpu,gpu. See docs/native-tools.md.")
+    ] = "cpu",
+    tool: Annotated[str | None, typer.Option(help="The native tool to measure with, also on the CPU.")] = None,
+    cores: Annotated[
+        str | None, typer.Option(help="Clusters of phones to be pinned to: big, mid, little, all; e.g. big,little.")
+    ] = None,
     max_seconds: Annotated[
         float | None, typer.Option(help="Time to measure one job, if its interval is not reached sooner.")
     ] = None,
@@ -70,7 +77,7 @@ def submit(
             recipes=_recipes(recipes),
             devices=devices,
             example_inputs=inputs,
-            scenarios=_scenarios(threads),
+            scenarios=_native(_scenarios(threads, cores), accelerator, tool),
             protocol=_protocol(max_seconds=max_seconds, timeout_seconds=timeout_seconds).model_copy(
                 update={"profile": profile}
             ),
@@ -99,9 +106,28 @@ def _recipes(text: str) -> list[str] | Path | Literal["all"]:
     return "all" if text.strip() == "all" else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _scenarios(threads: str) -> list[Scenario]:
+def _native(scenarios: list[Scenario], accelerators: str, tool: str | None) -> list[Scenario]:
+    """Each of them on each accelerator."""
     try:
-        return [Scenario("single-stream", threads=int(part)) for part in threads.split(",")]
+        return [
+            Scenario(**each.model_dump() | {"accelerator": accelerator.strip(), "tool": tool})
+            for accelerator in accelerators.split(",")
+            for each in scenarios
+        ]
+    except ValueError as error:
+        raise UserError(
+            f"--accelerator {accelerators} and --tool {tool} cannot be used.",
+            remedy="Accelerators are cpu, gpu and npu; `farm devices show` tells a device's tools.",
+        ) from error
+
+
+def _scenarios(threads: str, cores: str | None) -> list[Scenario]:
+    if cores is not None and not {*(clusters := cores.split(","))} <= {*get_args(Cores)}:
+        raise UserError(f"--cores {cores} cannot be used.", remedy=f"Give some of {', '.join(get_args(Cores))}.")
+    try:
+        counts = [int(part) for part in threads.split(",")]
+        kinds = clusters if cores is not None else [None]
+        return [Scenario("single-stream", threads=count, cores=kind) for kind in kinds for count in counts]
     except ValueError as error:  # ValidationError is one, too
         raise UserError(
             f"--threads {threads} cannot be used.", remedy="Give counts from 1 to 256 with commas between, e.g. 1,2."

@@ -40,12 +40,24 @@ from farm.metrics.instruments import exposition
 from farm.metrics.monitor import CoordinatorMonitor
 from farm.recipes.keys import tool_versions
 from farm.recipes.runtimes import BUILDERS
-from farm.recipes.specification import trains
+from farm.recipes.specification import stages, trains
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import Transaction
-from farm.types import Artifact, Blob, BuildRequest, DeviceHealth, DeviceReadings, Failure, JobWait, Lease, Run
+from farm.types import (
+    Artifact,
+    Blob,
+    Build,
+    BuildRequest,
+    DeviceHealth,
+    DeviceReadings,
+    Failure,
+    JobWait,
+    Lease,
+    Run,
+    digest_of,
+)
 from farm.types.runs import batch_of
 from farm.types.steps import on_device
 
@@ -357,9 +369,16 @@ def _run_added(run: Run, reading: Reading) -> ev.RunAdded:
             )
             for job in jobs
         ),
-        tuple(BuildView(build.key, build.state) for build in builds),
+        tuple(BuildView(build.key, build.state, student=_student(build)) for build in builds),
         reading.pools(run.id),
     )
+
+
+def _student(build: Build) -> str:
+    """What it trains first, whatever tools do it."""
+    for stage in stages(build.recipe):
+        return digest_of({"model": build.model_id, "transforms": [step.model_dump(mode="json") for step in stage]})
+    return ""
 
 
 def _now() -> datetime:

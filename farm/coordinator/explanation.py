@@ -10,7 +10,7 @@ from typing import Protocol
 from farm.coordinator.queue import LEVELS
 from farm.coordinator.scheduler import entry
 from farm.coordinator.state import FarmState
-from farm.coordinator.views import DeviceView, JobView
+from farm.coordinator.views import BuildView, DeviceView, JobView
 from farm.types import BuildState, DeviceHealth, JobState
 
 
@@ -62,11 +62,21 @@ def explain(state: FarmState, job_id: int, pace: Pace) -> Explanation:
 
 def _builds(state: FarmState, job: JobView) -> str:
     views = [state.builds[key] for key in sorted(job.needs)]
-    texts = [f"build {view.key[:12]}, which is {view.state}" for view in views if view.state is not BuildState.BUILT]
+    texts = [
+        f"build {view.key[:12]}, which is {view.state}{_trained_elsewhere(state, view)}"
+        for view in views
+        if view.state is not BuildState.BUILT
+    ]
     if any(view.state is BuildState.PENDING for view in views) and (device := state.scheduler.measuring_device()):
         texts.append(f"{device} on the build host, which measures")
     # It is built, or has failed, and the job is about to hear of it: that takes a moment in a large run.
     return f"waits for {'; for '.join(texts) or 'its turn to be queued, its build has ended'}"
+
+
+def _trained_elsewhere(state: FarmState, build: BuildView) -> str:
+    """Where another build holds it back, which trains what it needs."""
+    other = state.scheduler.same_student(build)
+    return "" if other is None or other is build else f" while build {other.key[:12]} trains the same student"
 
 
 def _queued(state: FarmState, job: JobView, device: DeviceView, pace: Pace) -> Explanation:

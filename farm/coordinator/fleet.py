@@ -3,6 +3,7 @@
 States and health are told apart as LAVA does. A device that appears is checked before it serves. An attempt that the
 infrastructure ended makes its device suspect: it is checked again, after ``CHECKS_ONLY`` such failures in a row with a
 rung of the recovery ladder before the check, one rung further at every further failure and at every check that fails.
+One that its agent holds back (too hot, not authorized) is checked once that is over.
 At the end of the ladder the device is bad: it gets no job until it passes a check that a person asks for, that falls
 due, or that it gets because it was plugged in anew.
 """
@@ -172,7 +173,7 @@ class Fleet:
         """Begin the checks that nothing stands in the way of; to be asked once an event is taken in."""
         for device in self._changed.values():
             free = device.online and not device.holders and not device.checking and device.maintenance is None
-            if not free or device.health in (DeviceHealth.GOOD, DeviceHealth.BAD):
+            if not free or device.blocked or device.health in (DeviceHealth.GOOD, DeviceHealth.BAD):
                 continue
             if device.health is DeviceHealth.LOOPING:
                 device.checking = True

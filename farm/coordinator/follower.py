@@ -122,6 +122,11 @@ class AgentFollower:
             await asyncio.sleep(self._farm.leases.ttl_seconds / 4)
             self._see(await agent.info(self._revision))
 
+    def _look(self, info: AgentInfo) -> None:
+        """Between renewals, which say that the agent was heard of."""
+        if info.devices is not None:
+            self._see(info)
+
     def _see(self, info: AgentInfo) -> None:
         """Write only what is new: of a thousand devices that idle, one line says that their agent was heard of."""
         devices = self._seen if info.devices is None else {device.id: device for device in info.devices}
@@ -150,8 +155,10 @@ class AgentFollower:
         open_events: deque[tuple[int, asyncio.Task[None] | None]] = deque()
         while True:
             events = await agent.events(seen, _COMMIT_POLL_SECONDS if open_events else _EVENTS_POLL_SECONDS)
-            if any(event.failure and event.failure.fault == "infrastructure" for event in events):
-                self._see(await agent.info(self._revision))  # the device may be gone: no next try on it
+            if not events or any(event.failure and event.failure.fault == "infrastructure" for event in events):
+                # An agent answers without an event when its devices have changed, too; and after a failure the device
+                # may be gone: no next try on it.
+                self._look(await agent.info(self._revision))
             if events:
                 open_events += self._take(journal_id, events)
                 seen = events[-1].seq

@@ -31,7 +31,7 @@ class Scheduler:
         self.devices_per_user = devices_per_user
         self.leased_by: Counter[str] = Counter()  # user -> devices
         self.pending: dict[str, BuildView] = {}
-        self.building: set[str] = set()
+        self.building: dict[str, BuildView] = {}
         self._builds: list[tuple[tuple[int, int], str]] = []  # heap; an entry that is no longer true is skipped
         self._started: Counter[str] = Counter()  # user -> attempts so far
         self.stale: dict[str, DeviceView] = {}  # touched since attempts were started last
@@ -83,7 +83,7 @@ class Scheduler:
             self.pending[build.key] = build
             self._enqueue(build)
         elif state is BuildState.BUILDING:
-            self.building.add(build.key)
+            self.building[build.key] = build
 
     def want_build(self, build: BuildView, job: JobView) -> None:
         """A build keeps the best place that a job gave it, also when that job is cancelled."""
@@ -95,7 +95,7 @@ class Scheduler:
 
     def forget_build(self, key: str) -> None:
         self.pending.pop(key, None)
-        self.building.discard(key)
+        self.building.pop(key, None)
 
     # --- what is so -----------------------------------------------------------------------------------
 
@@ -110,23 +110,35 @@ class Scheduler:
         """A device of the build host whose measurement keeps builds from starting."""
         return min(self._measuring, default=None)
 
+    def same_student(self, build: BuildView) -> BuildView | None:
+        """The build in progress that trains what this one does."""
+        same = (other for other in self.building.values() if build.student and other.student == build.student)
+        return next(same, None)
+
     # --- what may start -------------------------------------------------------------------------------
 
     def builds_to_start(self) -> list[BuildView]:
-        """Pending builds that fit into free slots: by priority, then the oldest job first."""
+        """Pending builds that fit into free slots: by priority, then the oldest job first. Of those that train the same
+        student one at a time: the next finds it trained."""
         if self._measuring or (self._waiting and self._builds_in_a_row >= BUILDS_IN_A_ROW):
             return []
         chosen: list[BuildView] = []
-        while self.pending and len(self.building) < self.build_slots:
+        held_back: dict[str, BuildView] = {}
+        while len(held_back) < len(self.pending) and len(self.building) < self.build_slots:
             if self._waiting and self._builds_in_a_row >= BUILDS_IN_A_ROW:
                 break
             rank, key = heappop(self._builds)
             build = self.pending.get(key)
             if build is None or build.rank != rank:
                 continue
+            if self.same_student(build):
+                held_back[key] = build
+                continue
             self.set_build(build, BuildState.BUILDING)
             self._builds_in_a_row += bool(self._waiting)
             chosen.append(build)
+        for build in held_back.values():
+            self._enqueue(build)
         return chosen
 
     def attempts_to_start(self) -> list[tuple[int, DeviceView]]:

@@ -120,7 +120,7 @@ class FarmState:
                 # What failed before is tried again for a new run; what another coordinator's life was
                 # building has died with it.
                 state = BuildState.BUILT if build.state is BuildState.BUILT else BuildState.PENDING
-                added = self.builds[build.key] = BuildView(build.key)
+                added = self.builds[build.key] = BuildView(build.key, student=build.student)
                 self.scheduler.set_build(added, state)
                 if state is not build.state:
                     self._out.append(SetBuild(build.key, state, frozenset({event.run_id})))

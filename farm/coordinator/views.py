@@ -35,6 +35,7 @@ class BuildView:
     failure: Failure | None = None  # for jobs that have not heard of it yet
     jobs: dict[int, set[int]] = field(default_factory=dict)  # of those that need it and have not ended: run -> jobs
     rank: tuple[int, int] | None = None  # the best (level, job id) that asked for it
+    student: str = ""  # what it trains first, if it trains: other builds can take that from it
 
 
 @dataclass(slots=True)

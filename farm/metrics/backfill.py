@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from farm.metrics import catalogue
+from farm.metrics.text import escaped
 from farm.types import Publication
 
 _PUSHED = {metric.name: metric for metric in catalogue.METRICS if metric.origin in ("result", "run")}
@@ -30,18 +31,14 @@ def write(publications: Iterable[Publication], path: Path) -> int:
                 if point.name not in families:
                     families[point.name] = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
                 labels = {**publication.labels, **point.labels}
-                written = ",".join(f'{name}="{_escaped(labels[name])}"' for name in sorted(labels))
+                written = ",".join(f'{name}="{escaped(labels[name])}"' for name in sorted(labels))
                 seconds = f"{publication.at.timestamp():.3f}"
                 families[point.name].write(f"{point.name}{{{written}}} {point.value!r} {seconds}\n")
                 count += 1
         with path.open("w", encoding="utf-8") as target:
             for name, family in sorted(families.items()):
-                target.write(f"# TYPE {name} gauge\n# HELP {name} {_escaped(_PUSHED[name].help)}\n")
+                target.write(f"# TYPE {name} gauge\n# HELP {name} {_PUSHED[name].help}\n")
                 family.seek(0)
                 target.writelines(family)
             target.write("# EOF\n")
     return count
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

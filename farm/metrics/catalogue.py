@@ -48,11 +48,10 @@ QUANTILES = {"p50": "0.5", "p90": "0.9", "p95": "0.95", "p99": "0.99"}  # as ``f
 # Of a device, for people and alerts: exactly one at a time. "quarantined": its health is bad.
 DEVICE_STATES = ("online", "leased", "offline", "maintenance", "quarantined")
 _COMMON: dict[Origin, tuple[str, ...]] = {"result": RESULT_LABELS, "run": ("run_id",)}
-_NO_ENERGY = "no result carries energy yet"
 
 
-def _result(name: str, unit: str, help: str, labels: tuple[str, ...] = (), awaits: str = "") -> Metric:
-    return Metric(f"farm_result_{name}", "gauge", unit, labels, help, "result", awaits=awaits)
+def _result(name: str, unit: str, help: str, labels: tuple[str, ...] = ()) -> Metric:
+    return Metric(f"farm_result_{name}", "gauge", unit, labels, help, "result")
 
 
 LATENCY = _result("latency_seconds", "seconds", "Quantile of the latency of one inference.", ("quantile",))
@@ -63,11 +62,11 @@ THROUGHPUT = _result(
     "throughput_inferences_per_second", "", "Samples per second, one call after the other: batch / mean latency."
 )
 MEMORY_PEAK = _result("memory_peak_bytes", "bytes", "Largest resident memory of the process that measured.")
-ENERGY = _result("energy_joules", "joules", "Energy per inference, net of idle.", awaits=_NO_ENERGY)
-POWER = _result("power_watts", "watts", "Mean power while measuring.", awaits=_NO_ENERGY)
+ENERGY = _result("energy_joules", "joules", "Energy of one inference, over what the idle device takes in that time.")
+POWER = _result("power_watts", "watts", "Power of the whole device while it measured.")
 TEMPERATURE_START = _result("temperature_start_celsius", "celsius", "Temperature when the measurement began.")
 TEMPERATURE_MAX = _result("temperature_max_celsius", "celsius", "Highest temperature during the measurement.")
-THROTTLED = _result("throttled", "", "1 if the verdict says that the clock was capped, else 0.")
+THROTTLED = _result("throttled", "", "1 if the verdict says that the device throttled, else 0.")
 ACCURACY = _result("accuracy_ratio", "ratio", "Accuracy on the labelled set, from outputs of the device.")
 ARTIFACT = _result("artifact_bytes", "bytes", "Size of the artifact.")
 TRUSTED = _result("trusted", "", "1 if the verdict is `trusted`, else 0. Every result has it.")

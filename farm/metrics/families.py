@@ -1,4 +1,4 @@
-"""State as Prometheus scrapes it: samples of the catalogue made of what the farm knows at that moment. Pure."""
+"""What of the catalogue is scraped, made of what the farm knows at that moment. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
-from prometheus_client.core import Metric as Family
-from prometheus_client.samples import Sample
-
 from farm.metrics import catalogue
-from farm.metrics.catalogue import Metric
+from farm.metrics.text import Family
 from farm.types import Device, DeviceHealth, DeviceReadings, DeviceState, JobState, RunState
 
 _REASON_CHARACTERS = 120
@@ -34,8 +30,8 @@ class Snapshot:
 
 def of_head(now: Snapshot) -> Iterator[Family]:
     states = {device.id: state_of(device) for device in now.devices}
-    yield _family(catalogue.DEVICE_INFO, ((_info(device), 1) for device in now.devices))
-    yield _family(
+    yield Family(catalogue.DEVICE_INFO, ((_info(device), 1) for device in now.devices))
+    yield Family(
         catalogue.DEVICE_STATE,
         (
             ((id, state), 1 if state == current else 0)
@@ -43,11 +39,11 @@ def of_head(now: Snapshot) -> Iterator[Family]:
             for state in catalogue.DEVICE_STATES
         ),
     )
-    yield _family(
+    yield Family(
         catalogue.DEVICE_ONLINE,
         (((device.id,), 0 if device.state is DeviceState.OFFLINE else 1) for device in now.devices),
     )
-    yield _family(
+    yield Family(
         catalogue.DEVICE_TROUBLE,
         (
             ((device.id, states[device.id], reason), 1)
@@ -55,38 +51,38 @@ def of_head(now: Snapshot) -> Iterator[Family]:
             if (reason := trouble_of(device, states[device.id]))
         ),
     )
-    yield _family(
+    yield Family(
         catalogue.LEASE_AGE,
         (((id,), max(0.0, (now.at - since).total_seconds())) for id, since in now.leased_since.items()),
     )
-    yield _family(catalogue.RUNS, (((state,), now.runs.get(state, 0)) for state in RunState))
-    yield _family(catalogue.JOBS, (((state,), now.jobs.get(state, 0)) for state in JobState))
+    yield Family(catalogue.RUNS, (((state,), now.runs.get(state, 0)) for state in RunState))
+    yield Family(catalogue.JOBS, (((state,), now.jobs.get(state, 0)) for state in JobState))
     platforms = {device.id: device.facts.platform for device in now.devices}
     queues = Counter(dict.fromkeys(platforms.values(), 0))
     for id, count in now.queued.items():
         queues[platforms[id]] += count
-    yield _family(catalogue.QUEUE_JOBS, (((platform,), count) for platform, count in sorted(queues.items())))
-    yield _family(catalogue.OUTBOX_PENDING, [((), now.outbox["pending"])])
-    yield _family(catalogue.OUTBOX_DEAD, [((), now.outbox["dead"])])
+    yield Family(catalogue.QUEUE_JOBS, (((platform,), count) for platform, count in sorted(queues.items())))
+    yield Family(catalogue.OUTBOX_PENDING, [((), now.outbox["pending"])])
+    yield Family(catalogue.OUTBOX_DEAD, [((), now.outbox["dead"])])
     age_seconds = (now.at - now.outbox_since).total_seconds() if now.outbox_since else 0.0
-    yield _family(catalogue.OUTBOX_OLDEST, [((), max(0.0, age_seconds))])
+    yield Family(catalogue.OUTBOX_OLDEST, [((), max(0.0, age_seconds))])
 
 
 def of_agent(readings: Mapping[str, DeviceReadings]) -> Iterator[Family]:
     """By device. What a device does not show has no sample."""
     devices = sorted(readings.items())
-    yield _family(
+    yield Family(
         catalogue.BATTERY, (((id,), read.battery_ratio) for id, read in devices if read.battery_ratio is not None)
     )
-    yield _family(
+    yield Family(
         catalogue.TEMPERATURE,
         (((id, sensor), celsius) for id, read in devices for sensor, celsius in _temperatures(read).items()),
     )
-    yield _family(
+    yield Family(
         catalogue.THERMAL_STATUS,
         (((id,), read.thermal_status) for id, read in devices if read.thermal_status is not None),
     )
-    yield _family(
+    yield Family(
         catalogue.FREQUENCY,
         (((id, cluster), hertz) for id, read in devices for cluster, hertz in sorted(read.cpu_hertz.items())),
     )
@@ -131,16 +127,3 @@ def _info(device: Device) -> tuple[str, ...]:
         device.agent,
         virtual,
     )
-
-
-def _family(
-    metric: Metric, samples: Sequence[tuple[tuple[str, ...], float]] | Iterator[tuple[tuple[str, ...], float]]
-) -> Family:
-    """Made directly: ``add_metric`` takes most of a scrape's time."""
-    if metric.kind == "info":
-        family: Family = InfoMetricFamily(metric.name.removesuffix("_info"), metric.help)
-    else:
-        family = GaugeMetricFamily(metric.name, metric.help, unit=metric.unit)
-    names = metric.labels
-    family.samples = [Sample(metric.name, dict(zip(names, labels, strict=True)), value) for labels, value in samples]
-    return family

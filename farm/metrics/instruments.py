@@ -33,3 +33,12 @@ def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
     """The text that a scraper with this ``Accept`` header wants, and its media type."""
     encode, media_type = choose_encoder(accept)
     return encode(registry), media_type
+
+
+def media_type(accept: str) -> str:
+    """Of the text that a scraper with this ``Accept`` header wants."""
+    return choose_encoder(accept)[1]
+
+
+def is_openmetrics(media_type: str) -> bool:
+    return media_type.startswith("application/openmetrics-text")

@@ -58,8 +58,6 @@ class CoordinatorMonitor:
 
 
 class ApiMonitor:
-    """Its registry also takes what is computed at a scrape."""
-
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = counter(catalogue.HTTP_REQUESTS, self.registry)

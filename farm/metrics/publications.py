@@ -6,7 +6,7 @@ import math
 
 from farm.metrics import catalogue
 from farm.metrics.catalogue import Metric
-from farm.types import Device, Job, Point, Publication, Result, Run, VerdictLevel
+from farm.types import Device, Estimate, Job, Point, Publication, Result, Run, VerdictLevel
 
 
 def of_result(job: Job, device: Device, model_name: str, result: Result) -> Publication:
@@ -18,6 +18,8 @@ def of_result(job: Job, device: Device, model_name: str, result: Result) -> Publ
         (catalogue.FIRST_INFERENCE, result.first_inference_seconds),
         (catalogue.THROUGHPUT, result.samples_per_second),
         (catalogue.MEMORY_PEAK, result.memory_peak_bytes),
+        (catalogue.ENERGY, _value(result.energy_joules)),
+        (catalogue.POWER, _value(result.power_watts)),
         (catalogue.TEMPERATURE_START, result.telemetry.temperature_start_celsius),
         (catalogue.TEMPERATURE_MAX, result.telemetry.temperature_max_celsius),
         (catalogue.THROTTLED, _throttled(result)),
@@ -61,8 +63,14 @@ def of_run(run: Run) -> Publication | None:
     return Publication(kind="run", subject=run.id, at=run.finished_at, labels={"run_id": str(run.id)}, points=points)
 
 
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value
+
+
 def _throttled(result: Result) -> bool | None:
-    """None where the frequency could not be read, so that nobody knows."""
-    if result.telemetry.cpu_frequency_limit_hertz is None:
-        return None
-    return any(reason.code == "throttled" for reason in result.verdict.reasons)
+    """None where nothing was read that would have shown it, so that nobody knows."""
+    if any(reason.code == "throttled" for reason in result.verdict.reasons):
+        return True
+    telemetry = result.telemetry
+    shown = telemetry.cpu_frequency_limit_hertz is not None or telemetry.thermal_status_max is not None
+    return False if shown else None

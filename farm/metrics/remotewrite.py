@@ -47,17 +47,23 @@ class Refused(Exception):
 
 
 def encode(publications: Iterable[Publication]) -> bytes:
-    """A WriteRequest, not compressed. Labels are sorted by name and those without a value left out, as asked for."""
+    """A WriteRequest, not compressed. Labels are sorted by name and those without a value left out, as asked for.
+
+    Names of labels begin with a small letter, as all of the catalogue's do: ``__name__`` sorts before them.
+    """
     request = bytearray()
     for publication in publications:
-        milliseconds = round(publication.at.timestamp() * 1000)
-        common = {name: _label(name, value) for name, value in publication.labels.items() if value}
+        at = b"\x10" + _varint(round(publication.at.timestamp() * 1000))
+        shared = {name: _label(name, value) for name, value in publication.labels.items() if value}
+        in_order = b"".join(shared[name] for name in sorted(shared))
         for point in publication.points:
-            labels = common | {name: _label(name, value) for name, value in point.labels.items() if value}
-            labels["__name__"] = _label("__name__", point.name)
-            sample = b"\x09" + struct.pack("<d", point.value) + b"\x10" + _varint(milliseconds)
-            series = b"".join(labels[name] for name in sorted(labels)) + _field(2, sample)
-            request += _field(1, series)
+            own = {name: _label(name, value) for name, value in point.labels.items() if value}
+            labels = in_order
+            if own:
+                every = shared | own
+                labels = b"".join(every[name] for name in sorted(every))
+            sample = _field(2, b"\x09" + struct.pack("<d", point.value) + at)
+            request += _field(1, _label("__name__", point.name) + labels + sample)
     return bytes(request)
 
 

@@ -18,8 +18,8 @@ from farm.errors import FarmError, InfrastructureError, InternalError, RecipeErr
 from farm.recipes import limits, operators, scratch, specification, toolchains, worker
 from farm.recipes.boundary import FULL_DISK, disk_full
 from farm.recipes.buildlog import BuildLog
-from farm.recipes.checkpoint import Checkpoint
-from farm.recipes.keys import tool_versions
+from farm.recipes.checkpoint import Checkpoints
+from farm.recipes.keys import student_keys, tool_versions
 from farm.recipes.limits import Ended
 from farm.recipes.program import CALIBRATION, EVALUATION, EXAMPLES, PARITY, PROGRAM, TRAINING, part_folder
 from farm.recipes.runtimes import BUILDERS, reference
@@ -49,15 +49,15 @@ def run_build(request: BuildRequest) -> Artifact:
     sdks = {name: str(path) for name, path in specification.sdks(specification.tools(request.recipe)).items()}
     with scratch.folder() as folder:
         log = BuildLog(folder, store, request.key)
-        checkpoint = Checkpoint(folder, store, request.key)
+        checkpoints = Checkpoints(folder, store, student_keys(request.model.id, request.recipe))
 
         def looking() -> None:
             log.show()
-            checkpoint.keep()
+            checkpoints.keep()
 
         try:
             _stage(request, store, folder, sdks)
-            checkpoint.restore()
+            checkpoints.restore()
             ended = limits.run(
                 [sys.executable, "-P", "-m", worker.__name__, str(folder / ORDER)],
                 environment=_environment(folder, gpu=specification.may_use_gpu(request.recipe)) | sdks,
@@ -67,20 +67,19 @@ def run_build(request: BuildRequest) -> Artifact:
                 memory_bytes=request.memory_bytes,
                 looking=looking,
             )
-            checkpoint.keep()
+            checkpoints.keep()
         except OSError as error:
             if error.errno in FULL_DISK:
                 raise disk_full(f"Building {request.recipe.name} failed") from error
             raise
         try:
-            outcome = _outcome(request, ended, folder, log, checkpoint)
+            outcome = _outcome(request, ended, folder, log, checkpoints)
             made = _made(request, folder)
         except FarmError as error:
             error.details.update(_kept(log))
             raise
         kept = log.keep()
         files = tuple(store.put_file(path) for path in made)
-        checkpoint.discard()
     return Artifact(
         key=request.key,
         files=files,
@@ -175,11 +174,11 @@ def _kept(log: BuildLog) -> dict[str, Any]:
         return {}
 
 
-def _outcome(request: BuildRequest, ended: Ended, folder: Path, log: BuildLog, checkpoint: Checkpoint) -> Outcome:
+def _outcome(request: BuildRequest, ended: Ended, folder: Path, log: BuildLog, checkpoints: Checkpoints) -> Outcome:
     """What the child reported, or the error that its end amounts to."""
     recipe, tail = request.recipe.name, log.tail()
     if ended.stopped_by is not None:
-        raise _stopped(request, ended, log, checkpoint)
+        raise _stopped(request, ended, log, checkpoints)
     outcome = _read_outcome(folder / OUTCOME)
     failed = outcome is None or outcome.failure is not None
     if failed and shutil.disk_usage(folder).free < _FULL_BYTES:
@@ -200,7 +199,7 @@ def _outcome(request: BuildRequest, ended: Ended, folder: Path, log: BuildLog, c
     return outcome
 
 
-def _stopped(request: BuildRequest, ended: Ended, log: BuildLog, checkpoint: Checkpoint) -> FarmError:
+def _stopped(request: BuildRequest, ended: Ended, log: BuildLog, checkpoints: Checkpoints) -> FarmError:
     """The limit, how far it came, and what to set."""
     if ended.stopped_by == "time":
         what = f"took longer than the limit of {request.timeout_seconds:g} s"
@@ -210,7 +209,7 @@ def _stopped(request: BuildRequest, ended: Ended, log: BuildLog, checkpoint: Che
         what = f"took more than the limit of {request.memory_bytes:,} bytes of memory"
         setting, twice = "build_memory_bytes", f"{2 * request.memory_bytes}"
     step = log.last_step()
-    kept = " What it had trained is kept: the next build goes on from there." if checkpoint.exists else ""
+    kept = " What it had trained is kept: the next build goes on from there." if checkpoints.exist else ""
     came = f"in its step {step}" if step else "before its first step"
     return _failed(
         RecipeError,

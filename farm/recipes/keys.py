@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from farm.errors import InfrastructureError
-from farm.recipes import caffe2, specification
+from farm.recipes import caffe2, specification, transforms
 from farm.recipes.runtimes import BUILDERS
 from farm.recipes.toolchains import TOOL_PREFIX
 from farm.types import ModelFormat, Recipe, Sha256, digest_of
@@ -43,3 +43,16 @@ def build_key(
     if model_format == ModelFormat.CAFFE2:
         ours |= {caffe2.LABEL: caffe2.VERSION}
     return digest_of({"model": model_id, "recipe": recipe.digest, "tools": dict(versions), "ours": ours})
+
+
+def student_keys(model_id: Sha256, recipe: Recipe) -> tuple[Sha256, ...]:
+    """Of each distillation of the recipe, in order: a hash of the model, the transforms up to it, and the versions of
+    their tools here and of our own code of them. What comes after it changes nothing about its student."""
+    keys = []
+    for stage in specification.stages(recipe):
+        modules = [transforms.find(transform) for transform in stage]
+        tools = specification.installed(dict.fromkeys(tool for module in modules for tool in module.TOOLS))
+        made = [transform.model_dump(mode="json") for transform in stage]
+        ours = [module.VERSION for module in modules]
+        keys.append(digest_of({"model": model_id, "transforms": made, "tools": tools, "ours": ours}))
+    return tuple(keys)

@@ -18,9 +18,13 @@ EXAMPLES = "example_inputs.npz"
 PARITY = "parity_inputs.npz"
 CALIBRATION = "calibration_inputs.npz"
 TRAINING = "training_inputs.npz"
-CHECKPOINT = "checkpoint.safetensors"  # of a transform that trains: what it goes on from, replaced as it does
 EVALUATION = "evaluation_inputs.npz"
 _EXPORT_AGAIN = "Run it where it was saved; then export again with this PyTorch version and submit that."
+
+
+def checkpoint_name(place: int) -> str:
+    """Of a recipe's first (0), second, ... training: what it goes on from, replaced as it does."""
+    return f"checkpoint-{place}.safetensors"
 
 
 def part_folder(folder: Path, position: int) -> Path:
@@ -36,6 +40,7 @@ class Program:
         self.path = folder / PROGRAM
         self.operators = operators.load(spec, folder)  # custom ones that the program may use, by name
         self.original = self  # what transforms began with
+        self._trainings = 0
         self._transformed: Any = None
         self._loaded: Any = None
         self.example = self._read(folder / EXAMPLES, "example inputs")[0]
@@ -60,6 +65,17 @@ class Program:
         other.spec = self.spec.model_copy(update={"format": ModelFormat.PT2})
         other._transformed = exported
         return other
+
+    def trained(self, exported: Any) -> Program:
+        """As ``replaced``, by a training: the next one has a checkpoint of its own."""
+        other = self.replaced(exported)
+        other._trainings += 1
+        return other
+
+    @property
+    def checkpoint(self) -> Path:
+        """Of the next training, if it was begun before."""
+        return self.path.with_name(checkpoint_name(self._trainings))
 
     def translated(self, onnx: Path) -> Program:
         """The same model, uploaded in a format that only a translation to ONNX takes further."""

@@ -168,7 +168,13 @@ def may_use_gpu(recipe: Recipe) -> bool:
 
 
 def trains(recipe: Recipe) -> bool:
-    return any(transform.kind == "distill" for transform in recipe.transforms)
+    return bool(stages(recipe))
+
+
+def stages(recipe: Recipe) -> list[tuple[Transform, ...]]:
+    """Of each distillation, in order: the transforms up to and with it."""
+    steps = recipe.transforms
+    return [steps[: place + 1] for place, step in enumerate(steps) if step.kind == "distill"]
 
 
 def installed(wanted: Iterable[str]) -> dict[str, str]:

@@ -174,6 +174,9 @@ def _environment() -> jinja2.Environment:
         "count": figures.count,
         "coverage": insight.coverage,
         "score": figures.score,
+        "energy": figures.energy,
+        "energy_interval": figures.energy_interval,
+        "power": figures.power,
         "change": figures.change,
         "change_interval": figures.change_interval,
     }

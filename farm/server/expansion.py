@@ -173,8 +173,13 @@ def _select(spec: RunSpec, devices: Sequence[Device], rng: random.Random) -> Sel
     selector = parse(spec.devices)
     matched = matching(selector, devices)
     threads = max(scenario.threads for scenario in spec.scenarios)
-    runtimes = set() if spec.keep_unable else {recipe.runtime for recipe in spec.recipes}
-    able = [d for d in matched if runtimes.issubset(d.facts.runtimes) and d.facts.cpu_count >= threads]
+    needed = {recipe.runtime for recipe in spec.recipes}
+    # The harness's runtime is needed where it measures, for the others a native tool.
+    runtimes = needed if not spec.keep_unable and any(not scenario.native for scenario in spec.scenarios) else set()
+    tooled = [d for d in matched if not any(_toolless(d, s, runtime) for s in spec.scenarios for runtime in needed)]
+    able = [d for d in tooled if runtimes.issubset(d.facts.runtimes) and d.facts.cpu_count >= threads]
+    if len(tooled) < len(matched) and _lacking(selector, matched, able):
+        raise _without_tool(spec, matched, sorted(needed))
     if lacking := _lacking(selector, matched, able):
         raise _unable(spec, selector, matched, threads, lacking)
     return choose(selector.quantifier, able, rng)
@@ -201,7 +206,8 @@ def _lacking(selector: Selector, matched: Sequence[Device], able: Sequence[Devic
 def _unable(spec: RunSpec, selector: Selector, devices: Sequence[Device], threads: int, lacking: str) -> UserError:
     problems: list[str] = []
     terms: list[str] = []
-    for runtime in sorted({recipe.runtime for recipe in spec.recipes}):
+    measured_by_harness = any(not scenario.native for scenario in spec.scenarios)
+    for runtime in sorted({recipe.runtime for recipe in spec.recipes}) if measured_by_harness else ():
         without = [device.id for device in devices if runtime not in device.facts.runtimes]
         if without:
             names = [recipe.name for recipe in spec.recipes if recipe.runtime == runtime]
@@ -215,6 +221,30 @@ def _unable(spec: RunSpec, selector: Selector, devices: Sequence[Device], thread
     return UserError(
         " ".join([lacking, *problems]),
         remedy=f"{fewer}, or take other recipes or scenarios.",
+        details={"problems": problems},
+    )
+
+
+def _toolless(device: Device, scenario: Scenario, runtime: str) -> bool:
+    """Whether the scenario asks for a native tool, and the device has none for it."""
+    return scenario.native and not any(
+        offer.runtime == runtime and scenario.accelerator in offer.accelerators and scenario.tool in (None, offer.name)
+        for offer in device.facts.tools
+    )
+
+
+def _without_tool(spec: RunSpec, devices: Sequence[Device], runtimes: Sequence[str]) -> UserError:
+    problems = [
+        f"Scenario {scenario} takes {scenario.tool or 'a native tool'} for {runtime} on the {scenario.accelerator}; "
+        f"{_listed(without)} has none."
+        for scenario in spec.scenarios
+        for runtime in runtimes
+        if (without := [device.id for device in devices if _toolless(device, scenario, runtime)])
+    ]
+    return UserError(
+        " ".join(problems),
+        remedy="Have one registered where the device is attached (`farm tools add`, docs/native-tools.md), name "
+        "another recipe or device, or measure on the CPU with the farm's own harness.",
         details={"problems": problems},
     )
 

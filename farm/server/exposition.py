@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric as Family
-from prometheus_client.registry import Collector
-
 from farm.coordinator.scrape import Scrape
-from farm.metrics import families
+from farm.metrics import families, text
 from farm.metrics.families import Snapshot
-from farm.metrics.instruments import exposition
+from farm.metrics.instruments import exposition, is_openmetrics, media_type
 from farm.metrics.monitor import ApiMonitor
 from farm.store.database import Store
 from farm.types import DeviceReadings
@@ -27,8 +23,7 @@ class Exposition:
     """Safe in several threads: one makes the text, the others wait for it."""
 
     def __init__(self, monitor: ApiMonitor, store: Store, scrape: Scrape) -> None:
-        self._registry, self._scrape = monitor.registry, scrape
-        self._registry.register(_State(store))
+        self._registry, self._store, self._scrape = monitor.registry, store, scrape
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[float, bytes, str]] = {}  # by what is accepted: until when, text, media type
 
@@ -38,49 +33,37 @@ class Exposition:
             now = time.monotonic()
             self._kept = {accepted: kept for accepted, kept in self._kept.items() if kept[0] > now}
             if accept not in self._kept:
-                content, media_type = exposition(self._registry, accept)
-                theirs = self._scrape.own(accept) or b""
-                if content.endswith(_END):
-                    content, theirs = content.removesuffix(_END), theirs.removesuffix(_END)
-                    theirs += _END
-                self._kept[accept] = time.monotonic() + _KEPT_SECONDS, content + theirs, media_type
-            _, content, media_type = self._kept[accept]
-            return content, media_type
+                self._kept[accept] = time.monotonic() + _KEPT_SECONDS, *self._made(accept)
+            _, content, kind = self._kept[accept]
+            return content, kind
+
+    def _made(self, accept: str) -> tuple[bytes, str]:
+        counted, kind = exposition(self._registry, accept)
+        openmetrics = is_openmetrics(kind)
+        state = text.write(families.of_head(_snapshot(self._store)), openmetrics=openmetrics)
+        theirs = self._scrape.own(accept) or b""
+        end = _END if openmetrics else b""
+        return counted.removesuffix(_END) + state + theirs.removesuffix(_END) + end, kind
 
 
 def of_readings(readings: Mapping[str, DeviceReadings], accept: str) -> tuple[bytes, str]:
     """Of an agent's devices, with its media type."""
-    registry = CollectorRegistry()
-    registry.register(_Readings(readings))
-    return exposition(registry, accept)
+    kind = media_type(accept)
+    openmetrics = is_openmetrics(kind)
+    content = text.write(families.of_agent(readings), openmetrics=openmetrics)
+    return content + (_END if openmetrics else b""), kind
 
 
-class _Readings(Collector):
-    def __init__(self, readings: Mapping[str, DeviceReadings]) -> None:
-        self._readings = readings
-
-    def collect(self) -> Iterator[Family]:
-        return families.of_agent(self._readings)
-
-
-class _State(Collector):
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def describe(self) -> list[Family]:
-        return []  # nothing is asked of the database before the first scrape
-
-    def collect(self) -> Iterator[Family]:
-        with self._store.reading() as reading:
-            oldest = reading.outbox_entries("pending", 1)
-            snapshot = Snapshot(
-                at=datetime.now(UTC),
-                devices=reading.devices(),
-                leased_since=reading.leased_since(),
-                runs=reading.runs_by_state(),
-                jobs=reading.jobs_by_state(),
-                queued=reading.queued_by_device(),
-                outbox=reading.outbox_counts(),
-                outbox_since=oldest[0].queued_at if oldest else None,
-            )
-        return families.of_head(snapshot)
+def _snapshot(store: Store) -> Snapshot:
+    with store.reading() as reading:
+        oldest = reading.outbox_entries("pending", 1)
+        return Snapshot(
+            at=datetime.now(UTC),
+            devices=reading.devices(),
+            leased_since=reading.leased_since(),
+            runs=reading.runs_by_state(),
+            jobs=reading.jobs_by_state(),
+            queued=reading.queued_by_device(),
+            outbox=reading.outbox_counts(),
+            outbox_since=oldest[0].queued_at if oldest else None,
+        )

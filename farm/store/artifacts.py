@@ -29,7 +29,6 @@ CHUNK_BYTES = 1 << 20
 _UPLOAD_PREFIX = "upload-"
 _ID_FILE = "store-id"
 _CHECKPOINTS = "checkpoints"
-_CHECKPOINT_SECONDS = 14 * 86_400.0  # of a build that nobody tried again
 _LIVE_FOLDER = "live"
 
 
@@ -153,11 +152,11 @@ class ArtifactStore:
                 pass
         return True
 
-    # --- how far builds are that train: by the build's key, replaced as they go on --------------------
+    # --- how far trainings are: by the student's key, replaced as they go on; builds may share a student ----
 
     def put_checkpoint(self, key: str, file: BinaryIO) -> None:
         temporary = f"{self._root}/{_UPLOAD_PREFIX}{uuid.uuid4().hex}"
-        with _storage_errors("The checkpoint of a build was not stored"):
+        with _storage_errors("The checkpoint of a training was not stored"):
             self._fs.makedirs(f"{self._root}/{_CHECKPOINTS}", exist_ok=True)
             with self._fs.open(temporary, "wb") as target:
                 shutil.copyfileobj(file, target, CHUNK_BYTES)
@@ -167,20 +166,16 @@ class ArtifactStore:
             self._fs.mv(temporary, self._checkpoint_path(key))
 
     def fetch_checkpoint(self, key: str, destination: Path) -> bool:
-        """Whether there is one."""
-        with _storage_errors("The checkpoint of a build cannot be read"):
+        """Whether there is one. It is kept for longer, since it was used."""
+        path = self._checkpoint_path(key)
+        with _storage_errors("The checkpoint of a training cannot be read"):
             try:
-                self._fs.get_file(self._checkpoint_path(key), str(destination))
+                self._fs.get_file(path, str(destination))
+                if isinstance(self._fs, LocalFileSystem):
+                    os.utime(path)
             except FileNotFoundError:
                 return False
         return True
-
-    def discard_checkpoint(self, key: str) -> None:
-        with (
-            _storage_errors("The checkpoint of a build that has ended cannot be removed"),
-            contextlib.suppress(FileNotFoundError),
-        ):
-            self._fs.rm(self._checkpoint_path(key))
 
     def _checkpoint_path(self, key: str) -> str:
         return f"{self._root}/{_CHECKPOINTS}/{key}"
@@ -213,23 +208,28 @@ class ArtifactStore:
     def _live_path(self, key: str) -> str:
         return f"{self._root}/{_LIVE_FOLDER}/{key}"
 
-    def discard_leftovers(self, *, min_age_seconds: float) -> int:
-        """Remove what uploads and builds that a crash cut short left behind, if it is that old. Returns how many.
+    # --- what is too old: only in a local folder; object stores have lifecycle rules for this ----------
 
-        Only for a local folder; object stores have lifecycle rules for this.
-        """
+    def discard_leftovers(self, *, min_age_seconds: float) -> int:
+        """Remove what uploads and builds that a crash cut short left behind, if it is that old. Returns how many."""
+        return self._discard_old(f"{_UPLOAD_PREFIX}*", min_age_seconds) + self._discard_old(
+            f"{_LIVE_FOLDER}/*", min_age_seconds
+        )
+
+    def discard_checkpoints(self, *, min_age_seconds: float) -> int:
+        """Remove those that were neither written nor used for so long. Returns how many."""
+        return self._discard_old(f"{_CHECKPOINTS}/*", min_age_seconds)
+
+    def _discard_old(self, pattern: str, min_age_seconds: float) -> int:
         if not isinstance(self._fs, LocalFileSystem):
             return 0
-        newest = time.time() - min_age_seconds
-        left = (
-            path for pattern in (f"{_UPLOAD_PREFIX}*", f"{_LIVE_FOLDER}/*") for path in Path(self._root).glob(pattern)
-        )
-        old = [path for path in left if path.stat().st_mtime <= newest]
-        stale = min(newest, time.time() - _CHECKPOINT_SECONDS)
-        old += [path for path in Path(self._root).glob(f"{_CHECKPOINTS}/*") if path.stat().st_mtime <= stale]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+        newest, count = time.time() - min_age_seconds, 0
+        for path in Path(self._root).glob(pattern):
+            with contextlib.suppress(FileNotFoundError):  # an upload that has just become whole
+                if path.stat().st_mtime <= newest:
+                    path.unlink()
+                    count += 1
+        return count
 
 
 class _Upload:

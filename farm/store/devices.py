@@ -127,6 +127,7 @@ class DeviceWriting(DeviceReading, Writer):
             "facts": device.facts,
             "labels": device.labels,
             "blocked": device.blocked,
+            "readings": device.readings,
             "recovery": device.recovery,
             "hooks": device.hooks,
             "last_seen_at": at,

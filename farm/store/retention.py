@@ -23,14 +23,18 @@ JOBS_PER_STEP = 100
 EVENTS_PER_STEP = 1_000
 BLOBS_PER_STEP = 50
 PAGES_PER_STEP = 500
+CHECKPOINT_SECONDS = 14 * 86_400.0  # since one was written or used last
 SETTLED_SECONDS = 3_600.0  # more than any time between the storing of a file and the commit that refers to it
 
 
 def sweep(store: Store, artifacts: ArtifactStore, ended_before: datetime | None) -> Iterator[None]:
-    """Delete the runs that ended before then (None: none), then what has become loose. Yields after every step."""
+    """Delete the runs that ended before then (None: none), then what has become loose, and checkpoints of trainings
+    that nobody went on with. Yields after every step."""
     for run_id in _ended(store, ended_before) if ended_before else ():
         yield from delete_run(store, run_id)
     yield from discard_loose_blobs(store, artifacts)
+    artifacts.discard_checkpoints(min_age_seconds=CHECKPOINT_SECONDS)
+    yield
     yield from _give_space_back(store)
 
 

@@ -90,15 +90,16 @@ def _look(client: Client, task: Task, recipe: Recipe, threads: int, protocol: Pr
 
 
 def _hopeless(outcomes: list[JobOutcome], goal: Goal, figures: dict[str, float | None]) -> str:
-    """Why a full measurement could not change that it loses: only what does not depend on how long one measures."""
-    for outcome in outcomes:
-        if outcome.result and outcome.result.verdict.level is VerdictLevel.INVALID:
-            return "; ".join(reason.text for reason in outcome.result.verdict.reasons)
+    """Why a full measurement could not change that it loses: all that does not depend on how long one measures."""
+    verdicts = [outcome.result.verdict for outcome in outcomes if outcome.result]
+    invalid = [verdict for verdict in verdicts if verdict.level is VerdictLevel.INVALID]
     timeless = [constraint for constraint in goal.broken(figures) if not constraint.metric.startswith("latency")]
-    return "; ".join(
+    told = [reason.text for verdict in invalid for reason in verdict.reasons]
+    told += [
         f"{constraint.metric} is {_text(figures[constraint.metric])}, not {constraint.bound} {constraint.limit:g}"
         for constraint in timeless
-    )
+    ]
+    return "; ".join(dict.fromkeys(told))
 
 
 def combined(outcomes: list[JobOutcome], metrics: tuple[str, ...]) -> dict[str, float | None]:

@@ -21,6 +21,7 @@ from farm.types.devices import (
     RecoveryStep,
     Reservation,
 )
+from farm.types.energy import PowerMethod, PowerRecord, PowerSeries, Span
 from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
@@ -50,7 +51,22 @@ from farm.types.results import (
     Verdict,
     VerdictLevel,
 )
-from farm.types.runs import Attempt, Job, JobState, JobWait, Lease, Priority, Protocol, Run, RunSpec, RunState, Scenario
+from farm.types.runs import (
+    Accelerator,
+    Attempt,
+    Cores,
+    Job,
+    JobState,
+    JobWait,
+    Lease,
+    Priority,
+    Protocol,
+    Run,
+    RunSpec,
+    RunState,
+    Scenario,
+)
+from farm.types.tools import ToolDelegation, ToolOffer, ToolReport
 from farm.types.transforms import (
     Batch,
     Cast,
@@ -67,6 +83,7 @@ from farm.types.transforms import (
 from farm.types.wire import AgentEvent, AgentInfo, ClusterJoin, Event, HeadStarted, Problem, Role
 
 __all__ = [
+    "Accelerator",
     "AgentEvent",
     "AgentInfo",
     "Artifact",
@@ -82,6 +99,7 @@ __all__ = [
     "ChannelsLast",
     "CheckStep",
     "ClusterJoin",
+    "Cores",
     "CpuCluster",
     "CustomOperators",
     "DType",
@@ -133,6 +151,9 @@ __all__ = [
     "ParityLimits",
     "Plugin",
     "Point",
+    "PowerMethod",
+    "PowerRecord",
+    "PowerSeries",
     "Priority",
     "Problem",
     "Profile",
@@ -153,8 +174,12 @@ __all__ = [
     "RunState",
     "Scenario",
     "Sha256",
+    "Span",
     "Telemetry",
     "TensorSpec",
+    "ToolDelegation",
+    "ToolOffer",
+    "ToolReport",
     "Transform",
     "Verdict",
     "VerdictLevel",

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from farm.types.base import Frozen, Name
 from farm.types.runs import Attempt
+from farm.types.tools import ToolOffer
 
 
 class DeviceState(StrEnum):
@@ -51,6 +52,9 @@ class CpuCluster(Frozen):
 class DeviceFacts(Frozen):
     """What a device is. ``virtual`` marks simulated devices and emulators, ``emulator`` the latter; ``hypervisor`` a
     host inside a VM. ``clusters``: from the slowest to the fastest, empty where they are not told apart.
+    ``page_bytes``: of memory, where it is told: programs must be aligned to it.
+
+    Of a phone that its agent may not look at yet, texts are "unknown" and counts 0.
     """
 
     platform: Literal["linux", "android", "ios", "cuda"]
@@ -62,9 +66,11 @@ class DeviceFacts(Frozen):
     cpu_count: int
     accelerators: tuple[str, ...] = ("cpu",)
     runtimes: tuple[str, ...] = ()
+    tools: tuple[ToolOffer, ...] = ()
     clusters: tuple[CpuCluster, ...] = ()
     virtual: bool = False
     emulator: bool = False
+    page_bytes: int | None = None
     hypervisor: str | None = None
 
 

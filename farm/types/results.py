@@ -8,11 +8,13 @@ from typing import Literal
 
 from farm.types.base import Blob, Estimate, Frozen, Name
 from farm.types.devices import Device
+from farm.types.energy import PowerMethod, PowerRecord
 from farm.types.evaluation import Evaluation
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, Profile
 from farm.types.models import Filled
 from farm.types.recipes import Artifact
 from farm.types.runs import Job
+from farm.types.tools import ToolReport
 
 
 class Parity(Frozen):
@@ -33,7 +35,12 @@ class Parity(Frozen):
 
 
 class Telemetry(Frozen):
-    """What the device did meanwhile. A field is absent where it could not be read; ``absent`` says why."""
+    """What the device did meanwhile. A field is absent where it could not be read; ``absent`` says why.
+
+    ``temperature_sensor``: whose temperature it is, where there are several. Of phones only: ``thermal_status_max``,
+    0 (none) to 6 (shutdown); ``thermal_overridden``, somebody set that status by hand; ``cooling_devices`` that capped
+    something; ``powered``, a charger fed it; ``sampler_cpu_ratio``, what reading all this took of one CPU.
+    """
 
     background_cpu_ratio: float | None = None
     steal_ratio: float | None = None
@@ -43,24 +50,36 @@ class Telemetry(Frozen):
     cpu_frequency_maximum_hertz: float | None = None
     temperature_start_celsius: float | None = None
     temperature_max_celsius: float | None = None
+    temperature_sensor: str | None = None
+    thermal_status_max: int | None = None
+    thermal_overridden: bool | None = None
+    cooling_devices: tuple[str, ...] = ()
+    powered: bool | None = None
+    sampler_cpu_ratio: float | None = None
     absent: dict[str, str] = {}
 
 
 class Measurement(Frozen):
-    """Raw record of one attempt, as the harness and the meters wrote it; ``simulated``: or as a model made it up."""
+    """Raw record of one attempt, as the harness and the meters wrote it; ``simulated``: or as a model made it up.
+
+    ``cpus_asked``: those it was to be pinned to, none where it was not. ``power``: None where ``absent["energy"]`` says
+    why; a device of which nobody expects it says nothing. ``power_recorded``: it was tried, with its idle time.
+    ``tool_report``: or as a native tool printed it. Then there may be no samples, and what only the harness measures is
+    absent with the reason.
+    """
 
     attempt_id: int
     job_id: int
     epoch: int
     latency_samples_seconds: tuple[float, ...]
     warmup_samples_seconds: tuple[float, ...]
-    import_seconds: float
-    load_seconds: float
-    first_inference_seconds: float
+    import_seconds: float | None
+    load_seconds: float | None
+    first_inference_seconds: float | None
     memory_baseline_bytes: int | None
     memory_peak_bytes: int | None
     parity: Parity | None
-    non_finite_outputs: int
+    non_finite_outputs: int | None
     stopped_by: Literal["interval", "time", "samples"]
     cpus_allowed: tuple[int, ...]
     runtime_versions: dict[str, str]
@@ -78,6 +97,10 @@ class Measurement(Frozen):
     memory_series: MemorySeries | None = None
     load_cost: LoadCost | None = None
     profile: Profile | None = None
+    cpus_asked: tuple[int, ...] = ()
+    power: PowerRecord | None = None
+    power_recorded: bool = False
+    tool_report: ToolReport | None = None
 
 
 class VerdictLevel(StrEnum):
@@ -103,7 +126,10 @@ class Result(Frozen):
     """What a job concluded. Latencies are keyed ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``; they are those of one call,
     which takes ``batch`` samples.
 
-    ``memory_growth_bytes`` is per 1,000 inferences.
+    ``memory_growth_bytes`` is per 1,000 inferences. ``energy_joules`` is that of one call over what the idle device
+    takes in the same time; ``power_watts`` of the whole device while it ran, ``idle_power_watts`` before and after.
+    ``memory_growth_bytes`` is per 1,000 inferences. ``tool_report``: the figures are a native tool's; where it gave no
+    samples, ``latency_seconds`` is empty and ``latency_mean_seconds`` what it printed.
     """
 
     job_id: int
@@ -113,9 +139,9 @@ class Result(Frozen):
     confidence: float
     sample_count: int
     independent_sample_count: int | None = None  # serially correlated samples count as fewer
-    import_seconds: float
-    load_seconds: float
-    first_inference_seconds: float
+    import_seconds: float | None
+    load_seconds: float | None
+    first_inference_seconds: float | None
     memory_peak_bytes: int | None
     memory_over_baseline_bytes: int | None
     artifact_bytes: int
@@ -136,6 +162,11 @@ class Result(Frozen):
     load_cost: LoadCost | None = None
     profile: Profile | None = None
     batch: int = 1
+    energy_joules: Estimate | None = None
+    power_watts: Estimate | None = None
+    idle_power_watts: float | None = None
+    energy_method: PowerMethod | None = None
+    tool_report: ToolReport | None = None
 
     @property
     def samples_per_second(self) -> float | None:

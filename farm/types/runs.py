@@ -14,24 +14,50 @@ from farm.types.models import CustomOperators
 from farm.types.recipes import Recipe
 from farm.types.steps import Step
 
+# What a native tool can have a program run on, beside the CPU.
+Accelerator = Literal["cpu", "gpu", "npu"]
+Cores = Literal["big", "mid", "little", "all"]
+
 
 class Scenario(Frozen):
     """What is measured. ``single-stream`` (MLPerf's name): one request after the other.
 
+    ``accelerator``, ``tool``: anything but ``cpu`` goes through somebody else's benchmark program, a native tool, which
+    the device must have for the recipe's runtime; ``tool`` names one, also for the CPU as an independent check
+    (docs/native-tools.md).
+
     ``batch``: samples per request, for artifacts that take any number (``farm.dynamic_batch()``); an artifact built for
-    a batch of its own size is measured with that. May be written ``Scenario("single-stream", threads=2)``.
+    a batch of its own size is measured with that. ``cores``: of which cluster (docs/measuring.md); without it, as many
+    as there are threads, the highest numbers, which are a phone's fastest. May be written
+    ``Scenario("single-stream", threads=2)``.
     """
 
     name: Literal["single-stream"] = "single-stream"
     threads: int = Field(default=1, ge=1, le=256)
-    accelerator: Literal["cpu"] = "cpu"
+    accelerator: Accelerator = "cpu"
+    tool: Name | None = None
     batch: int = Field(default=1, ge=1, le=1024)
+    cores: Cores | None = None
 
     def __init__(self, name: str = "single-stream", **fields: Any) -> None:
         super().__init__(**{"name": name, **fields})
 
     def __str__(self) -> str:
-        return f"{self.name}/{self.threads}t" + (f"/b{self.batch}" if self.batch > 1 else "")
+        words = [self.name, f"{self.threads}t"]
+        if self.cores:
+            words.append(self.cores)
+        if self.batch > 1:
+            words.append(f"b{self.batch}")
+        if self.accelerator != "cpu":
+            words.append(self.accelerator)
+        if self.tool:
+            words.append(self.tool)
+        return "/".join(words)
+
+    @property
+    def native(self) -> bool:
+        """Whether a native tool measures it, not the farm's own harness."""
+        return self.tool is not None or self.accelerator != "cpu"
 
 
 class Protocol(Frozen):
@@ -42,6 +68,9 @@ class Protocol(Frozen):
 
     Afterwards, inferences go on for at most ``growth_seconds`` to see whether memory grows (0: they do not).
     ``profile``: last of all, some more are run with the runtime's profiler.
+
+    ``idle_seconds``: how long the device rests before and after, so that its own power can be told from the model's;
+    only where energy can be measured at all, and on top of the time-out.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -58,6 +87,7 @@ class Protocol(Frozen):
     evaluation_max_seconds: float = Field(default=300.0, gt=0)
     growth_seconds: float = Field(default=3.0, ge=0)
     profile: bool = False
+    idle_seconds: float = Field(default=30.0, ge=0, le=600)
 
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:

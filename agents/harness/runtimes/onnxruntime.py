@@ -35,14 +35,13 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "nnapi": "NnapiExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
-    "qnn": "QNNExecutionProvider",
 }
 # Arithmetic stays in the precision of the recipe: TF32 keeps 10 bits of a fp32 mantissa.
 PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 ASSIGNMENT = "session.record_ep_graph_assignment_info"
 # All bring the package ``onnxruntime``, with other providers in it; one of them is installed.
-DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-qnn")
+DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 
 
 def _distribution() -> str:

@@ -30,7 +30,8 @@ REFUSES: dict[str, str] = {
     "int4-static": "its tools quantize activations to 8 bits or more",
     "int4-dynamic": "its tools quantize activations to 8 bits or more",
 }
-OPTIONS: dict[str, Values] = {"provider": ("cpu", "cuda", "tensorrt", "nnapi", "coreml", "qnn")}
+# Not QNN, whose provider is a plug-in that compiles ahead of time: the runtime onnxruntime-qnn.
+OPTIONS: dict[str, Values] = {"provider": ("cpu", "cuda", "tensorrt", "nnapi", "coreml")}
 PRESETS = (
     (Recipe("onnxruntime"), "ONNX Runtime, fp32."),
     (Recipe("onnxruntime", transforms=(Cast(),)), "ONNX Runtime, fp16."),
@@ -62,10 +63,6 @@ PRESETS = (
     (
         Recipe("onnxruntime", options={"provider": "coreml"}),
         "ONNX Runtime on Core ML, fp32; the device needs macOS or iOS.",
-    ),
-    (
-        Recipe("onnxruntime", name="onnxruntime-qnn-int8", transforms=(Quantize(),), options={"provider": "qnn"}),
-        "ONNX Runtime on Qualcomm QNN, static int8; the device needs a build of ONNX Runtime with QNN.",
     ),
     *compressed.presets("onnxruntime", "ONNX Runtime", "pruned50", "pruned50-structured", "palettized4", "distilled"),
     *compressed.presets("onnxruntime", "ONNX Runtime", "distilled-int8"),

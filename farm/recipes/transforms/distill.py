@@ -34,7 +34,7 @@ def apply(program: Program, transform: Distill) -> Applied:
     student, teacher = _module(exported, device), _module(program.original.exported(), device)
     samples, note = program.training_samples()
     data = [tuple(tensor.to(device) for tensor in program.tensors(sample)) for sample in samples]
-    session = Session(student, transform, program.path.parent, device)
+    session = Session(student, transform, program.checkpoint, device)
     with Boundary(RecipeError, "The distillation failed", _REMEDY), torch.enable_grad():
         if train is None:
             notes = lesson.train(student, teacher, data, session, loss=loss)
@@ -44,7 +44,7 @@ def apply(program: Program, transform: Distill) -> Applied:
     example = tuple(tensor.to(device) for tensor in program.tensors())
     made = layers.export(student.requires_grad_(False), exported, example)
     made = _moved(made, torch.device("cpu"))
-    return Applied(program.replaced(made), (note, *notes, *_told(session)))
+    return Applied(program.trained(made), (note, *notes, *filter(None, [session.note])))
 
 
 def _module(exported: Any, device: Any) -> Any:
@@ -60,16 +60,6 @@ def _moved(exported: Any, device: Any) -> Any:
     from torch.export.passes import move_to_device_pass
 
     return exported if device.type == "cpu" else move_to_device_pass(exported, device)
-
-
-def _told(session: Session) -> tuple[str, ...]:
-    if not session.losses:
-        return ()
-    resumed = f", resumed at step {session.first_step}" if session.first_step else ""
-    first, last = session.losses[0], session.losses[-1]
-    return (
-        f"{len(session.losses)} steps on {session.device.type}{resumed}: the loss went from {first:.3g} to {last:.3g}.",
-    )
 
 
 def _own(source: str, path: Path) -> tuple[Callable[..., Any] | None, lesson.Loss | None]:

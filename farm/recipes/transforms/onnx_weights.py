@@ -62,5 +62,23 @@ def prepare(source: Path) -> Path:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = source.with_name("prepared.onnx")
-    quant_pre_process(str(source), str(prepared))
+    try:
+        with Boundary(RecipeError, "ONNX Runtime's symbolic shape inference failed", _REMEDY):
+            quant_pre_process(str(source), str(prepared))
+    except RecipeError as error:  # of norms, in newer operator sets; ONNX's own inference does without symbols
+        print(error.message)  # noqa: T201 - the build's log
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        _forget_shapes_of_weights(prepared)
     return prepared
+
+
+def _forget_shapes_of_weights(path: Path) -> None:
+    """The quantizers turn weights round, and stumble over what is written of them besides."""
+    import onnx
+
+    model = onnx.load(str(path))
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.value_info if value.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)
+    onnx.save(model, str(path))

@@ -38,6 +38,8 @@ def quantize(
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
         module = integers_as_tensors(exported.module(check_guards=False))
+        module.graph.eliminate_dead_code()  # TorchInductor's quantizer fails over layers that nothing uses
+        module.recompile()
         prepared = prepare_pt2e(module, quantizer or _xnnpack())
         fused = fuse_clamps(prepared)
         with torch.no_grad():

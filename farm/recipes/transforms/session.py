@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from farm.errors import RecipeError
-from farm.recipes.program import CHECKPOINT
+from farm.recipes.transforms.snapshot import Snapshot
 from farm.types import Distill
 
 PROGRESS = "farm.progress: "  # a line of the build's log that goes on with a JSON object
@@ -24,24 +24,35 @@ Inputs = tuple[Any, ...]
 
 
 class Session:
-    """``settings``: the recipe's; ``device``: where the student, the teacher and the data are.
+    """``settings``: the recipe's; ``checkpoint``: the file to go on from; ``device``: where the student, the teacher
+    and the data are.
 
-    A training begins at ``resume(optimizer)`` and says ``done(step, loss, optimizer)`` after each step.
+    A training begins at ``resume(optimizer)`` and says ``done(step, loss, optimizer)`` after each step. ``note``: what
+    the build's report should say of how it went.
     """
 
-    def __init__(self, student: Any, settings: Distill, folder: Path, device: Any) -> None:
+    def __init__(self, student: Any, settings: Distill, checkpoint: Path, device: Any) -> None:
         self.settings, self.device = settings, device
         self.first_step, self.losses = 0, list[float]()
-        self._student, self._path = student, folder / CHECKPOINT
+        self._student, self._path = student, checkpoint
+        self._trained_on, self._damage = device.type, ""
         self._constraints = Constraints(student)
         self._told = self._kept = time.monotonic()
         self._pause_seconds = _CHECKPOINT_SECONDS
 
     def resume(self, *optimizers: Any) -> int:
-        """Take up the last checkpoint, if there is one. Returns the step to go on with."""
-        if self._path.is_file():
-            self._load(optimizers)
-            print(f"{PROGRESS}{json.dumps({'resumed_at_step': self.first_step})}")  # noqa: T201
+        """Take up the last checkpoint, if there is one that is sound. Returns the step to go on with: the one after the
+        last where an earlier build trained the same student."""
+        if not self._path.is_file():
+            return self.first_step
+        try:
+            snapshot = Snapshot.read(self._path, dict(_state(self._student)))
+        except RecipeError as error:
+            self._damage = f" What an earlier build had left was discarded. {error.message}"
+            self._path.unlink()
+            return self.first_step
+        self._load(snapshot, optimizers)
+        print(f"{PROGRESS}{json.dumps({'resumed_at_step': self.first_step})}")  # noqa: T201
         return self.first_step
 
     def done(self, step: int, loss: float, *optimizers: Any) -> None:
@@ -57,7 +68,9 @@ class Session:
             self._told = now
             said = {"step": step + 1, "steps": self.settings.steps, "loss": float(f"{loss:.4g}")}
             print(f"{PROGRESS}{json.dumps(said)}")  # noqa: T201
-        if now >= self._kept + self._pause_seconds and step + 1 < self.settings.steps:
+        if step + 1 == self.settings.steps:
+            self.keep(step + 1)  # for other builds: nothing is left to optimize
+        elif now >= self._kept + self._pause_seconds:
             self.keep(step + 1, *optimizers)
 
     def indices(self, count: int, step: int) -> list[int]:
@@ -73,43 +86,36 @@ class Session:
 
     def keep(self, step: int, *optimizers: Any) -> None:
         """Write a checkpoint to go on from at ``step``. Appears whole or not at all."""
-        from safetensors.torch import save_file
-
         began = time.monotonic()
-        tensors = {f"student.{name}": tensor for name, tensor in _state(self._student)}
-        numbers: dict[str, Any] = {}
-        for place, optimizer in enumerate(optimizers):
-            for index, values in optimizer.state_dict()["state"].items():
-                for name, value in values.items():
-                    target = tensors if hasattr(value, "detach") else numbers
-                    target[f"optimizer.{place}.{index}.{name}"] = value
-        told = {"step": step, "losses": self.losses, "numbers": numbers}
-        temporary = self._path.with_suffix(".tmp")
-        copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        save_file(copies, str(temporary), metadata={"farm": json.dumps(told)})
-        temporary.replace(self._path)
+        states = {place: optimizer.state_dict()["state"] for place, optimizer in enumerate(optimizers)}
+        Snapshot(step, self.losses, self.device.type, dict(_state(self._student)), states).write(self._path)
         self._kept = time.monotonic()
         self._pause_seconds = max(_CHECKPOINT_SECONDS, (self._kept - began) / _CHECKPOINT_SHARE)
 
-    def _load(self, optimizers: Sequence[Any]) -> None:
-        import torch
-        from safetensors import safe_open
+    @property
+    def note(self) -> str:
+        """Empty where the training said nothing of its steps."""
+        if not self.losses:
+            return self._damage.strip()
+        steps, first, last = len(self.losses), self.losses[0], self.losses[-1]
+        if self.first_step >= self.settings.steps:
+            how = f"An earlier build trained it, in {steps} steps on {self._trained_on}"
+        else:
+            resumed = f", resumed at step {self.first_step}" if self.first_step else ""
+            how = f"{steps} steps on {self.device.type}{resumed}"
+        return f"{how}: the loss went from {first:.3g} to {last:.3g}.{self._damage}"
 
-        with safe_open(str(self._path), framework="pt") as file:
-            told = json.loads(file.metadata()["farm"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    def _load(self, snapshot: Snapshot, optimizers: tuple[Any, ...]) -> None:
+        import torch
+
         with torch.no_grad():
             for name, tensor in _state(self._student):
-                tensor.copy_(tensors[f"student.{name}"])
-        values = tensors | told["numbers"]
-        for place, optimizer in enumerate(optimizers):
-            state: dict[int, dict[str, Any]] = {}
-            for name, value in values.items():
-                kind, *path = name.split(".", 3)
-                if kind == "optimizer" and int(path[0]) == place:
-                    state.setdefault(int(path[1]), {})[path[2]] = value
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        self.first_step, self.losses = told["step"], told["losses"]
+                tensor.copy_(snapshot.student[name])
+        if snapshot.step < self.settings.steps:
+            for place, optimizer in enumerate(optimizers):
+                groups = optimizer.state_dict()["param_groups"]
+                optimizer.load_state_dict({"state": snapshot.optimizers.get(place, {}), "param_groups": groups})
+        self.first_step, self.losses, self._trained_on = snapshot.step, list(snapshot.losses), snapshot.device
 
 
 def _state(student: Any) -> Iterator[tuple[str, Any]]:

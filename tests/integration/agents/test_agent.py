@@ -111,7 +111,10 @@ def harness_processes_of(bench: Bench) -> list[psutil.Process]:
 
 
 def harness_of(bench: Bench) -> psutil.Process:
-    (mine,) = harness_processes_of(bench)
+    deadline = time.monotonic() + 5  # for a moment it still is the process it was forked from
+    while not (found := harness_processes_of(bench)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (mine,) = found
     return mine
 
 

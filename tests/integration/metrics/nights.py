@@ -113,6 +113,8 @@ def _result(job: Job, at: datetime, seconds: float, planted: list[Planted], chan
         memory_peak_bytes=artifact_bytes * 3 + 40_000_000,
         artifact_bytes=artifact_bytes,
         evaluation=evaluation,
+        energy_joules=Estimate(value=median * 2.1, low=median * 2.0, high=median * 2.2),
+        power_watts=Estimate(value=2.9, low=2.8, high=3.0),
         telemetry=telemetry,
         measured_at=at,
     )

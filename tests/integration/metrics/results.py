@@ -64,6 +64,8 @@ def measured(at: datetime, job_id: int) -> dict[str, Any]:
         "measured_at": at,
         "latency_seconds": latencies,
         "memory_peak_bytes": 50_000_000 + job_id,
+        "energy_joules": Estimate(value=0.04, low=0.03, high=0.05),
+        "power_watts": Estimate(value=4.0, low=3.9, high=4.1),
         "telemetry": TELEMETRY,
     }
 

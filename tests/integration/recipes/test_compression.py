@@ -197,7 +197,7 @@ def test_a_training_goes_on_where_its_killed_worker_was(workshop, spec, tmp_path
     recipe = Recipe("pytorch", transforms=[farm.prune(0.5), farm.distill(steps=800, batch_size=8)])
     request = workshop.request(spec, recipe)
     (tmp_path / "request.json").write_text(request.model_dump_json())
-    kept = workshop.checkpoint(request.key)
+    (kept,) = workshop.checkpoints(spec, recipe)
     worker = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "request.json"), "0"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -214,7 +214,41 @@ def test_a_training_goes_on_where_its_killed_worker_was(workshop, spec, tmp_path
     report = workshop.build(spec, recipe).report
     (note,) = (note for note in report.notes if "resumed at step" in note)
     assert note.startswith("800 steps on cpu, resumed at step ")
-    assert not kept.exists()
+
+
+def told(artifact):
+    """What its report says of its steps."""
+    return [note for note in artifact.report.notes if "the loss went from" in note]
+
+
+def test_a_student_is_trained_once_for_all_recipes(workshop, spec, tmp_path):
+    student = farm.prune(0.4), farm.distill(steps=6)
+    first = workshop.build(spec, Recipe("pytorch", transforms=student))
+    second = workshop.build(spec, Recipe("onnxruntime", transforms=student))
+    (one,), (other,) = told(first), told(second)
+    assert other == one.replace("6 steps on cpu", "An earlier build trained it, in 6 steps on cpu") != one
+    outputs = [
+        engines.outputs(runtime, workshop.fetch(artifact, tmp_path), images(3))
+        for runtime, artifact in (("pytorch", first), ("onnxruntime", second))
+    ]
+    assert cosine(*outputs) > 0.99999
+
+    (kept,) = workshop.checkpoints(spec, Recipe("pytorch", transforms=student))
+    kept.write_bytes(kept.read_bytes()[:1000])
+    (third,) = told(workshop.build(spec, Recipe("torchscript", transforms=student)))
+    assert third.startswith(one)
+    assert "What an earlier build had left was discarded." in third
+    assert "earlier build trained it" in told(workshop.build(spec, Recipe("openvino", transforms=student)))[0]
+
+
+def test_a_program_may_be_distilled_twice(workshop, spec):
+    once = farm.prune(0.3), farm.distill(steps=4)
+    twice = *once, farm.prune(0.6), farm.distill(steps=5)
+    workshop.build(spec, Recipe("pytorch", transforms=once))
+    first, second = told(workshop.build(spec, Recipe("pytorch", transforms=twice)))
+    assert first.startswith("An earlier build trained it, in 4 steps on cpu")
+    assert second.startswith("5 steps on cpu: ")
+    assert all(path.exists() for path in workshop.checkpoints(spec, Recipe("pytorch", transforms=twice)))
 
 
 @pytest.mark.slow
@@ -222,5 +256,5 @@ def test_a_training_that_takes_too_long_keeps_what_it_has(workshop, spec):
     with pytest.raises(RecipeError, match="What it had trained is kept") as caught:
         workshop.build(spec, LONG, timeout_seconds=20.0)
     assert "distill_timeout_seconds" in caught.value.remedy
-    assert workshop.checkpoint(workshop.request(spec, LONG).key).exists()
+    assert workshop.checkpoints(spec, LONG)[0].exists()
     assert 'farm.progress: {"step": ' in caught.value.details["log_tail"]

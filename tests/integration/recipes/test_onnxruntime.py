@@ -19,6 +19,7 @@ from tests.integration.recipes.workshop import images, small_net
 
 pytestmark = [pytest.mark.real_models, pytest.mark.conversions]
 
+DYNAMIC = farm.quantize("int8")
 MATRICES = 5  # with constant weights: in and out of attention, two of the feed-forward net, the head
 
 
@@ -58,6 +59,23 @@ def test_linear_layers_of_a_transformer_are_quantized(language, tmp_path, transf
     assert built.delegation is not None
     assert built.delegation.operators["CPUExecutionProvider"] >= MATRICES
     assert built.delegation.left_over == {}
+
+
+def test_a_program_whose_shapes_onnx_runtime_cannot_follow_is_quantized_all_the_same(tmp_path, capfd):
+    """What sentence encoders end with."""
+
+    class Unit(torch.nn.Linear):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.normalize(super().forward(values), dim=-1)
+
+    torch.manual_seed(3)
+    model, inputs = Unit(16, 8).eval(), [np.full((1, 16), value, np.float32) for value in (0.3, 1.0, -2.0)]
+    built = convert(unpacked(model, inputs, tmp_path), Recipe("onnxruntime", transforms=[DYNAMIC]), tmp_path)
+    assert "symbolic shape inference failed" in capfd.readouterr().out
+    assert any("MatMulInteger" in note for note in built.notes)
+    with torch.inference_mode():
+        expected = [model(torch.from_numpy(values)).numpy() for values in inputs]
+    assert cosine(engines.outputs("onnxruntime", tmp_path / "model.onnx", inputs), expected) > 0.99
 
 
 def test_what_stays_in_floating_point_is_said(tmp_path):

@@ -61,9 +61,10 @@ class Workshop:
         self.store_url = folder.as_uri()
         self.store = ArtifactStore(self.store_url)
 
-    def checkpoint(self, key: str) -> Path:
-        """Where a build that trains keeps how far it is."""
-        return Path(self.store._root) / "checkpoints" / key
+    def checkpoints(self, spec: ModelSpec, recipe: Recipe) -> list[Path]:
+        """Where builds of it keep how far their trainings are."""
+        folder = Path(self.store._root) / "checkpoints"
+        return [folder / key for key in keys.student_keys(spec.id, recipe)]
 
     def put(self, package: Package) -> ModelSpec:
         with package:

@@ -15,6 +15,7 @@ from farm.analysis.comparison import METRICS, Comparison
 from farm.errors import ConflictError, NotFoundError, UserError
 from farm.types import Batch, DynamicBatch, Job, JobOutcome, JobState, Recipe, Scenario, VerdictLevel
 from tests.unit.analysis.outcomes import device, failed, finished, job, parity, run, series, telemetry
+from tests.unit.analysis.power import power_record
 
 PYTORCH = finished("pytorch", series(0.060, 200, 1), id=1)
 ONNX = finished("onnxruntime", series(0.020, 400, 2), id=2)
@@ -143,7 +144,8 @@ def test_best_can_be_of_one_scenario() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_has_a_best(metric: str) -> None:
-    assert Comparison(EVERYTHING).best(metric).level is VerdictLevel.TRUSTED
+    measured = finished("onnxruntime", series(0.02, 400), id=8, power=power_record())
+    assert Comparison([*EVERYTHING, measured]).best(metric).level is VerdictLevel.TRUSTED
 
 
 def test_what_the_intervals_cannot_tell_apart_are_rivals() -> None:

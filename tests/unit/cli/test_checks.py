@@ -1,3 +1,4 @@
+import json
 import tomllib
 from pathlib import Path
 
@@ -65,3 +66,18 @@ def test_a_head_that_does_not_answer_breaks_only_those_who_need_it_elsewhere(url
     (check,) = checks.head(settings, here=checks.is_loopback(url))
     assert check.status == status
     assert "No farm answers" in check.found
+
+
+def test_a_phone_runtime_is_told_by_its_layers(tmp_path):
+    none = checks.phone_runtime(tmp_path)
+    assert (none.status, none.broken) == ("warn", False)
+    assert "farm phone-runtime build" in none.remedy
+    manifest = tmp_path / "bundles" / "a.json"
+    manifest.parent.mkdir()
+    manifest.write_text(json.dumps({"abi": "arm64-v8a", "layers": [{"name": "base", "sha256": "0" * 64}]}))
+    assert "missing" in checks.phone_runtime(tmp_path).found
+    (tmp_path / "layers").mkdir()
+    (tmp_path / "layers" / f"{'0' * 64}.tar.gz").touch()
+    assert (checks.phone_runtime(tmp_path).status, checks.phone_runtime(tmp_path).found) == ("ok", "arm64-v8a: base")
+    manifest.write_text("[]")
+    assert "cannot be read" in checks.phone_runtime(tmp_path).found

@@ -31,7 +31,7 @@ class Reference:
         self.state = state
         self.shares: dict[tuple[str, int], Share] = {}
         self.ready: dict[int, JobView] = {}
-        self.builds_in_a_row = 0
+        self.builds_in_a_row = self.held_back = 0
 
     def expect(self, out: list[Instruction]) -> tuple[list[tuple[int, str]], list[str]]:
         """(job, device) and builds that should be started by this event, in order."""
@@ -143,6 +143,10 @@ class Reference:
         chosen: list[str] = []
         for key in sorted(self.pending, key=lambda key: (self.state.builds[key].rank, key)):
             turn_over = waiting and self.builds_in_a_row >= BUILDS_IN_A_ROW
+            student = self.state.builds[key].student
+            if student and student in {self.state.builds[other].student for other in {*self.building, *chosen}}:
+                self.held_back += 1
+                continue
             if turn_over or len(self.building) + len(chosen) >= self.state.scheduler.build_slots:
                 break
             chosen.append(key)

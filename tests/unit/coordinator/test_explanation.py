@@ -56,6 +56,18 @@ def test_a_job_waits_for_its_builds() -> None:
     assert told(state, 2) == Explanation("waits for build k2, which is pending")
 
 
+def test_a_build_that_trains_what_another_trains_waits_for_it() -> None:
+    state = FarmState("head", 3)
+    bring(state, "a")
+    jobs = [JobView(number, 1, "ada", "a", frozenset({key})) for number, key in ((1, "k1"), (2, "k2"), (3, "k3"))]
+    state.apply(RunAdded(1, tuple(jobs), (BuildView("k1", student="s"), BuildView("k2", student="s"), BuildView("k3"))))
+    assert told(state, 1) == Explanation("waits for build k1, which is building")
+    assert told(state, 2) == Explanation("waits for build k2, which is pending while build k1 trains the same student")
+    assert told(state, 3) == Explanation("waits for build k3, which is building")
+    state.apply(BuildEnded("k1", None))
+    assert told(state, 2) == Explanation("waits for build k2, which is building")
+
+
 def test_builds_wait_for_what_is_measured_on_their_machine() -> None:
     state = farm()
     bring(state, "head-cpu", "local", "head")

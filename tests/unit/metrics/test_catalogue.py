@@ -25,6 +25,8 @@ def test_names_say_what_they_are() -> None:
         assert metric.name.endswith("_info") is (metric.kind == "info"), metric.name
         assert bool(metric.buckets) is (metric.kind == "histogram"), metric.name
         assert metric.help.endswith("."), metric.name
+        assert not set('"\\\n') & set(metric.help), metric.name  # written as it is
+        assert all(re.fullmatch(r"[a-z][a-z0-9_]*", label) for label in metric.all_labels), metric.name
         # Ids that would explode the number of series go into exemplars.
         assert not {"job", "job_id", "lease", "attempt", "user"} & set(metric.all_labels), metric.name
 

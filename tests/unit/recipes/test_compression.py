@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,10 +16,12 @@ from torch import nn
 from farm.errors import RecipeError
 from farm.recipes.transforms import channels, fuse, layers, lesson, palettize, prune
 from farm.recipes.transforms.session import Constraints, Session
+from farm.recipes.transforms.snapshot import Snapshot
 from farm.types import Distill
 from tests.integration.recipes.workshop import SHAPE, small_net
 from tests.unit.recipes.test_layers import CASES, Tied
 
+CPU = torch.device("cpu")
 IMAGE = torch.rand(SHAPE, generator=torch.Generator().manual_seed(3))
 
 
@@ -234,23 +237,24 @@ def test_zeros_stay_zero_and_shared_weights_stay_shared():
 @given(st.integers(1, 40), st.integers(1, 16), st.integers(0, 5))
 @settings(deadline=None, max_examples=20)
 def test_all_samples_come_in_turn(count, batch, seed):
-    session = Session(nn.Linear(1, 1), Distill(batch_size=batch, seed=seed), Path(), "cpu")
+    session = Session(nn.Linear(1, 1), Distill(batch_size=batch, seed=seed), Path(), CPU)
     size = min(batch, count)
     seen = [index for step in range(count) for index in session.indices(count, step)]
     assert all(sorted(seen[turn * count : (turn + 1) * count]) == list(range(count)) for turn in range(size))
 
 
-def trained(folder, first, last):
-    """The weights after ``last`` steps of 8, of a student whose training begins or resumes in ``folder``."""
+def trained(path, first, last):
+    """The weights after ``last`` steps of 8, of a student whose training begins or resumes with the checkpoint there,
+    and what the report says of it."""
     student, teacher = taken(small_net(), IMAGE).requires_grad_(True), taken(small_net(), IMAGE)
     prune._unstructured(student, 0.5)
     settings = Distill(steps=8, batch_size=2, learning_rate=0.01)
-    session = Session(student, settings, folder, "cpu")
+    session = Session(student, settings, path, CPU)
     done = session.done
 
     def stop_early(step, loss, *optimizers):
         done(step, loss, *optimizers)
-        if step + 1 == last:
+        if step + 1 == last < 8:
             session.keep(last, *optimizers)
             raise InterruptedError
 
@@ -259,17 +263,62 @@ def trained(folder, first, last):
     with contextlib.suppress(InterruptedError):
         lesson.train(student, teacher, data, session)
     assert session.first_step == first
-    return [parameter.detach() for parameter in student.parameters()]
+    return [parameter.detach() for parameter in student.parameters()], session.note
+
+
+def same(ours, theirs):
+    return all(torch.equal(our, their) for our, their in zip(ours, theirs, strict=True))
 
 
 def test_a_training_that_goes_on_ends_where_one_without_a_break_does(tmp_path):
-    (tmp_path / "whole").mkdir()
-    whole = trained(tmp_path / "whole", 0, 8)
-    trained(tmp_path, 0, 3)
-    for ours, theirs in zip(trained(tmp_path, 3, 8), whole, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    whole, note = trained(tmp_path / "whole", 0, 8)
+    assert note.startswith("8 steps on cpu: the loss went from ")
+    trained(tmp_path / "cut", 0, 3)
+    again, note = trained(tmp_path / "cut", 3, 8)
+    assert same(again, whole)
+    assert note.startswith("8 steps on cpu, resumed at step 3: the loss went from ")
+
+
+def test_what_was_trained_to_the_end_is_not_trained_again(tmp_path):
+    whole, before = trained(tmp_path / "kept", 0, 8)
+    written = (tmp_path / "kept").stat().st_mtime_ns
+    again, after = trained(tmp_path / "kept", 8, 8)
+    assert same(again, whole)
+    assert after == before.replace("8 steps on cpu", "An earlier build trained it, in 8 steps on cpu")
+    assert (tmp_path / "kept").stat().st_mtime_ns == written
+
+
+def flipped(content):
+    """One bit of a weight is another."""
+    return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda content: b"", "A checkpoint cannot be read"),
+        (lambda content: content[: len(content) // 2], "A checkpoint cannot be read"),
+        (flipped, "its content is not what was written"),
+        (lambda content: safetensors.torch.save({"student.0.weight": torch.ones(1)}), "A checkpoint cannot be read"),
+    ],
+)
+def test_a_damaged_checkpoint_is_discarded_and_the_report_says_so(tmp_path, damage, says):
+    whole, _ = trained(tmp_path / "kept", 0, 8)
+    (tmp_path / "kept").write_bytes(damage((tmp_path / "kept").read_bytes()))
+    again, note = trained(tmp_path / "kept", 0, 8)
+    assert same(again, whole)
+    assert note.startswith("8 steps on cpu: ")
+    assert "What an earlier build had left was discarded." in note
+    assert says in note
+    trained(tmp_path / "kept", 8, 8)
+
+
+def test_the_checkpoint_of_another_student_is_not_taken(tmp_path):
+    Snapshot(2, [1.0], "cpu", {"0.weight": torch.ones(2, 1)}).write(tmp_path / "other")
+    with pytest.raises(RecipeError, match="of another student"):
+        Snapshot.read(tmp_path / "other", {"0.weight": torch.ones(1, 1)})
 
 
 def test_a_training_that_diverges_says_so(tmp_path):
     with pytest.raises(RecipeError, match="loss is nan in step 4"):
-        Session(nn.Linear(1, 1), Distill(), tmp_path, "cpu").done(4, math.nan)
+        Session(nn.Linear(1, 1), Distill(), tmp_path / "none", CPU).done(4, math.nan)

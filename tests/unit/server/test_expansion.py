@@ -27,6 +27,7 @@ from farm.types import (
     RecipeInfo,
     RunSpec,
     Scenario,
+    ToolOffer,
 )
 from farm.types.runs import batch_of
 from tests.values import device, model, recipe, recipe_info, run_spec, sha256
@@ -287,3 +288,24 @@ def test_a_job_takes_as_many_samples_as_it_was_asked_for_or_built_for(batch: int
             assert batch != 1
             continue
         assert batch_of(made.recipe, made.scenario) == (size if isinstance(step, Batch) else batch)
+
+
+def _phone(id: str, *tools: ToolOffer) -> Device:
+    plain = device(id)
+    return plain.model_copy(update={"facts": plain.facts.model_copy(update={"tools": tools, "runtimes": ()})})
+
+
+def test_a_native_tool_takes_the_place_of_the_runtime() -> None:
+    phone = _phone("phone", ToolOffer(name="onnxruntime_perf_test", runtime="onnxruntime", accelerators=("cpu", "npu")))
+    for scenario in (Scenario(accelerator="npu"), Scenario(tool="onnxruntime_perf_test")):
+        (job,) = expanded(run_spec(recipes=(ONNX,), scenarios=(scenario,)), [phone]).jobs
+        assert job.scenario == scenario
+
+
+@pytest.mark.parametrize("scenario", [Scenario(accelerator="gpu"), Scenario(tool="other")])
+def test_a_scenario_that_no_tool_of_the_device_can_measure_is_refused_with_what_to_do(scenario: Scenario) -> None:
+    phone = _phone("phone", ToolOffer(name="onnxruntime_perf_test", runtime="onnxruntime", accelerators=("cpu", "npu")))
+    with pytest.raises(UserError, match="phone has none") as caught:
+        expanded(run_spec(recipes=(ONNX,), scenarios=(scenario,)), [phone])
+    assert "farm tools add" in caught.value.remedy
+    assert str(scenario) in caught.value.message

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,38 @@ class TestNothingStaysBehind:
             os.utime(path, (time.time() - age_seconds,) * 2)
         assert store.discard_leftovers(min_age_seconds=3600) == 1
         assert files(tmp_path) == sorted([SHA256, "upload-young"])
+
+
+class TestCheckpoints:
+    def test_the_last_one_counts(self, store: ArtifactStore, tmp_path: Path) -> None:
+        assert not store.fetch_checkpoint("k", tmp_path / "got")
+        store.put_checkpoint("k", io.BytesIO(CONTENT))
+        store.put_checkpoint("k", io.BytesIO(b"newer"))
+        assert store.fetch_checkpoint("k", tmp_path / "got")
+        assert (tmp_path / "got").read_bytes() == b"newer"
+
+    def test_they_age_from_their_last_use_on(self, tmp_path: Path) -> None:
+        store = ArtifactStore(tmp_path.as_uri())
+        unused, used, young = paths = [tmp_path / "checkpoints" / key for key in "abc"]
+        for path, age_seconds in zip(paths, (7200, 7200, 10), strict=True):
+            store.put_checkpoint(path.name, io.BytesIO(CONTENT))
+            os.utime(path, (time.time() - age_seconds,) * 2)
+        assert store.fetch_checkpoint("b", tmp_path / "got")
+        assert store.discard_checkpoints(min_age_seconds=3600) == 1
+        assert [path.exists() for path in (unused, used, young)] == [False, True, True]
+
+    def test_builds_that_write_at_once_leave_one_whole(self, tmp_path: Path) -> None:
+        store = ArtifactStore(tmp_path.as_uri())
+        contents = [bytes([number]) * 3_000_000 for number in range(4)]
+
+        def write(content: bytes) -> None:
+            for _ in range(5):
+                store.put_checkpoint("k", io.BytesIO(content))
+                assert store.fetch_checkpoint("k", tmp_path / f"got-{content[0]}")
+                assert (tmp_path / f"got-{content[0]}").read_bytes() in contents
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, contents))
 
 
 def test_a_missing_file_is_not_found(store: ArtifactStore, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch.utils import _pytree as pytree
 
@@ -34,6 +36,14 @@ BESIDE = {  # further files of an artifact
     "mnn": ("signature.json",),
 }
 RUNTIMES = tuple(FILES)
+# What is measured with every runtime, `make test` measures with these, `make test-recipes` with the others.
+_EVERY_DAY = ("pytorch", "torchscript", "executorch", "onnxruntime", "litert")
+
+
+def each(runtimes: Iterable[str] = RUNTIMES) -> list[Any]:
+    """Parameters of a test that is made for each of them."""
+    return [name if name in _EVERY_DAY else pytest.param(name, marks=pytest.mark.conversions) for name in runtimes]
+
 
 Tensors = tuple[torch.Tensor, ...]
 

@@ -16,12 +16,12 @@ from farm.types import Measurement, Telemetry
 from farm.types.steps import Expand, Scale, Softmax, TopK, Transpose
 
 from .conftest import QUICK, Measure, job, start
-from .programs import RUNTIMES, Model
+from .programs import RUNTIMES, Model, each
 
 pytestmark = pytest.mark.real_models
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", each())
 def test_a_measurement_is_whole_and_agrees_with_pytorch(classifier: Model, measure: Measure, runtime: str) -> None:
     outcome = measure(classifier, runtime)
     assert outcome.exit_code == 0, outcome.log
@@ -57,7 +57,7 @@ def test_a_measurement_is_whole_and_agrees_with_pytorch(classifier: Model, measu
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", each())
 def test_two_threads_run_on_two_cpus(classifier: Model, measure: Measure, runtime: str) -> None:
     cpus = sorted(os.sched_getaffinity(0))[-2:]
     facts = measure(classifier, runtime, threads=2, cpus=cpus).facts
@@ -66,7 +66,7 @@ def test_two_threads_run_on_two_cpus(classifier: Model, measure: Measure, runtim
 
 
 # ncnn has no comparisons, and pnnx says so only when what it made is loaded.
-@pytest.mark.parametrize("runtime", [runtime for runtime in RUNTIMES if runtime != "ncnn"])
+@pytest.mark.parametrize("runtime", each(runtime for runtime in RUNTIMES if runtime != "ncnn"))
 def test_many_inputs_and_nested_outputs_keep_their_order(tagger: Model, measure: Measure, runtime: str) -> None:
     outcome = measure(tagger, runtime)
     assert outcome.exit_code == 0, outcome.log

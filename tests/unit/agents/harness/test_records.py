@@ -89,6 +89,7 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "batch": 1,
         "emulated": "",
         "stopped_by": "interval",
+        "cpus_asked": [0],
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
         "memory_course": COURSE,

@@ -15,7 +15,7 @@ from agents.harness.runtimes import NAMES
 from agents.virtual.driver import VirtualDriver
 from farm.analysis.conclusion import conclude
 from farm.errors import DeviceError, InfrastructureError
-from farm.types import Artifact, Job, JobState, Measurement, Scenario, VerdictLevel
+from farm.types import Artifact, Job, JobState, Lease, Measurement, Scenario, VerdictLevel
 from tests.unit.agents.virtual.fleet import kind, lease, profile
 from tests.values import artifact, recipe, sha256
 
@@ -24,9 +24,13 @@ def driver(count: int = 1, **changes: object) -> VirtualDriver:
     return VirtualDriver("fleet", count, profile(kind(**changes), time_scale=0.001))
 
 
+def launched(given: VirtualDriver, of: Lease) -> str:
+    return asyncio.run(given.launch(of, {}, Path()))
+
+
 def measure(given: VirtualDriver, attempt_id: int = 1, **changes: object) -> Measurement:
     of = lease(attempt_id, **changes)
-    handle = given.launch(of, {}, Path())
+    handle = launched(given, of)
     return asyncio.run(given.collect(of, handle, Path(), adopted=False))
 
 
@@ -77,17 +81,17 @@ def test_it_is_warm_after_work_and_cools_down() -> None:
     now = 0.0
     fleet = VirtualDriver("fleet", 1, profile(time_scale=0.001), clock=lambda: now)
     measure(fleet)
-    warm = json.loads(fleet.launch(lease(2), {}, Path()))["temperature_celsius"]
+    warm = json.loads(launched(fleet, lease(2)))["temperature_celsius"]
     assert warm > 25.1
     now += 0.060  # a time constant later
-    cooler = json.loads(fleet.launch(lease(2), {}, Path()))["temperature_celsius"]
+    cooler = json.loads(launched(fleet, lease(2)))["temperature_celsius"]
     assert cooler - 25 == pytest.approx((warm - 25) / 2.71828, rel=0.01)
 
 
 def test_the_handle_is_enough_for_another_process() -> None:
     of = lease()
     first, second = driver(), driver()
-    handle = first.launch(of, {}, Path())
+    handle = launched(first, of)
     own = asyncio.run(first.collect(of, handle, Path(), adopted=False))
     began = time.monotonic()
     assert asyncio.run(second.collect(of, handle, Path(), adopted=True)) == own
@@ -96,7 +100,7 @@ def test_the_handle_is_enough_for_another_process() -> None:
 
 def test_after_a_restart_of_the_machine_nobody_waits_for_ever() -> None:
     of = lease()
-    handle = json.loads(driver().launch(of, {}, Path())) | {"at_seconds": time.monotonic() + 1e6}
+    handle = json.loads(launched(driver(), of)) | {"at_seconds": time.monotonic() + 1e6}
     asyncio.run(asyncio.wait_for(driver().collect(of, json.dumps(handle), Path(), adopted=True), 5))
 
 
@@ -149,14 +153,14 @@ def test_a_device_that_is_too_hot_says_so_until_it_has_cooled() -> None:
     measure(fleet)
     blocked, other = fleet.discover()
     assert (blocked.id, other) == (before[0].id, before[1])
-    temperature_celsius = json.loads(fleet.launch(lease(2), {}, Path()))["temperature_celsius"]
+    temperature_celsius = json.loads(launched(fleet, lease(2)))["temperature_celsius"]
     assert blocked.blocked == f"too hot: {temperature_celsius:.1f} °C > 35 °C"
     cooling_seconds = 0.001 * 5 * math.log((temperature_celsius - 25) / 10)
     now += 0.99 * cooling_seconds
     assert fleet.discover() == (blocked, other), "the text stays while it cools"
     now += 0.02 * cooling_seconds
     assert fleet.discover() == before
-    fleet.kill(fleet.launch(lease(3), {}, Path()))
+    fleet.kill(launched(fleet, lease(3)))
     assert fleet.discover() == before, "it had no time to get hot"
 
 
@@ -171,7 +175,7 @@ def test_a_fleet_that_shrank_says_so() -> None:
 
 def test_killing_what_is_gone_is_no_error() -> None:
     fleet = driver()
-    handle = fleet.launch(lease(), {}, Path())
+    handle = launched(fleet, lease())
     fleet.kill(handle)
     fleet.kill(handle)
     driver(0).kill(handle)

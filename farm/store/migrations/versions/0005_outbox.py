@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -63,7 +63,12 @@ def _fill() -> None:
         .order_by(results.c.job_id)
         .limit(AT_ONCE)
     ).all():
-        for row in rows:
-            at = datetime.fromisoformat(json.loads(row.result)["measured_at"]).astimezone(UTC)
-            connection.execute(sa.update(results).where(results.c.job_id == row.job_id).values(measured_at=at))
+        connection.execute(
+            sa.update(results).where(results.c.job_id == sa.bindparam("job")).values(measured_at=sa.bindparam("at")),
+            [{"job": row.job_id, "at": _measured_at(row.result)} for row in rows],
+        )
         last = rows[-1].job_id
+
+
+def _measured_at(result: str) -> datetime:
+    return datetime.fromisoformat(json.loads(result)["measured_at"]).astimezone(UTC)

@@ -1,0 +1,1 @@
+"""A phone behind adb: its shell, its files, its meters, its state."""
