@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_PIP_ARGS ?=
 BIN := $(VENV)/bin
-SOURCES := farm agents examples tests
+SOURCES := farm agents dashboards examples tests
 
 .PHONY: demo accuracy matrix test test-recipes test-nodes test-phone test-phone-faults chaos lint types format bench bench-table lock clean
 
@@ -76,7 +76,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet $(TORCH_PIP_ARGS) torch==2.13.0
-	build/lock/bin/pip install --quiet --editable ".[head,postgres,android,pandas,runtimes,compression,detection,tune,demo,dev]"
+	build/lock/bin/pip install --quiet --editable ".[head,postgres,android,grafana,pandas,runtimes,compression,detection,tune,demo,dev]"
 	( echo "# Made by 'make lock': the whole environment, for Python 3.11 on Linux x86-64."; \
 	  build/lock/bin/pip freeze --exclude-editable | sed 's/^\(torch==[0-9.]*\)+cpu/\1/' ) > requirements.lock
 

@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     remote_write_headers: dict[str, str] = {}  # e.g. {"X-Scope-OrgID": "phones"}; also of queries
     remote_write_token_file: Path | None = None  # a bearer token, read anew each time; also for queries
     prometheus_url: str | None = None  # to ask every night whether it has all results, e.g. http://prometheus:9090
+    # Grafana, for `farm dashboards` (docs/dashboards.md)
+    grafana_url: str | None = None  # e.g. http://grafana:3000
+    grafana_token_file: Path | None = None  # of a service account
     # quotas; None: no limit
     devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended

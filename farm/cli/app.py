@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 import farm
-from farm.cli import builds, devices, metrics, models, phone_runtime, runs, tokens, toolchains, tools, virtual
+from farm.cli import (
+    builds,
+    dashboards,
+    devices,
+    metrics,
+    models,
+    phone_runtime,
+    runs,
+    tokens,
+    toolchains,
+    tools,
+    virtual,
+)
 from farm.cli.agent import agent
 from farm.cli.compare import compare
 from farm.cli.doctor import doctor
@@ -60,6 +72,7 @@ app.command()(recipes)
 app.add_typer(builds.app, name="builds")
 app.add_typer(toolchains.app, name="toolchains")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(phone_runtime.app, name="phone-runtime")
 app.add_typer(tools.app, name="tools")
 app.command()(doctor)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.metrics.prometheus import INSTALLED, Prometheus
+from tests.integration.server.conftest import farm
 from tests.integration.store.conftest import database_url, store
 
-__all__ = ["database_url", "store"]
+__all__ = ["database_url", "farm", "store"]
 
 
 @pytest.fixture

@@ -58,14 +58,16 @@ def value(text: str, name: str, **labels: str) -> float | None:
 
 
 @contextmanager
-def coordinator(farm: LiveFarm, monitor: CoordinatorMonitor) -> Iterator[None]:
-    """Only its socket."""
+def coordinator(
+    farm: LiveFarm, monitor: CoordinatorMonitor, shown: dict[str, DeviceReadings] = READINGS
+) -> Iterator[None]:
+    """Only its socket. ``shown``: by the devices of the agent ``lab``."""
     up, down = threading.Event(), threading.Event()
 
     async def readings(agent: str) -> dict[str, DeviceReadings]:
         if agent != "lab":
             raise InfrastructureError(f"There is no agent {agent}.", remedy="Start it.")
-        return READINGS
+        return shown
 
     async def serve() -> None:
         async with Scrape(farm.settings.state_dir).serve(

@@ -1,0 +1,1 @@
+"""The farm's Grafana dashboards as code: ``python -m dashboards`` writes ``dashboards/json``."""
