@@ -17,8 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agents.android import link as links
@@ -27,6 +26,7 @@ from agents.android.link import AdbPhone
 from agents.virtual.phone import VirtualPhone
 from agents.virtual.phone.control import order
 from tests.bench import report
+from tests.bench.elsewhere import beside
 from tests.integration.agents.android.scene import adb_program, adb_server
 
 REPEATS = 5
@@ -44,22 +44,6 @@ async def serve(folder: Path) -> None:
         await asyncio.to_thread(sys.stdin.read)
     finally:
         await phone.stop()
-
-
-@asynccontextmanager
-async def phone_beside(folder: Path) -> AsyncIterator[int]:
-    """The port of a virtual phone in another process."""
-    process = subprocess.Popen(  # noqa: ASYNC220
-        [sys.executable, "-m", "tests.bench.push", str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout
-        yield int(await asyncio.to_thread(process.stdout.readline))
-    finally:
-        process.communicate(timeout=60)
 
 
 async def seconds(work: Callable[[], Awaitable[object]]) -> float:
@@ -80,7 +64,8 @@ async def measure() -> dict[str, float]:
         (large / "0").write_bytes(random.Random(0).randbytes(LARGE_BYTES))  # noqa: S311
         for number in range(SMALL_FILES):
             (small / str(number)).write_bytes(random.Random(number).randbytes(SMALL_BYTES))  # noqa: S311
-        async with phone_beside(folder / "phone") as port, adb_server(folder) as server:
+        async with beside("tests.bench.push", folder / "phone") as line, adb_server(folder) as server:
+            port = int(line)
             await server.connect(f"127.0.0.1:{port}")
             phone = AdbPhone(server, f"127.0.0.1:{port}")
             await phone.run(f"mkdir -p {PLACE}", what="Making room")
