@@ -54,12 +54,11 @@ def main() -> None:
             calibration_inputs=[(image,) for image in images[17:]],
             name=NAME,
         )
-        runs = [submit(client, model, RECIPES, "platform=linux")]
+        runs = [submit(client, model, RECIPES, "platform=linux").wait(progress=True)]
         if "FARM_AGENT_ADB_SERVERS" in settings:
             phone.await_ready(client)
-            runs.append(submit(client, model, ON_PHONE, "platform=android"))
-        for run in runs:
-            run.wait(progress=True)
+            # Afterwards: the phone runs on this machine's CPU, which would disturb its host.
+            runs.append(submit(client, model, ON_PHONE, "platform=android").wait(progress=True))
         comparison = client.compare(*(run.id for run in runs), include_virtual=True)
         print(comparison)
         REPORT.parent.mkdir(exist_ok=True)
