@@ -10,6 +10,7 @@ from agents.android.adb import Refused, Server
 from agents.android.handset import Handset
 from agents.android.link import AdbPhone
 from agents.android.phone import LAYERS
+from agents.drivers import selftest
 from agents.phone_runtime.bundle import BASE, HARNESS, Bundle
 from farm.errors import DeviceError, DeviceTimeout, InfrastructureError, LinkLost, OutputCut
 from farm.types import RecoveryStep
@@ -18,9 +19,7 @@ MIN_FREE_BYTES = 512 * 2**20  # room for a model with its inputs, and the record
 _SECONDS = 30.0
 _POLL_SECONDS = 1.0
 
-# Sums of products of whole numbers, so that the answer is exact.
-_PROGRAM = "import numpy as n; a = (n.arange(16384.0) % 7).reshape(128, 128); print(int((a @ a).sum()))"
-_ANSWER = "18870034"
+# Where there is no Python on it yet.
 _SHELL_PROGRAM = "i=0; s=0; while [ $i -lt 2000 ]; do s=$((s + i * i)); i=$((i + 1)); done; echo $s"
 _SHELL_ANSWER = "2664667000"
 
@@ -38,9 +37,9 @@ async def run(handset: Handset, bundle: Bundle | None) -> str:
     base = next((layer for layer in bundle.layers if layer.name == BASE), None) if bundle else None
     if bundle and base and base.sha256 in ready.layers and bundle.runtimes:
         folders = {layer.name: f"{LAYERS}/{layer.sha256}" for layer in bundle.layers} | {HARNESS: LAYERS}
-        words, environment = bundle.command(folders, bundle.runtimes[0], ["-c", _PROGRAM], work_folder=LAYERS)
+        words, environment = bundle.command(folders, bundle.runtimes[0], ["-c", selftest.PROGRAM], work_folder=LAYERS)
         command = shlex.join(["env", "-i", *(f"{name}={value}" for name, value in environment.items()), *words])
-        what, answer = "its phone runtime", _ANSWER
+        what, answer = "its phone runtime", selftest.ANSWER
     else:
         what, command, answer = "its shell", _SHELL_PROGRAM, _SHELL_ANSWER
     output = await phone.shell(command, timeout_seconds=_SECONDS)

@@ -19,12 +19,12 @@ MIN_FREE_DISK_BYTES = 512 * 2**20
 MIN_FREE_MEMORY_BYTES = 256 * 2**20
 
 # The sum of all elements of the square of a matrix; small integers, so that floating point is exact.
-_PROGRAM = """
+PROGRAM = """
 import numpy as np
 a = (np.arange(128 * 128, dtype=np.float64) % 7).reshape(128, 128)
 print(int((a @ a).sum()))
 """
-_ANSWER = "18870034"
+ANSWER = "18870034"
 
 
 async def run(folder: Path) -> str:
@@ -56,7 +56,7 @@ async def _compute() -> float:
     environment = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     began_seconds = time.monotonic()
     try:
-        outcome = await command.run([sys.executable, "-I", "-c", _PROGRAM], environment, timeout_seconds=None)
+        outcome = await command.run([sys.executable, "-I", "-c", PROGRAM], environment, timeout_seconds=None)
     except OSError as error:
         raise InfrastructureError(
             f"No process could be started: {error}.", remedy="Check memory and process limits of the agent."
@@ -67,9 +67,9 @@ async def _compute() -> float:
             f"A new interpreter ended with exit code {outcome.exit_code}: {outcome.output}",
             remedy="Check the agent's Python environment.",
         )
-    if outcome.output != _ANSWER:
+    if outcome.output != ANSWER:
         raise DeviceError(
-            f"The machine computes wrongly: {outcome.output[:100]} in place of {_ANSWER}.",
+            f"The machine computes wrongly: {outcome.output[:100]} in place of {ANSWER}.",
             remedy="Take it out of service: look at its memory and its BLAS library.",
         )
     return seconds

@@ -42,7 +42,7 @@ def open_meter(setting: PowerMeterSetting) -> JoulescopeMeter:
     try:
         device.open()
         device.parameter_set("reduction_frequency", "20 Hz")
-    except Exception as error:
+    except Exception as error:  # the library raises whatever USB does
         raise DeviceError(f"{device} cannot be opened: {error!r}.", remedy="Does another program have it?") from error
     return JoulescopeMeter(device, f"Joulescope {device.device_serial_number}")
 

@@ -34,7 +34,7 @@ def open_meter(setting: PowerMeterSetting) -> MonsoonMeter:
         monitor.fillStatusPacket()
         if setting.volts is not None:
             monitor.setVout(setting.volts)
-    except Exception as error:
+    except Exception as error:  # the library raises whatever USB does
         raise DeviceError(
             f"The Monsoon {setting.serial or ''} cannot be used: {error!r}.",
             remedy="Is it on, attached here by USB, and may the agent's user open it (udev)?",

@@ -162,7 +162,7 @@ def test_this_machine_is_fit_and_says_what_is_not(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(selftest, "MIN_FREE_DISK_BYTES", 2**62)
         assert "are free under" in (await agent.check("bench-cpu", "check")).detail
         monkeypatch.setattr(selftest, "MIN_FREE_DISK_BYTES", 0)
-        monkeypatch.setattr(selftest, "_ANSWER", "42")
+        monkeypatch.setattr(selftest, "ANSWER", "42")
         wrong = await agent.check("bench-cpu", "check")
         assert not wrong.passed
         assert "computes wrongly: 18870034" in wrong.detail
