@@ -5,23 +5,18 @@ One line of JSON each way over a Unix stream socket: ids of jobs there, a ``JobW
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from farm.coordinator.socketpath import listener, reachable
+from farm.coordinator.socketpath import answering, reachable
 from farm.types import JobWait
 
-log = logging.getLogger(__name__)
-
 MAX_JOBS = 500  # at once
-_MAX_QUESTION_BYTES = 1 << 16
 _MAX_ANSWER_BYTES = 1 << 22
 _CLIENT_SECONDS = 2.0  # for its question to come and the answer to go
 _QUESTION = TypeAdapter(list[int])
@@ -61,19 +56,9 @@ class Enquiry:
     async def serve(self, answer: Callable[[Sequence[int]], list[JobWait]]) -> AsyncIterator[None]:
         """Have ``answer`` called in this event loop for every question, until the end of the ``with`` block."""
 
-        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                async with asyncio.timeout(_CLIENT_SECONDS):
-                    question = _QUESTION.validate_json(await reader.readline())
-                    writer.write(_ANSWER.dump_json(answer(question[:MAX_JOBS])) + b"\n")
-                    await writer.drain()
-            except ValidationError as error:
-                log.warning("An enquiry that cannot be read: %s", error)
-            except (ConnectionError, TimeoutError, ValueError) as error:  # ValueError: the line is too long
-                log.info("An enquiry was given up: %s", error or "it took too long")
-            finally:
-                writer.close()
+        async def respond(line: bytes) -> bytes:
+            question = _QUESTION.validate_json(line)
+            return _ANSWER.dump_json(answer(question[:MAX_JOBS])) + b"\n"
 
-        server = await asyncio.start_unix_server(converse, sock=listener(self._path), limit=_MAX_QUESTION_BYTES)
-        async with server:
+        async with answering(self._path, respond, what="An enquiry", client_seconds=_CLIENT_SECONDS):
             yield

@@ -5,22 +5,16 @@ One line of JSON over a Unix stream socket, the answer back until its end; no an
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from farm.coordinator.socketpath import listener, reachable
-from farm.errors import FarmError
+from farm.coordinator.socketpath import answering, reachable
 from farm.types import DeviceReadings, Frozen, Name
 
-log = logging.getLogger(__name__)
-
-_MAX_QUESTION_BYTES = 1 << 16
 _CLIENT_SECONDS = 5.0  # for its question to come and the answer to go
 READINGS = TypeAdapter(dict[str, DeviceReadings])
 
@@ -66,24 +60,11 @@ class Scrape:
     ) -> AsyncIterator[None]:
         """Until the end of the ``with`` block. ``own`` gets an ``Accept`` header, ``agent`` a name."""
 
-        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                async with asyncio.timeout(_CLIENT_SECONDS):
-                    question = Question.model_validate_json(await reader.readline())
-                    if question.agent is None:
-                        writer.write(own(question.accept))
-                    else:
-                        writer.write(READINGS.dump_json(await agent(question.agent)))
-                    await writer.drain()
-            except ValidationError as error:
-                log.warning("A scrape that cannot be read: %s", error)
-            except FarmError as error:
-                log.info("A scrape without an answer: %s", error)
-            except (ConnectionError, TimeoutError, ValueError) as error:  # ValueError: the line is too long
-                log.info("A scrape was given up: %s", error or "it took too long")
-            finally:
-                writer.close()
+        async def answer(line: bytes) -> bytes:
+            question = Question.model_validate_json(line)
+            if question.agent is None:
+                return own(question.accept)
+            return READINGS.dump_json(await agent(question.agent))
 
-        server = await asyncio.start_unix_server(converse, sock=listener(self._path), limit=_MAX_QUESTION_BYTES)
-        async with server:
+        async with answering(self._path, answer, what="A scrape", client_seconds=_CLIENT_SECONDS):
             yield
