@@ -360,12 +360,16 @@ def _no_job(job_id: int) -> NotFoundError:
     return NotFoundError(f"No job {job_id}.", remedy="`farm runs show RUN` lists the jobs of a run.")
 
 
+def _model_of_job() -> sa.ColumnElement[str]:
+    return sa.func.coalesce(tables.jobs.c.model_id, tables.runs.c.model_id)
+
+
 def _lease_parts() -> sa.Select[Any]:
     jobs, runs, models, builds = tables.jobs, tables.runs, tables.models, tables.builds
     reference = builds.alias()
     return (
         sa.select(jobs.c.recipe, jobs.c.scenario, runs.c.spec, models.c.spec, builds.c.artifact, reference.c.artifact)
-        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(models, models.c.id == runs.c.model_id))
+        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(models, models.c.id == _model_of_job()))
         .join(builds, builds.c.key == jobs.c.build_key)
         .outerjoin(reference, reference.c.key == jobs.c.reference_key)
         .where(jobs.c.id == sa.bindparam("job"))
@@ -380,7 +384,7 @@ def _conclusion_parts() -> sa.Select[Any]:
             *(jobs.c[name] for name in Job.model_fields),
             *(runs.c.spec, builds.c.artifact, models.c.spec, reference.c.artifact),
         )
-        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(models, models.c.id == runs.c.model_id))
+        .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(models, models.c.id == _model_of_job()))
         .join(builds, builds.c.key == jobs.c.build_key)
         .outerjoin(reference, reference.c.key == jobs.c.reference_key)
         .where(jobs.c.id == sa.bindparam("job"))

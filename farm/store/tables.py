@@ -15,15 +15,18 @@ from farm.types import (
     Blob,
     DeviceFacts,
     DeviceReadings,
+    Estimate,
     Failure,
     Hook,
     ModelSpec,
     Publication,
     Recipe,
     RecoveryStep,
+    Regression,
     Result,
     RunSpec,
     Scenario,
+    SweepSpec,
 )
 
 _FEW, _MANY = 500, 20_000  # parsed documents that are kept: those of the work at hand; of every device of a large farm
@@ -219,6 +222,7 @@ jobs = sa.Table(
     sa.Column("failure", Document(Failure)),
     sa.Column("pool", sa.Integer),
     sa.Column("slot", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("model_id", Digest),  # where it is not the run's: an older version, beside it
     sa.Index(None, "run_id", "state"),  # counts the jobs of a run by itself
     sqlite_autoincrement=True,
 )
@@ -286,6 +290,95 @@ day_checks = sa.Table(
     sa.Column("expected", sa.Integer, nullable=False),
     sa.Column("found", sa.Integer, nullable=False),
     sa.Column("checked_at", UtcDateTime, nullable=False),
+)
+
+# Run templates; ``spec`` is as it was applied last.
+sweeps = sa.Table(
+    "sweeps",
+    metadata,
+    sa.Column("name", Word, primary_key=True),
+    sa.Column("spec", Document(SweepSpec, keep=_FEW), nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("created_by", Word, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("next_at", UtcDateTime, index=True),
+)
+
+# Executions of sweeps: never two for one due time.
+nights = sa.Table(
+    "nights",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("sweep", Word, sa.ForeignKey("sweeps.name"), nullable=False),
+    sa.Column("due_at", UtcDateTime, nullable=False),
+    sa.Column("trigger", sa.String(20), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("requested_by", Word, nullable=False),
+    sa.Column("reason", Prose, nullable=False, server_default=""),
+    sa.Column("version", sa.Text, nullable=False, server_default=""),
+    sa.Column("model_id", Digest, sa.ForeignKey("models.id")),
+    sa.Column("run_id", Number, index=True),  # stays when the run is deleted
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.UniqueConstraint("sweep", "due_at"),
+    sqlite_autoincrement=True,
+)
+
+# A line per result, which stays when its run is deleted: ``figures`` by metric.
+history = sa.Table(
+    "history",
+    metadata,
+    sa.Column("job_id", Number, primary_key=True, autoincrement=False),
+    sa.Column("run_id", Number, nullable=False, index=True),
+    sa.Column("night_id", Number, index=True),
+    sa.Column("model_name", Word, nullable=False),
+    sa.Column("model_id", Digest, nullable=False),
+    sa.Column("variant", Word, nullable=False),
+    sa.Column("build_key", Digest, nullable=False),
+    sa.Column("device_id", Word, nullable=False),
+    sa.Column("scenario", Word, nullable=False),
+    sa.Column("virtual", sa.Boolean, nullable=False),
+    sa.Column("trusted", sa.Boolean, nullable=False),
+    sa.Column("verdict", sa.String(20), nullable=False),
+    sa.Column("reasons", Document(tuple[str, ...]), nullable=False),
+    sa.Column("measured_at", UtcDateTime, nullable=False),
+    sa.Column("figures", Document(dict[str, Estimate]), nullable=False),
+    sa.Index(None, "model_name", "variant", "device_id", "measured_at"),
+)
+
+# ``sweep``, ``night_id`` and ``state`` as in the document, to be searched by.
+regressions = sa.Table(
+    "regressions",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("sweep", Word, sa.ForeignKey("sweeps.name"), nullable=False, index=True),
+    sa.Column("night_id", Number, sa.ForeignKey("nights.id"), nullable=False, index=True),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("confirm_run_id", Number),
+    sa.Column("regression", Document(Regression), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# What is to be said outside of the farm: of one cause once on each channel.
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("channel", Word, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("cause", sa.String(200), nullable=False),  # e.g. "regression 12 confirmed"
+    sa.Column("subject", Prose, nullable=False),
+    sa.Column("text", Prose, nullable=False),
+    sa.Column("data", Document(dict[str, Any]), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),  # pending, sent, dead
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("queued_at", UtcDateTime, nullable=False),
+    sa.Column("next_at", UtcDateTime, nullable=False),
+    sa.Column("reason", Prose, nullable=False, server_default=""),
+    sa.UniqueConstraint("channel", "cause"),
+    sa.Index(None, "state", "next_at"),
+    sqlite_autoincrement=True,
 )
 
 events = sa.Table(

@@ -45,6 +45,7 @@ class NewJob:
     reason: str = ""
     pool: int | None = None
     slot: int = 0
+    model_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ class Transaction(Reading, DeviceWriting, OutboxWriting):
                 "reason": job.reason,
                 "pool": job.pool,
                 "slot": job.slot,
+                "model_id": job.model_id,
             }
             for job in jobs
         ]

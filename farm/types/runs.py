@@ -156,6 +156,7 @@ class Job(Frozen):
     failure: Failure | None = None
     pool: int | None = None
     slot: int = 0
+    model_id: Sha256 | None = None  # where it is not the run's: an older version that is measured beside it
 
     @property
     def batch(self) -> int:

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from farm.errors import ForbiddenError, ModelError, NotFoundError, TooLargeError
+from farm.planning.operators import check_operators
 from farm.server.auth import Reader, Writer
 from farm.server.fusion import check_fusion, fuse
 from farm.server.inputs import check_inputs
-from farm.server.operators import check_operators
 from farm.server.problems import documented
 from farm.server.resources import Farm, Resources, now
 from farm.server.route import Route

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
@@ -21,10 +20,10 @@ from farm.errors import (
     SelectorError,
     TooLargeError,
 )
+from farm.planning.expansion import find_known
+from farm.planning.submission import expanded
 from farm.server.auth import Reader, Writer
 from farm.server.events import Tail
-from farm.server.expansion import Expansion, expand, find_known
-from farm.server.operators import check_operators
 from farm.server.parameters import PAGE, Id, PageLimit, Seq
 from farm.server.problems import documented
 from farm.server.quotas import check_jobs
@@ -33,7 +32,7 @@ from farm.server.route import Route
 from farm.server.waits import waits
 from farm.store.reading import Token
 from farm.store.retention import delete_run
-from farm.types import JobOutcome, JobWait, Model, Recipe, Role, Run, RunSpec
+from farm.types import JobOutcome, JobWait, Role, Run, RunSpec
 
 router = APIRouter(prefix="/runs", tags=["runs"], route_class=Route)
 
@@ -47,7 +46,8 @@ HEARTBEAT_SECONDS = 15
 )
 def submit(spec: RunSpec, farm: Farm, caller: Writer) -> Run:
     """Expand into jobs and queue them. Nothing is queued if anything about it is wrong."""
-    spec, model, expansion = _expanded(spec, farm)
+    with farm.store.reading() as reading:
+        spec, model, expansion = expanded(spec, reading, farm.settings)
     with farm.store.transaction() as transaction:
         check_jobs(farm.settings, transaction, caller.name, len(expansion.jobs))
         known = {build.key: build.state for build in transaction.builds(sorted(expansion.builds))}
@@ -61,8 +61,8 @@ def submit(spec: RunSpec, farm: Farm, caller: Writer) -> Run:
 def known(spec: RunSpec, farm: Farm, caller: Reader) -> list[JobOutcome]:
     """What this submission would measure, where all of it was measured before by the same artifacts, devices, scenarios
     and protocol; else nothing. Where the selector leaves a choice of devices, nothing is known."""
-    spec, _, expansion = _expanded(spec, farm)
     with farm.store.reading() as reading:
+        spec, _, expansion = expanded(spec, reading, farm.settings)
         measured = reading.measured(sorted(expansion.builds))
         protocols = {id: reading.run_spec(id).protocol for id in {outcome.job.run_id for outcome in measured}}
     return find_known(expansion.jobs, [one for one in measured if protocols[one.job.run_id] == spec.protocol])
@@ -148,22 +148,6 @@ async def events(
         sep="\n",
         shutdown_grace_period=1.0,
     )
-
-
-def _expanded(spec: RunSpec, farm: Farm) -> tuple[RunSpec, Model, Expansion]:
-    from farm.recipes import keys, presets
-
-    spec = spec.model_copy(update={"recipes": tuple(presets.parse(recipe) for recipe in spec.recipes)})
-    with farm.store.reading() as reading:
-        model, devices = reading.model(spec.model), reading.devices()
-
-    def key_of(recipe: Recipe) -> str:
-        return keys.build_key(model.id, recipe, keys.tool_versions(recipe), model.spec.format)
-
-    check_operators(model.spec, farm.settings)
-    rng = random.Random()  # noqa: S311 - spreads load, guards nothing
-    expansion = expand(spec, model, devices, presets.infos(), reference=presets.REFERENCE, key_of=key_of, rng=rng)
-    return spec, model, expansion
 
 
 def _check_owner(caller: Token, run: Run, what: str) -> None:

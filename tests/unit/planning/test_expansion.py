@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import RecipeSpecError, SelectorError, TooLargeError, UserError
-from farm.server.expansion import MAX_JOBS, Expansion, expand, find_known
+from farm.planning.expansion import MAX_JOBS, Expansion, expand, find_known
 from farm.store.transaction import NewJob
 from farm.types import (
     Batch,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import SelectorError
+from farm.planning.selection import Selection, choose, explain, matching
 from farm.selectors import Selector, parse, values_of
-from farm.server.selection import Selection, choose, explain, matching
 from farm.types import Device, DeviceHealth, DeviceState
 from tests.unit.test_selectors import EMULATOR, FLEET, devices, selectors
 from tests.values import device

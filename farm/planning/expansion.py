@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.errors import RecipeSpecError, TooLargeError, UserError
+from farm.planning.selection import Selection, choose, matching, out_of_service
 from farm.selectors import Selector, parse, values_of
-from farm.server.selection import Selection, choose, matching, out_of_service
 from farm.store.transaction import NewJob
 from farm.types import Device, JobOutcome, Model, ModelFormat, Recipe, RecipeInfo, RunSpec, Scenario
 

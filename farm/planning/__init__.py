@@ -1,0 +1,1 @@
+"""What a submission comes to before anything is queued: devices that match, jobs, builds."""

@@ -1,0 +1,1 @@
+"""Nightly sweeps: when they are due, what becomes of each night, what it found, and who is told."""

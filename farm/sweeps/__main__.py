@@ -1,0 +1,34 @@
+"""``python -m farm.sweeps``: keeps the nightly sweeps going until SIGTERM. Its supervisor starts it again."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from farm.config import load
+from farm.errors import FarmError
+from farm.store.database import Store
+from farm.supervisor.ground import stop_signals
+from farm.sweeps.watch import Duty, Watch
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = load()
+        with stop_signals() as stopping:
+            store = Store(settings.resolved_database_url)
+            try:
+                duties: list[Duty] = []
+                Watch(duties).run(stopping)
+            finally:
+                store.close()
+    except FarmError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
