@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,9 +207,10 @@ class Server:
         async with self._phone(serial, service) as connection:
             await connection.reader.read()
 
-    async def send(self, serial: str, slices: Iterable[Slice]) -> None:
-        """Write files there, one after the other, through one stream. What was being written when it fails is removed
-        by adbd. Raises LinkLost, DeviceError with what the phone says (storage that is full)."""
+    async def send(self, serial: str, slices: Iterable[Slice], arrived: Callable[[Slice], None]) -> None:
+        """Write files there, one after the other, through one stream; ``arrived`` is told of each. What was being
+        written when it fails is removed by adbd. Raises LinkLost, DeviceError with what the phone says (storage that
+        is full)."""
         async with self._phone(serial, "sync:") as connection:
             for part in slices:
                 with part.local.open("rb") as file:
@@ -219,6 +220,7 @@ class Server:
                         with contextlib.suppress(TimeoutError, EOFError):
                             await asyncio.wait_for(_sent(connection, part), CONNECT_SECONDS)
                         raise
+                arrived(part)
             connection.writer.write(struct.pack("<4sI", b"QUIT", 0))
 
     async def receive(self, serial: str, remotes: Iterable[tuple[str, BinaryIO]], max_bytes: int) -> None:

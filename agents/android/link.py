@@ -8,15 +8,16 @@ import io
 import logging
 import shlex
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from agents.android import files, shell
-from agents.android.adb import Server
+from agents.android.adb import Server, Slice
 from agents.android.files import Delivery
 from agents.android.phone import Output
-from farm.errors import DeviceError, DeviceTimeout, InfrastructureError, LinkLost, OutputCut
+from agents.android.sending import send
+from farm.errors import DeviceError, DeviceTimeout, LinkLost, OutputCut
 
 log = logging.getLogger(__name__)
 
@@ -64,22 +65,13 @@ class AdbPhone:
         """As ``push``, many files, a hundred in three commands. Parts that came whole before a cut are not sent
         again."""
         for start in range(0, len(deliveries), files.MOST_AT_ONCE):
-            await self._push(deliveries[start : start + files.MOST_AT_ONCE])
+            await send(self, deliveries[start : start + files.MOST_AT_ONCE])
 
-    async def _push(self, deliveries: Sequence[Delivery]) -> None:
-        present = files.surveyed(await self.run(files.survey(deliveries), what="Making room for files"))
-        missing = [part for one in deliveries for part in files.slices(one, present.get(one.staging, {}))]
-        size_bytes = sum(part.length for part in missing)
+    async def send(self, slices: Sequence[Slice], arrived: Callable[[Slice], None]) -> None:
+        """``arrived`` is told of each that the phone has."""
+        size_bytes = sum(one.length for one in slices)
         async with self._within(files.seconds_for(size_bytes), f"Sending {size_bytes:,} bytes"):
-            await self._server.send(self._serial, missing)
-        whole_bytes = sum(delivery.size_bytes for delivery in deliveries)
-        seconds = files.seconds_for(whole_bytes)
-        output = await self.shell(files.placing(deliveries), timeout_seconds=seconds)
-        if output.exit_code:
-            said = output.stderr.strip()[-300:]
-            remedy = "Free storage on it." if "space" in said.lower() else "It is sent again with the next try."
-            kind = InfrastructureError if output.exit_code == 3 else DeviceError
-            raise kind(f"What was sent to {self._serial} cannot be used: {said}.", remedy=remedy)
+            await self._server.send(self._serial, slices, arrived)
 
     async def pull(self, remote: str, local: Path) -> None:
         found = await self.shell(f"sha256sum {shlex.quote(remote)}", timeout_seconds=files.seconds_for(MAX_PULL_BYTES))
