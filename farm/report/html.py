@@ -22,7 +22,7 @@ from farm.analysis import figures, insight
 from farm.analysis import profile as profiles
 from farm.analysis.advice import caveats, headline, unreadable
 from farm.analysis.row import Row
-from farm.analysis.verdict import RULES
+from farm.analysis.rules import RULES
 from farm.report import operators, plots, scores
 
 if TYPE_CHECKING:

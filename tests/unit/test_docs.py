@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.analysis.verdict import RULES
+from farm.analysis.rules import RULES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

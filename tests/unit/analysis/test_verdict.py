@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm.analysis.rules import RULES
 from farm.analysis.statistics import summarize
-from farm.analysis.verdict import RULES, judge
+from farm.analysis.verdict import judge
 from farm.types import Measurement, ParityLimits, Protocol, Scenario, Verdict, VerdictLevel
 from tests.unit.analysis.outcomes import PROTOCOL, measurement, parity, series, telemetry
 
