@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from agents.virtual.phone.physics import State
 from agents.virtual.phone.profile import Profile
-from agents.virtual.phone.services import Reading, cooling_step
+from agents.virtual.phone.readouts import Reading, cooling_step
 
 BATTERY = "/sys/class/power_supply/battery"
 CPU = "/sys/devices/system/cpu"

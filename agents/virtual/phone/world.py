@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents.virtual.phone import physics, services, views
+from agents.virtual.phone import physics, readouts, views
 from agents.virtual.phone.faults import Faults
 from agents.virtual.phone.profile import Profile
 from agents.virtual.phone.root import REQUESTS, SPOOL, VIEWS, Abi, meminfo, properties
@@ -63,7 +63,7 @@ class World:
             profile=profile,
             properties=properties(profile, abi, serial),
             state=self.state,
-            battery=services.reading(profile, self.state, plugged=profile.plugged),
+            battery=readouts.reading(profile, self.state, plugged=profile.plugged),
             plugged=profile.plugged,
             memory_available_kib=profile.memory_kib,
             processes=self.processes,
@@ -127,7 +127,7 @@ class World:
         world = self.services
         world.state, world.plugged = self.state, plugged
         if self._faults.lying_gauge != "frozen":
-            world.battery = services.reading(self._profile, self.state, plugged=plugged, lying=self._faults.lying_gauge)
+            world.battery = readouts.reading(self._profile, self.state, plugged=plugged, lying=self._faults.lying_gauge)
         world.memory_available_kib = max(0, self._profile.memory_kib - sum(process.rss_kib for process in seen))
         self._write(views.current(self._profile, self._cpus, self.state, world.battery, self._resident))
         if self._profile.rails:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.virtual.phone import physics, root, services, views
+from agents.virtual.phone import physics, readouts, root, services, views
 from agents.virtual.phone.profile import load_profile, names
 from agents.virtual.phone.services import Process, Services
 
@@ -25,7 +25,7 @@ def made(name: str = "galaxy-s23", **changes: object) -> Services:
         "profile": profile,
         "properties": root.properties(profile, "arm64-v8a", "serial-1"),
         "state": state,
-        "battery": services.reading(profile, state, plugged=False),
+        "battery": readouts.reading(profile, state, plugged=False),
         "plugged": False,
         "memory_available_kib": 1000,
         "processes": lambda: [Process(7, "python", 4096, 1.5)],
@@ -90,10 +90,10 @@ def test_signs_and_units_of_the_gauge_differ_by_vendor_and_a_lie_turns_them() ->
     assert currents["pixel-11-pro"] < -100_000  # µA, into the battery
     assert currents["xiaomi-13"] > 100_000  # µA, out of it
     phone = made("xiaomi-13")
-    told = services.reading(phone.profile, phone.state, plugged=False, lying="sign")
+    told = readouts.reading(phone.profile, phone.state, plugged=False, lying="sign")
     assert told.current == -phone.battery.current
-    scaled = services.reading(phone.profile, phone.state, plugged=False, lying="scale")
-    assert scaled.current == pytest.approx(phone.battery.current * services.LYING_SCALE, rel=1e-3)
+    scaled = readouts.reading(phone.profile, phone.state, plugged=False, lying="scale")
+    assert scaled.current == pytest.approx(phone.battery.current * readouts.LYING_SCALE, rel=1e-3)
 
 
 def test_the_counter_moves_in_the_vendors_steps() -> None:
