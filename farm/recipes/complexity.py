@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +14,22 @@ from farm.types import ModelFormat
 
 # Operators of these do no arithmetic that torch counts, or torch counts it.
 _COUNTED = ("aten", "prim", "prims", "quantized_decomposed")
+# What a product of torch's own is called; of one that torch has no formula for, nothing is known.
+_PRODUCT = re.compile(r"mm(\W|_|$)|matmul|convolution|attention")
+# Their first operand is [rows, inner], the last dimension of their answer the columns.
+_INTEGER_PRODUCTS = ("_int_mm", "_weight_int8pack_mm", "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu")
+_CPU_ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
 
 
 @dataclass(frozen=True)
 class Complexity:
     """``flops``: floating-point operations of one inference on the example inputs; a multiply-accumulate counts as two.
 
-    What torch.utils.flop_counter counts: convolutions, matrix products and attention, which is nearly all there is.
-    Of a program with operators of other libraries it is absent: torch has no formula for them. ``parameters`` are
-    elements, pruned ones included; weights that several layers share count once. Where they were frozen into the
-    program, its floating-point constants count.
+    What torch.utils.flop_counter counts: convolutions, matrix products and attention, which is nearly all there is;
+    products of integers, which quantized programs have in their place, count the same. Of a program with operators of
+    other libraries it is absent: torch has no formula for them. ``parameters`` are elements, pruned ones included;
+    weights that several layers share count once. Where they were frozen into the program, its floating-point constants
+    count.
     """
 
     parameters: int | None = None
@@ -92,16 +99,32 @@ def _operations(module: Any, inputs: tuple[Any, ...]) -> tuple[int, list[str]]:
     """FLOPs of a run, and the operators in it that they leave out."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
     foreign: set[str] = set()
+    formulas = {getattr(torch.ops.aten, name): _product for name in _INTEGER_PRODUCTS}
+    formulas[getattr(torch.ops.aten, _CPU_ATTENTION)] = _attention
+    known = {*flop_registry, *formulas}
 
     class Foreign(TorchDispatchMode):  # type: ignore[misc]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if func.namespace not in _COUNTED:
+            uncounted = func.overloadpacket not in known and _PRODUCT.search(func.name())
+            if func.namespace not in _COUNTED or uncounted:
                 foreign.add(func.name())
             return func(*args, **(kwargs or {}))
 
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, Foreign():
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=formulas) as counter, Foreign():
         module(*inputs)
     return counter.get_total_flops(), sorted(foreign)
+
+
+def _product(left: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    rows, inner = left
+    return 2 * int(rows) * int(inner) * int(out_shape[-1])
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Of shapes [batch, heads, tokens, size]."""
+    from torch.utils.flop_counter import sdpa_flop_count
+
+    return int(sdpa_flop_count(query, key, value))

@@ -44,6 +44,26 @@ def test_of_an_exported_program(workshop: Workshop, net: torch.nn.Module) -> Non
     assert report.notes == ()
 
 
+class Attending(torch.nn.Module):
+    """Attention of 2 heads over 8 tokens of 32 numbers, between two products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after = torch.nn.Linear(32, 32, bias=False), torch.nn.Linear(32, 64, bias=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        heads = self.before(tokens).view(1, 8, 2, 16).transpose(1, 2)
+        attended = torch.nn.functional.scaled_dot_product_attention(heads, heads, heads)
+        return self.after(attended.transpose(1, 2).reshape(1, 8, 32))
+
+
+@pytest.mark.parametrize("recipe", ["pytorch", "pytorch-int8-dynamic", "pytorch-int8-weight-only"])
+def test_attention_and_products_of_integers_count_too(workshop: Workshop, recipe: str) -> None:
+    torch.manual_seed(3)
+    report = workshop.build(workshop.put(package(Attending().eval(), (torch.randn(1, 8, 32),))), recipe).report
+    assert report.flops == 2 * (8 * 32 * 32 + 2 * 2 * 8 * 8 * 16 + 8 * 32 * 64)
+
+
 def test_of_a_frozen_torchscript_program(workshop: Workshop, net: torch.nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "frozen.ts"
     torch.jit.freeze(torch.jit.trace(net, torch.ones(SHAPE))).save(str(path))
