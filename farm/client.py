@@ -35,6 +35,7 @@ from farm.types import (
     RecipeInfo,
     Run,
     RunSpec,
+    RunState,
     Scenario,
     Transform,
 )
@@ -107,9 +108,20 @@ class AsyncClient(Fleet):
         """By id, unique prefix of an id, or name (then the newest)."""
         return await self.connection.get(f"/models/{quote(ref, safe='')}", Model)
 
-    async def runs(self, limit: int | None = None, before: int | None = None) -> list[Run]:
-        """The newest runs first; ``before`` is the id to go on from."""
-        return await self.connection.get("/runs", list[Run], limit=limit, before=before)
+    async def runs(
+        self,
+        limit: int | None = None,
+        before: int | None = None,
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        state: RunState | None = None,
+    ) -> list[Run]:
+        """The newest runs first; ``before`` is the id to go on from. ``model`` and ``name``: only those of models and
+        runs of that name."""
+        return await self.connection.get(
+            "/runs", list[Run], limit=limit, before=before, model=model, name=name, state=state
+        )
 
     async def run(self, id: int) -> AsyncRunHandle:
         return AsyncRunHandle(self.connection, await self.connection.get(f"/runs/{id}", Run))
