@@ -1,4 +1,4 @@
-"""One figure of a variant in two runs: by how much it changed, and whether that can be told from chance. Pure, light."""
+"""One figure of a variant in two runs: how it changed, and whether that can be told from chance. Pure and light."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from functools import cached_property
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
+from farm.analysis import figures
+from farm.analysis.figures import MISSING
 from farm.analysis.quantities import Quantity
 from farm.analysis.ratio import ratio
 from farm.types import Estimate, JobOutcome, JobState, Result
@@ -30,7 +32,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """A job of each run at one place; None where that run has none there. ``notes``: what else differs between them."""
+    """A job of each run at one place; None where that run has none there."""
 
     place: Place
     before: JobOutcome | None
@@ -47,8 +49,15 @@ class Pair:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
+        """What else differs between them."""
         before, now = self.results
         return tuple(_notes(before, now)) if before and now else ()
+
+    @property
+    def levels(self) -> str:
+        """``trusted``, or the verdicts of both where they differ."""
+        levels = (str(result.verdict.level) if result else MISSING for result in self.results)
+        return " → ".join(dict.fromkeys(levels))
 
     def change(self, of: Quantity) -> Change:
         before, now = ((of.of(result) if result else None) for result in self.results)
@@ -104,6 +113,25 @@ class Change:
             return "unclear"
         return ("worse" if self.loss.value > 0 else "better") if self.differs else "same"
 
+    @property
+    def text(self) -> str:
+        """``+7.82 %``; of a score the difference."""
+        if self.change is None:
+            return MISSING
+        return figures.change(self.change.value) if self.quantity.score else figures.percent(self.change.value - 1)
+
+    @property
+    def interval_text(self) -> str:
+        return self.interval_of(self.change) if self.change else ""
+
+    def interval_of(self, change: Estimate) -> str:
+        """``+6.91 % to +8.80 %``; empty where it is none."""
+        if change.low == change.high:
+            return ""
+        if self.quantity.score:
+            return figures.change_interval(change)
+        return f"{figures.percent(change.low - 1)} to {figures.percent(change.high - 1)}"
+
     def to_dict(self) -> dict[str, Any]:
         """Flat and ready for JSON."""
         place, (before, now) = self.pair.place, self.pair.results
@@ -136,7 +164,7 @@ def lack(outcome: JobOutcome | None) -> str:
     if outcome.result:
         return ""
     job = outcome.job
-    why = str(job.failure) if job.failure else job.reason
+    why = f"{job.failure.message} ({job.failure.fault})" if job.failure else job.reason
     if not job.state.terminal:
         return f"not finished ({job.state})"
     return why or ("no result" if job.state is JobState.FINISHED else str(job.state))
@@ -168,20 +196,14 @@ def stretched(estimate: Estimate, factor: float, *, on_log_scale: bool) -> Estim
 
 
 def _change(of: Quantity, pair: Pair, before: Estimate | None, now: Estimate | None) -> tuple[Estimate | None, str]:
-    if before is None or now is None:
-        return None, "; ".join(_missing(of, pair, before, now))
     old, new = pair.results
-    if old is None or new is None:
-        return None, ""
-    if of.score and (why := _other_samples(of, old, new)):
+    if before is None or now is None or old is None or new is None:
+        return None, "; ".join(_missing(of, pair, before, now))
+    if why := _incomparable(of, old, new):
         return None, why
-    if of.name in _POWER and old.energy_method != new.energy_method:
-        return None, f"energy was measured by {old.energy_method} before and by {new.energy_method} now"
     if old.confidence != new.confidence:
         highest = max(old.confidence, new.confidence)
-        before, now = (
-            _at(each, of, result.confidence, highest) for each, result in ((before, old), (now, new))
-        )
+        before, now = (_at(each, of, result.confidence, highest) for each, result in ((before, old), (now, new)))
     if of.score:
         return _difference(now, before), ""
     if min(before.low, now.low) <= 0:
@@ -211,7 +233,12 @@ def _absent(of: Quantity, outcome: JobOutcome | None) -> str:
     return next((why for name, why in result.absent.items() if name in keys), "")
 
 
-def _other_samples(of: Quantity, old: Result, new: Result) -> str:
+def _incomparable(of: Quantity, old: Result, new: Result) -> str:
+    """Why two figures are not of the same thing; empty where they are."""
+    if of.name in _POWER and old.energy_method != new.energy_method:
+        return f"energy was measured by {old.energy_method} before and by {new.energy_method} now"
+    if not of.score:
+        return ""
     if of.name == "parity_cosine":
         counts = [each.parity.samples for each in (old, new) if each.parity]
     else:

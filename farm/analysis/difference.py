@@ -48,6 +48,12 @@ class Difference:
         self.pairs = tuple(Pair(place, old.get(place), new.get(place)) for place in shown)
 
     @property
+    def title(self) -> str:
+        """``mobilenet: run 12 (pr-7) against run 9 (main)``."""
+        told = (f"run {run.id}" + (f" ({run.spec.name})" if run.spec.name else "") for run in (self.now, self.before))
+        return f"{self.now.model_name}: {' against '.join(told)}"
+
+    @property
     def virtual(self) -> bool:
         """Whether any of it comes from devices that do not exist."""
         return any(pair.place.virtual for pair in self.pairs)
