@@ -182,10 +182,11 @@ class AsyncClient(Fleet):
         NotFoundError without such a baseline, ConflictError while the run is not over.
         """
         from farm.gate.baseline import ensure_over, find
-        from farm.gate.decision import judge
+        from farm.gate.decision import check, judge
         from farm.gate.limit import parse
 
         wanted = [parse(each) if isinstance(each, str) else each for each in limits]
+        check(wanted)
         now = await self.connection.get(f"/runs/{run}", Run)
         ensure_over(now)
         before = await find(self.connection, baseline, now)

@@ -6,7 +6,7 @@ import re
 from urllib.parse import quote
 
 from farm.connection import Connection
-from farm.errors import ConflictError, NotFoundError
+from farm.errors import ConflictError, NotFoundError, UserError
 from farm.runs import outcomes
 from farm.types import JobState, Night, NightState, Run, RunState, VerdictLevel
 
@@ -19,10 +19,15 @@ async def find(connection: Connection, ref: str | int, run: Run) -> Run:
     """``ref``: the number of a run; ``sweep:NAME``, the last examined night that has a trusted result; or a label, the
     newest finished run of that name and of ``run``'s model which was submitted before ``run``.
 
-    A label looks back from ``run``: whoever asks again later gets the same answer. Raises NotFoundError, and
-    ConflictError where the run named is not over or is ``run`` itself.
+    A label looks back from ``run``: whoever asks again later gets the same answer. Raises UserError where it is empty,
+    NotFoundError, and ConflictError where the run named is not over or is ``run`` itself.
     """
-    text = str(ref)
+    text = str(ref).strip()
+    if text in ("", SWEEP):  # an unset variable of a script would mean all runs without a name
+        raise UserError(
+            "No baseline is named.",
+            remedy="Give a run's number, sweep:NAME, or the name that runs were submitted with.",
+        )
     if text.startswith(SWEEP):
         return await _of_sweep(connection, text.removeprefix(SWEEP), run)
     if not re.fullmatch(r"\d+", text):

@@ -147,9 +147,8 @@ class Gate:
         }
 
 
-def judge(difference: Difference, limits: Sequence[Limit], allowances: Allowances | None = None) -> Gate:
+def check(limits: Sequence[Limit]) -> None:
     """Raises UserError without a limit, and where two limits of a kind are for one metric."""
-    allowed = allowances or Allowances()
     if not limits:
         raise UserError(
             "A gate without a limit passes everything.", remedy="Give e.g. --max-regression latency_p50=3%."
@@ -158,6 +157,12 @@ def judge(difference: Difference, limits: Sequence[Limit], allowances: Allowance
     if twice := {each for each in named if named.count(each) > 1}:
         kind, name = min(twice)
         raise UserError(f"--{kind} is given more than once for {name}.", remedy="Give one limit of a kind per metric.")
+
+
+def judge(difference: Difference, limits: Sequence[Limit], allowances: Allowances | None = None) -> Gate:
+    """Raises UserError as ``check`` does."""
+    allowed = allowances or Allowances()
+    check(limits)
     rows = [(limit, pair.change(limit.quantity)) for limit in limits for pair in difference.pairs]
     set_aside = [_set_aside(limit, change, allowed) for limit, change in rows]
     noisy = [

@@ -72,13 +72,13 @@ def _phrase(finding: Finding) -> str:
 def markdown(gate: Gate) -> str:
     """Short first: the verdict, what keeps it from passing, and the rest folded."""
     difference = gate.difference
-    lines = [f"### {headline(gate)}", "", escaped(difference.title) + "", ""]
-    lines += [f"- {escaped(remark)}" for remark in remarks(gate)]
+    lines = [f"### {headline(gate)}", "", escaped(difference.title), ""]
     ordered = _rows(gate)
     first = [each for each in ordered if not each[0].passes]
     rest = [each for each in ordered if each[0].passes]
     if first:
-        lines += ["", *table(_HEADING, [_cells(each) for each in first])]
+        lines += [*table(_HEADING, [_cells(each) for each in first]), ""]
+    lines += [f"- {escaped(remark)}" for remark in remarks(gate)]
     if rest:
         count = sum(map(len, rest))
         noun = "row" if count == 1 else "rows"
