@@ -263,6 +263,8 @@ def _difference(now: Estimate, before: Estimate) -> Estimate:
 
 
 def _notes(before: Result, now: Result) -> Iterable[str]:
+    if before.os_version and now.os_version and before.os_version != now.os_version:
+        yield f"the device's system was {before.os_version} before and is {now.os_version} now"
     for name in sorted({*before.runtime_versions, *now.runtime_versions}):
         old, new = before.runtime_versions.get(name, "none"), now.runtime_versions.get(name, "none")
         if old != new:

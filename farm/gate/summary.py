@@ -13,7 +13,7 @@ from farm.analysis import figures
 from farm.analysis.figures import MISSING, plain
 from farm.gate.decision import Exit, Finding, Gate, Judgement
 from farm.report.difference import where
-from farm.report.text import escaped, table
+from farm.report.text import escaped, table, unbroken
 
 _ORDER = (Finding.WORSE, Finding.BROKEN, Finding.UNTOLD, Finding.UNTRUSTED, Finding.MISSING, Finding.WITHIN)
 _STYLES = {Finding.WORSE: "bold red", Finding.BROKEN: "bold red", Finding.WITHIN: "green"}
@@ -44,6 +44,7 @@ def remarks(gate: Gate) -> Iterator[str]:
     for limit in gate.idle:
         yield f"No row could be judged by {limit}: a limit that nothing meets passes nothing."
     yield from gate.difference.notes
+    yield from _between(gate)
     if gate.comparisons > 1:
         yield (
             f"Worse is proved with intervals that hold for all {gate.comparisons} comparisons at once; "
@@ -59,6 +60,17 @@ def remarks(gate: Gate) -> Iterator[str]:
     for finding in _ORDER:
         if finding in open_:
             yield f"Rows {_phrase(finding)} let nothing pass; {_ALLOW[finding]} accepts them."
+
+
+def _between(gate: Gate) -> Iterator[str]:
+    """What else differs between the two sides of rows, each once."""
+    found: dict[str, list[str]] = {}
+    for pair in gate.difference.pairs:
+        for note in pair.notes:
+            found.setdefault(note, []).append(str(pair.place))
+    for note, places in found.items():
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        yield f"Of {places[0]}{more}: {note}."
 
 
 def _phrase(finding: Finding) -> str:
@@ -141,9 +153,9 @@ def _cells(same: Sequence[Judgement]) -> tuple[str, ...]:
     return (
         *where(row.change.pair),
         ", ".join(f"`{each.change.quantity.name}`" for each in same),
-        *_sides(same),
-        value + (f"<br>{interval}" if interval else ""),
-        _limit(same),
+        *map(unbroken, _sides(same)),
+        unbroken(value) + (f"<br>{unbroken(interval)}" if interval else ""),
+        unbroken(_limit(same)),
         finding + ", accepted" * row.accepted + (f"<br>{escaped(row.why)}" if row.why else ""),
     )
 

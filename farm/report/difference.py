@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from farm.analysis import figures
 from farm.analysis.change import Change, Pair, lack
 from farm.analysis.figures import MISSING
-from farm.report.text import escaped, table
+from farm.report.text import escaped, table, unbroken
 
 if TYPE_CHECKING:
     from farm.analysis.difference import Difference
@@ -51,8 +51,8 @@ def cells(change: Change) -> tuple[str, ...]:
     """Metric, before, now, change with its interval, told apart."""
     unit = change.quantity.unit
     both = (figures.of_unit(each.value, unit) if each else MISSING for each in (change.before, change.now))
-    told = "<br>".join(filter(None, (change.text, change.interval_text)))
-    return f"`{change.quantity.name}`", *both, told, TOLD[change.verdict]
+    told = "<br>".join(unbroken(text) for text in (change.text, change.interval_text) if text)
+    return f"`{change.quantity.name}`", *map(unbroken, both), told, TOLD[change.verdict]
 
 
 TOLD = {

@@ -16,6 +16,11 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(lambda found: "".join(f"&#{ord(char)};" for char in found[0]), " ".join(plain(text).split()))
 
 
+def unbroken(figure: str) -> str:
+    """A figure and its unit stay on one line."""
+    return figure.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}", " to ")
+
+
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Cells are Markdown already."""
     return [f"| {' | '.join(cells)} |" for cells in (heading, ["---"] * len(heading), *rows)]

@@ -91,4 +91,5 @@ def test_a_planted_slow_down_does_not_pass(tmp_path: Path, model: SmallNet, imag
         code, out, summary = gate(tmp_path, client, measure(client, "net", "pr-2"))
         assert code == 1, out
         assert "Gate failed: 3 of 3 rows are worse than allowed." in summary
+        assert "system was" not in summary
         assert "byte for byte" in summary  # the model is not to blame

@@ -251,6 +251,22 @@ def test_the_same_artifact_is_said_to_be_the_same() -> None:
     assert "byte for byte" in gate(before, now).judgements[0].why
 
 
+def test_what_else_is_different_is_said() -> None:
+    before = outcome(1, **p50(0.01), os_version="15", runtime_versions={"onnxruntime": "1.26"})
+    now = outcome(2, **p50(0.01), os_version="16", runtime_versions={"onnxruntime": "1.27"})
+    text = gate(before, now).to_markdown()
+    assert "the device's system was 15 before and is 16 now" in text
+    assert "onnxruntime 1.26 before, 1.27 now" in text
+    energy = {"energy_joules": Estimate(value=0.2, low=0.19, high=0.21)}
+    found = gate(
+        outcome(1, **energy, energy_method="odpm"),
+        outcome(2, **energy, energy_method="battery-current"),
+        parse("max-regression energy=5%"),
+    )
+    assert only(found) is Finding.MISSING
+    assert "by odpm before and by battery-current now" in found.to_markdown()
+
+
 def test_markdown_holds_nothing_that_somebody_could_put_into_a_name() -> None:
     evil = "](http://evil) | <script>alert(1)</script> @everyone `x` **b** #1 ![i](http://e)\n# big"
     found = judge(
