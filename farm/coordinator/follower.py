@@ -297,6 +297,7 @@ class AgentFollower:
     async def _conclude(self, job_id: int, measurement: Measurement) -> tuple[Job, str, Result, Blob, Blob]:
         with self._farm.store.reading() as reading:
             parts = reading.conclusion_parts(job_id)
+            os_version = reading.device(parts.job.device_id).facts.os_version
         if parts.artifact is None:
             raise InternalError(f"Job {job_id} has measured what was never built.", remedy="Report this bug.")
         result, samples, record = await self._farm.concluder.conclude(
@@ -307,6 +308,7 @@ class AgentFollower:
             labelled(parts, measurement, self._farm.settings.resolved_store_url),
             parts.model,
         )
+        result = result.model_copy(update={"os_version": os_version})
         stored = await self._put(samples, f"samples-{job_id}.parquet")
         return parts.job, parts.model.name, result, stored, await self._put_record(job_id, record)
 

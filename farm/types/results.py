@@ -167,6 +167,7 @@ class Result(Frozen):
     idle_power_watts: float | None = None
     energy_method: PowerMethod | None = None
     tool_report: ToolReport | None = None
+    os_version: str | None = None  # of the device when it was measured; None in results from before it was kept
 
     @property
     def samples_per_second(self) -> float | None:

@@ -96,7 +96,7 @@ class Head:
 
     # --- what the coordinator would do ---------------------------------------------------------------
 
-    def submit(self, *recipes: str) -> Run:
+    def submit(self, *recipes: str, name: str = "nightly") -> Run:
         """A run with a job per recipe on one device."""
         from farm.store.transaction import NewJob
 
@@ -113,7 +113,7 @@ class Head:
         with self.store.transaction() as transaction:
             transaction.upsert_device(device(), AT)
             model = transaction.add_model(spec, "ann", AT)
-            run = RunSpec(model="net", recipes=variants, devices="platform=linux", name="nightly")
+            run = RunSpec(model="net", recipes=variants, devices="platform=linux", name=name)
             jobs = [NewJob(one, sha(one.name), None, "local-cpu", run.scenarios[0]) for one in variants]
             return transaction.add_run(run, model, jobs, {sha(one.name): one for one in variants}, "ann", AT)
 

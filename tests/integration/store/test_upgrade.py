@@ -15,6 +15,7 @@ from farm.store.database import MIGRATIONS, Store
 from farm.store.tables import metadata
 from farm.types import Result
 from tests.integration.metrics.results import add_results, now, outbox_states
+from tests.values import model_spec, run_spec
 
 _ELSEWHERE = timezone(timedelta(hours=5, minutes=30))
 
@@ -57,6 +58,9 @@ def test_results_get_the_time_that_they_were_measured_at(database_url: str, tmp_
     at = now() - timedelta(days=3)
     add_results(today, [at, at + timedelta(days=1)], devices=60, variants=5, publish=False)  # more than go at once
     add_results(today, [at], publish=False, measured_at=(at + timedelta(minutes=7)).astimezone(_ELSEWHERE))
+    with today.transaction() as t:
+        model = t.add_model(model_spec(), "ada", at)
+        named = t.add_run(run_spec(name="ma\0in ü"), model, [], {}, "ada", at).id
     source = sa.create_engine(f"sqlite:///{tmp_path}/today.db", poolclass=sa.NullPool)
     url = database_url.replace("postgresql://", "postgresql+psycopg://")
     target = sa.create_engine(url, poolclass=sa.NullPool)
@@ -77,6 +81,7 @@ def test_results_get_the_time_that_they_were_measured_at(database_url: str, tmp_
             begin = at + timedelta(minutes=6)
             assert len(list(reading.measured_between(begin, begin + timedelta(minutes=2)))) == 1
             assert reading.first_result_at() == at
+            assert [run.id for run in reading.runs(model="net", name="ma\0in ü")] == [named]
         assert outbox_states(store) == {
             "pending": 0,
             "done": 0,
