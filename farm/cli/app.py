@@ -29,6 +29,7 @@ from farm.cli.output import report_error
 from farm.cli.recipes import recipes
 from farm.cli.report import report
 from farm.cli.session import Target
+from farm.cli.ship import ship
 from farm.cli.submit import submit
 from farm.cli.tune import tune
 from farm.cli.up import up
@@ -67,6 +68,7 @@ app.command()(submit)
 app.command()(tune)
 app.add_typer(runs.app, name="runs")
 app.command()(compare)
+app.command()(ship)
 app.command()(report)
 app.command()(recipes)
 app.add_typer(builds.app, name="builds")

@@ -21,9 +21,11 @@ import farm
 from farm.analysis import figures, insight
 from farm.analysis import profile as profiles
 from farm.analysis.advice import caveats, headline, unreadable
+from farm.analysis.overview import Overview, front_of, overviews
 from farm.analysis.row import Row
+from farm.analysis.sheet import Sheet
 from farm.analysis.verdict import RULES
-from farm.report import operators, plots, scores
+from farm.report import operators, overview, plots, scores
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
@@ -38,7 +40,7 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
     arrays = {id: np.asarray(values, dtype=np.float64) for id, values in samples.items() if len(values)}
     names = list(dict.fromkeys(run.model_name for run in comparison.runs.values()))
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             title=title or ("Torchfarm: " + (", ".join(names) or "comparison")),
@@ -53,12 +55,14 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
                     "caveats": list(caveats(recommendation, rows)),
                     "unreadable": unreadable(rows),
                     "plots": _plots(rows, arrays),
+                    "front": _front(rows),
                     "profiles": [found for row in rows if (found := profiles.of(row.outcome))],
                     "without_samples": [row for row in rows if row.outcome.result and row.outcome.job.id not in arrays],
                 }
                 for recommendation in comparison.recommendations()
                 for rows in [comparison.settings[recommendation.setting]]
             ],
+            overviews=_overviews(comparison),
             open_settings=OPEN_SETTINGS,
             rules=RULES,
             counts=", ".join(
@@ -72,9 +76,9 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
             version=farm.__version__,
             nonce=secrets.token_urlsafe(16),
             plotly_js=get_plotlyjs(),
-            style=_text("style.css"),
-            table_style=_text("table.css"),
-            script=_text("report.js"),
+            style=text("style.css"),
+            table_style=text("table.css"),
+            script=text("report.js"),
         )
     )
 
@@ -82,7 +86,7 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
 def fragment(comparison: Comparison) -> str:
     """The tables with their own style, for a notebook."""
     return (
-        _environment()
+        environment()
         .get_template("fragment.html.j2")
         .render(
             comparison=comparison,
@@ -90,9 +94,32 @@ def fragment(comparison: Comparison) -> str:
                 (recommendation, comparison.settings[recommendation.setting], headline(recommendation))
                 for recommendation in comparison.recommendations()
             ],
-            style=_text("table.css"),
+            sheets=[sheet for found in overviews(comparison.rows) for sheet in _sheets(found)],
+            style=text("table.css"),
         )
     )
+
+
+def _overviews(comparison: Comparison) -> list[dict[str, Any]]:
+    """Of several devices, one per scenario."""
+    return [
+        {
+            "scenario": found.front.scenario,
+            "virtual": found.front.virtual,
+            "means": [(means.sheets()[0], overview.forest(means)) for means in found.means],
+            "front": (found.front.sheets()[0], overview.front_panels(found.front)),
+        }
+        for found in overviews(comparison.rows)
+    ]
+
+
+def _front(rows: Sequence[Row]) -> tuple[Sheet, dict[str, Any] | None] | None:
+    found = front_of(rows)
+    return (found.sheets()[0], overview.front_panels(found)) if found else None
+
+
+def _sheets(found: Overview) -> list[Sheet]:
+    return [sheet for shown in (*found.means, found.front) for sheet in shown.sheets()]
 
 
 def _plots(rows: Sequence[Row], samples: Mapping[int, plots.Samples]) -> list[dict[str, Any]]:
@@ -153,7 +180,7 @@ def _absences(rows: Sequence[Row]) -> dict[tuple[str, str], list[int]]:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("farm.report"),
         autoescape=True,
@@ -184,5 +211,5 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     return resources.files("farm.report").joinpath("templates", name).read_text(encoding="utf-8")

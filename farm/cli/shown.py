@@ -1,0 +1,31 @@
+"""Answers of a comparison at the command line: a table, Markdown or JSON."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from farm.cli import output
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="Markdown is for a comment or a page.")]
+
+
+class Answer(Protocol):
+    def to_dict(self) -> Any: ...
+    def to_markdown(self) -> str: ...
+
+
+def show(answer: Answer, form: Format, as_json: bool) -> None:
+    if form is Format.MARKDOWN and not as_json:
+        typer.echo(answer.to_markdown())
+    else:
+        output.emit(answer.to_dict(), as_json or form is Format.JSON, answer)  # type: ignore[arg-type]
