@@ -43,7 +43,11 @@ class Notebook:
 
 
 class Shown(Notebook):
-    """Also for ``print``, a terminal, and Markdown."""
+    """Also for ``print``, a terminal, Markdown and JSON."""
+
+    def to_dict(self) -> Any:
+        """Ready for JSON."""
+        raise NotImplementedError
 
     def to_markdown(self) -> str:
         return markdown(self.sheets())

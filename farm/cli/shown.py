@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 
 import typer
 
+from farm.analysis.notebook import Shown
 from farm.cli import output
 
 
@@ -19,13 +20,8 @@ class Format(StrEnum):
 FormatOption = Annotated[Format, typer.Option("--format", help="Markdown is for a comment or a page.")]
 
 
-class Answer(Protocol):
-    def to_dict(self) -> Any: ...
-    def to_markdown(self) -> str: ...
-
-
-def show(answer: Answer, form: Format, as_json: bool) -> None:
+def show(answer: Shown, form: Format, as_json: bool) -> None:
     if form is Format.MARKDOWN and not as_json:
         typer.echo(answer.to_markdown())
     else:
-        output.emit(answer.to_dict(), as_json or form is Format.JSON, answer)  # type: ignore[arg-type]
+        output.emit(answer.to_dict(), as_json or form is Format.JSON, answer)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from farm.analysis.sheet import Line, Sheet
-from farm.report.html import environment, text
+from farm.report.html import table
 from farm.types import Run
 
 
 def of_sheets(sheets: Sequence[Sheet]) -> str:
-    return environment().get_template("sheets.html.j2").render(sheets=sheets, style=text("table.css"))
+    return table("sheets.html.j2", sheets=sheets)
 
 
 def of_run(run: Run) -> str:

@@ -40,7 +40,7 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
     arrays = {id: np.asarray(values, dtype=np.float64) for id, values in samples.items() if len(values)}
     names = list(dict.fromkeys(run.model_name for run in comparison.runs.values()))
     return (
-        environment()
+        _environment()
         .get_template("report.html.j2")
         .render(
             title=title or ("Torchfarm: " + (", ".join(names) or "comparison")),
@@ -76,9 +76,9 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
             version=farm.__version__,
             nonce=secrets.token_urlsafe(16),
             plotly_js=get_plotlyjs(),
-            style=text("style.css"),
-            table_style=text("table.css"),
-            script=text("report.js"),
+            style=_text("style.css"),
+            table_style=_text("table.css"),
+            script=_text("report.js"),
         )
     )
 
@@ -86,7 +86,7 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
 def fragment(comparison: Comparison) -> str:
     """The tables with their own style, for a notebook."""
     return (
-        environment()
+        _environment()
         .get_template("fragment.html.j2")
         .render(
             comparison=comparison,
@@ -95,31 +95,14 @@ def fragment(comparison: Comparison) -> str:
                 for recommendation in comparison.recommendations()
             ],
             sheets=[sheet for found in overviews(comparison.rows) for sheet in _sheets(found)],
-            style=text("table.css"),
+            style=_text("table.css"),
         )
     )
 
 
-def _overviews(comparison: Comparison) -> list[dict[str, Any]]:
-    """Of several devices, one per scenario."""
-    return [
-        {
-            "scenario": found.front.scenario,
-            "virtual": found.front.virtual,
-            "means": [(means.sheets()[0], overview.forest(means)) for means in found.means],
-            "front": (found.front.sheets()[0], overview.front_panels(found.front)),
-        }
-        for found in overviews(comparison.rows)
-    ]
-
-
-def _front(rows: Sequence[Row]) -> tuple[Sheet, dict[str, Any] | None] | None:
-    found = front_of(rows)
-    return (found.sheets()[0], overview.front_panels(found)) if found else None
-
-
-def _sheets(found: Overview) -> list[Sheet]:
-    return [sheet for shown in (*found.means, found.front) for sheet in shown.sheets()]
+def table(template: str, **values: Any) -> str:
+    """Another template that shows tables, with their style."""
+    return _environment().get_template(template).render(style=_text("table.css"), **values)
 
 
 def _plots(rows: Sequence[Row], samples: Mapping[int, plots.Samples]) -> list[dict[str, Any]]:
@@ -179,8 +162,30 @@ def _absences(rows: Sequence[Row]) -> dict[tuple[str, str], list[int]]:
     return dict(sorted(found.items()))
 
 
+def _overviews(comparison: Comparison) -> list[dict[str, Any]]:
+    """Of several devices, one per scenario."""
+    return [
+        {
+            "scenario": found.front.scenario,
+            "virtual": found.front.virtual,
+            "means": [(means.sheets()[0], overview.forest(means)) for means in found.means],
+            "front": (found.front.sheets()[0], overview.front_panels(found.front)),
+        }
+        for found in overviews(comparison.rows)
+    ]
+
+
+def _front(rows: Sequence[Row]) -> tuple[Sheet, dict[str, Any] | None] | None:
+    found = front_of(rows)
+    return (found.sheets()[0], overview.front_panels(found)) if found else None
+
+
+def _sheets(found: Overview) -> list[Sheet]:
+    return [sheet for shown in (*found.means, found.front) for sheet in shown.sheets()]
+
+
 @cache
-def environment() -> jinja2.Environment:
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("farm.report"),
         autoescape=True,
@@ -211,5 +216,5 @@ def environment() -> jinja2.Environment:
     return environment
 
 
-def text(name: str) -> str:
+def _text(name: str) -> str:
     return resources.files("farm.report").joinpath("templates", name).read_text(encoding="utf-8")
