@@ -16,6 +16,9 @@ from farm.errors import ConflictError, InfrastructureError, NotFoundError
 from farm.types import Event, JobOutcome, JobState, JobWait, Run, RunState
 
 if TYPE_CHECKING:
+    import pandas
+    import plotly.graph_objects
+
     from farm.analysis.comparison import Comparison
     from farm.analysis.difference import Difference
     from farm.analysis.profile import OperatorProfile
@@ -229,6 +232,20 @@ class RunHandle:
 
     def __repr__(self) -> str:
         return repr(self._handle)
+
+    def _repr_html_(self) -> str:
+        """As of the last look, without asking the farm."""
+        from farm.report.fragments import of_run
+
+        return of_run(self.info)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """See ``Comparison.to_pandas``."""
+        return self.compare().to_pandas()
+
+    def plot(self, metric: str = "latency_p50") -> plotly.graph_objects.Figure:
+        """See ``Comparison.plot``."""
+        return self.compare().plot(metric)
 
     def refresh(self) -> RunHandle:
         self._loop.call(self._handle.refresh())

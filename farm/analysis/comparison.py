@@ -7,64 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm.analysis.ratio import differs, ratio
+from farm.analysis.across import Across, across_devices
+from farm.analysis.constraint import constraints_of
+from farm.analysis.contender import Wish
+from farm.analysis.grid import Grid, grids, models, only_one, select
+from farm.analysis.notebook import drawn, frame, printed
+from farm.analysis.order import cost, told_apart
+from farm.analysis.overview import overviews
+from farm.analysis.pareto import Pareto, check, pareto_front
+from farm.analysis.place import by_of
+from farm.analysis.quantities import Quantity, compared
+from farm.analysis.ratio import ratio
 from farm.analysis.row import BASELINE, Recommendation, Row, Setting, is_baseline
+from farm.analysis.shipping import Shipping, ship
+from farm.analysis.wording import listed
 from farm.errors import ConflictError, NotFoundError, UserError
 from farm.types import Estimate, JobOutcome, Run, Scenario, VerdictLevel
 
 if TYPE_CHECKING:
     import pandas
+    import plotly.graph_objects
     from rich.console import Console, ConsoleOptions, RenderResult
 
 _LEVELS = (VerdictLevel.TRUSTED, VerdictLevel.SUSPECT, VerdictLevel.INVALID)
-
-
-def _figure(name: str) -> Callable[[Row], float | None]:
-    def of(row: Row) -> float | None:
-        value = getattr(row.outcome.result, name) if row.outcome.result else None
-        return float(value) if value is not None else None
-
-    return of
-
-
-def _estimate(name: str) -> Callable[[Row], float | None]:
-    def of(row: Row) -> float | None:
-        estimate: Estimate | None = getattr(row.outcome.result, name) if row.outcome.result else None
-        return estimate.value if estimate else None
-
-    return of
-
-
-def _quantile(name: str) -> Callable[[Row], float | None]:
-    def of(row: Row) -> float | None:
-        estimate = row.latency(name)
-        return estimate.value if estimate else None
-
-    return of
-
-
-def _seconds_per_sample(row: Row) -> float | None:
-    estimate = row.latency("p50")
-    return estimate.value / row.batch if estimate else None
-
-
-# Of all metrics the smallest value is best.
-METRICS: Mapping[str, Callable[[Row], float | None]] = {
-    **{f"latency_{name}": _quantile(name) for name in ("p50", "p90", "p95", "p99")},
-    "latency_mean": _figure("latency_mean_seconds"),
-    "seconds_per_sample": _seconds_per_sample,
-    "load": _figure("load_seconds"),
-    "first_inference": _figure("first_inference_seconds"),
-    "memory_peak": _figure("memory_peak_bytes"),
-    "memory_over_baseline": _figure("memory_over_baseline_bytes"),
-    "artifact_size": _figure("artifact_bytes"),
-    "energy": _estimate("energy_joules"),
-    "power": _estimate("power_watts"),
-}
 
 
 class Comparison:
@@ -115,38 +83,20 @@ class Comparison:
         batch: int | None = None,
         trusted_only: bool = True,
     ) -> Row:
-        """The row with the smallest ``metric`` (a key of ``METRICS``) on one device.
+        """The row with the best ``metric`` (``farm.analysis.quantities.COMPARED``) on one device.
 
         Latencies are those of one call; ``seconds_per_sample`` is what compares batches of different sizes.
         Invalid results never win; suspect ones may with ``trusted_only=False``. Rivals that cannot be told from the
         winner are in ``rivals(row)``. Raises UserError where the question has no one answer (unknown metric, several
         devices or models), NotFoundError where nothing matches, ConflictError where nothing can be trusted.
         """
-        if metric not in METRICS:
-            raise UserError(f"There is no metric {metric!r}.", remedy=f"Take one of {', '.join(METRICS)}.")
-        rows = [
-            row
-            for row in self.rows
-            if device in (None, row.setting.device)
-            and (scenario is None or str(scenario) in _names(row))
-            and run in (None, row.run_id)
-            and batch in (None, row.batch)
-        ]
-        if not rows:
-            asked = [
-                f"{key}={value}"
-                for key, value in (("device", device), ("scenario", scenario), ("run", run), ("batch", batch))
-                if value is not None
-            ]
-            raise NotFoundError(
-                f"The comparison holds no rows{' with ' + ', '.join(asked) if asked else ''}.",
-                remedy=f"It holds {_listing(f'{s.device} {s.scenario}' for s in self.settings) or 'nothing'}.",
-            )
-        _only_one("devices", "device", {row.setting.device for row in rows})
-        if metric.startswith("latency_"):  # of a call
-            _only_one("batch sizes", "batch", {str(row.batch) for row in rows})
-        _only_one("models", "run", {row.run.model_id: f"run {row.run_id}" for row in rows if row.run}.values())
-        best = _smallest(rows, metric, _LEVELS[:1] if trusted_only else _LEVELS[:2])
+        asked = compared(metric)
+        rows = select(self.rows, device=device, scenario=scenario, run=run, batch=batch)
+        only_one("devices", "device", {row.setting.device for row in rows})
+        if asked.name.startswith("latency_"):  # of a call
+            only_one("batch sizes", "batch", {str(row.batch) for row in rows})
+        only_one("models", "run", models(rows))
+        best = _best(rows, asked, _LEVELS[:1] if trusted_only else _LEVELS[:2])
         if best is None:
             raise ConflictError(
                 f"No {'trusted ' if trusted_only else 'usable '}result has a {metric}: {_why_none(rows)}.",
@@ -156,12 +106,9 @@ class Comparison:
         return best
 
     def rivals(self, row: Row, metric: str = "latency_p50") -> tuple[Row, ...]:
-        """Rows of the same setting that the intervals cannot tell from ``row``; invalid ones do not count.
-
-        ``metric`` is one that has an interval: ``latency_p50``, ``latency_p90``, ``latency_p95``, ``latency_p99``.
-        """
-        quantile = metric.removeprefix("latency_")
-        own = row.latency(quantile)
+        """Rows of the same setting that the intervals cannot tell from ``row``; invalid ones do not count."""
+        asked = compared(metric)
+        own = row.figure(asked)
         if own is None:
             return ()
         return tuple(
@@ -169,9 +116,67 @@ class Comparison:
             for other in self.settings[row.setting]
             if other is not row
             and other.level in _LEVELS[:2]
-            and (theirs := other.latency(quantile)) is not None
-            and not differs(ratio(theirs, own))
+            and (theirs := other.figure(asked)) is not None
+            and not told_apart(theirs, own)
         )
+
+    def across(
+        self,
+        metric: str = "latency_p50",
+        *,
+        baseline: str | None = None,
+        variants: Sequence[str] | None = None,
+        scenario: str | Scenario | None = None,
+        run: int | None = None,
+        trusted_only: bool = False,
+    ) -> Across:
+        """How many times better than ``baseline`` (eager PyTorch) each variant is: the geometric mean over the devices
+        on which every one of ``variants`` has a figure. Raises UserError, NotFoundError."""
+        found = self._grids(scenario, run)[0]
+        return across_devices(found, compared(metric), variants=variants, baseline=baseline, trusted_only=trusted_only)
+
+    def pareto(
+        self,
+        *metrics: str,
+        device: str | None = None,
+        variants: Sequence[str] | None = None,
+        scenario: str | Scenario | None = None,
+        run: int | None = None,
+        trusted_only: bool = False,
+    ) -> Pareto:
+        """Which variants no other beats in all of two to five metrics, on ``device`` or over all devices. Raises
+        UserError, NotFoundError."""
+        asked = tuple(compared(metric) for metric in metrics)
+        check(asked)
+        held = self._grids(scenario, run)
+        found = next((grid for grid in held if device in grid.devices), held[0])
+        return pareto_front(found, asked, device=device, variants=variants, trusted_only=trusted_only)
+
+    def ship(
+        self,
+        objective: str = "latency_p50",
+        constraints: Mapping[str, str] | Sequence[str] = (),
+        *,
+        by: str = "device",
+        scenario: str | Scenario | None = None,
+        run: int | None = None,
+        trusted_only: bool = True,
+    ) -> Shipping:
+        """Which variant to ship on each device (``by="soc"``, ``"device_model"``, ``"platform"``, ``"all"``: for each
+        group of them), and what one variant everywhere would cost.
+
+        ``constraints``: ``{"parity_cosine": ">=0.999", "artifact_size": "<=8MB"}`` or
+        ``["parity_cosine>=0.999"]``; each is kept only where the whole interval of the figure keeps it, and never by
+        what was not measured. Raises UserError, NotFoundError.
+        """
+        limits = constraints_of(constraints)
+        for limit in limits:
+            compared(limit.metric)
+        wish = Wish(compared(objective), limits, trusted_only)
+        return ship(self._grids(scenario, run), wish, by_of(by))
+
+    def _grids(self, scenario: str | Scenario | None, run: int | None) -> tuple[Grid, ...]:
+        return grids(self.rows, None if scenario is None else str(scenario), run)
 
     def recommendations(self) -> tuple[Recommendation, ...]:
         """For each setting the variant with the smallest median: a trusted one, or failing that a suspect one."""
@@ -180,7 +185,8 @@ class Comparison:
     def _recommend(self, setting: Setting, rows: Sequence[Row]) -> Recommendation:
         if len({row.run.model_id for row in rows if row.run}) > 1:
             return Recommendation(setting, None, why_not="the runs are of different models")
-        row = _smallest(rows, "latency_p50", _LEVELS[:1]) or _smallest(rows, "latency_p50", _LEVELS[:2])
+        median = compared("latency_p50")
+        row = _best(rows, median, _LEVELS[:1]) or _best(rows, median, _LEVELS[:2])
         if row is None:
             return Recommendation(setting, None, why_not=_why_none(rows))
         own = row.outcome.result.latency_seconds["p50"].value if row.outcome.result else 0.0
@@ -196,22 +202,26 @@ class Comparison:
             "runs": [run.model_dump(mode="json") for run in self.runs.values()],
             "rows": [row.to_dict() for row in self.rows],
             "recommendations": [found.to_dict() for found in self.recommendations()],
+            "across_devices": [means.to_dict() for found in overviews(self.rows) for means in found.means],
             "virtual_rows_left_out": self.left_out,
         }
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row per job, figures in the units of their column names. Raises UserError without pandas."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise UserError("pandas is not installed.", remedy="pip install 'torchfarm[pandas]'") from error
         records = []
         for row in self.rows:
             record = row.to_dict()
             del record["absent"]
             record["reasons"] = ", ".join(reason.code for reason in row.reasons)
             records.append(record)
-        return pandas.DataFrame.from_records(records)
+        return frame(records)
+
+    def plot(self, metric: str = "latency_p50") -> plotly.graph_objects.Figure:
+        """``metric`` of every row with its interval. Raises UserError without plotly, ConflictError where no row has
+        it."""
+        from farm.report.dots import values
+
+        return drawn(values(self.rows, compared(metric)))
 
     def report(self, path: str | Path, samples: Mapping[int, Sequence[float]] | None = None) -> Path:
         """Write the self-contained HTML report. ``samples``: latency samples in seconds by job id, where they are
@@ -244,15 +254,7 @@ class Comparison:
         yield from blocks(self, options.max_width)
 
     def __str__(self) -> str:
-        import shutil
-
-        from rich.console import Console
-
-        text = StringIO()
-        width = max(80, shutil.get_terminal_size((120, 24)).columns)
-        console = Console(file=text, width=width, color_system=None, force_terminal=False, force_jupyter=False)
-        console.print(self)
-        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+        return printed(self)
 
     def __repr__(self) -> str:
         return f"<Comparison of {len(self.rows)} jobs in {len(self.settings)} settings>"
@@ -261,12 +263,6 @@ class Comparison:
         from farm.report.html import fragment
 
         return fragment(self)
-
-
-def _names(row: Row) -> tuple[str, ...]:
-    """What its scenario may be called."""
-    scenario = row.outcome.job.scenario
-    return row.setting.scenario, str(scenario), scenario.name
 
 
 def _place(outcome: JobOutcome) -> tuple[int, str, Scenario]:
@@ -298,29 +294,17 @@ def _order(row: Row) -> tuple[Any, ...]:
     return setting.virtual, setting.device, setting.scenario, group, value, row.recipe, row.run_id
 
 
-def _smallest(rows: Iterable[Row], metric: str, levels: Sequence[VerdictLevel]) -> Row | None:
-    valued = [(value, row) for row in rows if row.level in levels and (value := METRICS[metric](row)) is not None]
+def _best(rows: Iterable[Row], metric: Quantity, levels: Sequence[VerdictLevel]) -> Row | None:
+    valued = [(cost(metric, figure), row) for row in rows if row.level in levels and (figure := row.figure(metric))]
     return min(valued, key=lambda pair: pair[0])[1] if valued else None
 
 
-def _only_one(what: str, argument: str, names: Iterable[str]) -> None:
-    distinct = sorted(set(names))
-    if len(distinct) > 1:
-        raise UserError(
-            f"The best over {len(distinct)} {what} would compare {what}, not variants.",
-            remedy=f"Pass {argument}=: one of {_listing(distinct)}.",
-        )
-
-
 def _why_none(rows: Iterable[Row]) -> str:
-    return _listing(
-        f"{row.label} is {row.status}"
-        + (f" ({', '.join(dict.fromkeys(reason.code for reason in row.reasons))})" if row.reasons else "")
-        for row in rows
+    return listed(
+        [
+            f"{row.label} is {row.status}"
+            + (f" ({', '.join(dict.fromkeys(reason.code for reason in row.reasons))})" if row.reasons else "")
+            for row in rows
+        ],
+        8,
     )
-
-
-def _listing(names: Iterable[str], most: int = 8) -> str:
-    listed = list(names)
-    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -59,8 +60,8 @@ def _own_score(result: Result) -> Estimate | None:
     return _exact(labelled.metrics[labelled.score]) if labelled and labelled.higher_is_better else None
 
 
-def _cosine(result: Result) -> Estimate | None:
-    return _exact(result.parity.cosine) if result.parity else None
+def _parity(field: str) -> Callable[[Result], Estimate | None]:
+    return lambda result: _exact(getattr(result.parity, field)) if result.parity else None
 
 
 QUANTITIES: Mapping[str, Quantity] = {
@@ -79,9 +80,51 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("power", "watts", _estimate("power_watts")),
         *(Quantity(name, "ratio", _score(name), higher_is_better=True, score=True) for name in _SCORES),
         Quantity("score", "ratio", _own_score, higher_is_better=True, score=True),
-        Quantity("parity_cosine", "ratio", _cosine, higher_is_better=True, score=True),
+        Quantity("parity_cosine", "ratio", _parity("cosine"), higher_is_better=True, score=True),
     )
 }
+
+
+# What the variants of one run are compared by beside that; it needs PyTorch next to it, or says little over nights.
+COMPARED: Mapping[str, Quantity] = {
+    **QUANTITIES,
+    "speedup": Quantity("speedup", "ratio", lambda _: None, higher_is_better=True),  # a row has it: ``Row.figure``
+    "drop": Quantity("drop", "ratio", lambda result: result.evaluation.drop if result.evaluation else None, score=True),
+    "import": Quantity("import", "seconds", _number("import_seconds")),
+    "parity_max_abs_error": Quantity("parity_max_abs_error", "ratio", _parity("max_abs_error")),
+    "parity_snr_db": Quantity("parity_snr_db", "ratio", _parity("snr_db"), higher_is_better=True, score=True),
+    "parity_top1": Quantity("parity_top1", "ratio", _parity("top1_agreement"), higher_is_better=True, score=True),
+}
+
+# As the columns of ``Row.to_dict`` name them.
+_COLUMNS = {
+    **{f"latency_{name}_seconds": f"latency_{name}" for name in ("p50", "p90", "p95", "p99", "mean")},
+    **{f"{name}_seconds": name for name in ("load", "first_inference", "import")},
+    **{f"{name}_bytes": name for name in ("memory_peak", "memory_over_baseline")},
+    **{f"evaluation_{name}": name for name in (*_SCORES, "drop")},
+    "samples_per_second": "throughput",
+    "artifact_bytes": "artifact_size",
+    "energy_joules": "energy",
+    "power_watts": "power",
+    "parity_top1_agreement": "parity_top1",
+}
+
+
+def known(name: str) -> Quantity | None:
+    """By its own name or that of its column."""
+    return COMPARED.get(_COLUMNS.get(name, name))
+
+
+def compared(name: str) -> Quantity:
+    """By its own name or that of its column. Raises UserError with the names that are near, or all."""
+    found = known(name)
+    if found is None:
+        near = difflib.get_close_matches(name, [*COMPARED, *_COLUMNS], n=3)
+        raise UserError(
+            f"There is no metric {name!r}.",
+            remedy=f"Did you mean {' or '.join(near)}?" if near else f"Take one of {', '.join(COMPARED)}.",
+        )
+    return found
 
 
 def quantity(name: str) -> Quantity:

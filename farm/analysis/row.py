@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.analysis import insight
+from farm.analysis.figures import MISSING
+from farm.analysis.notebook import Notebook
+from farm.analysis.quantities import COMPARED, Quantity
+from farm.analysis.sheet import Line, Sheet
+from farm.analysis.wording import interval, title, written
 from farm.types import Estimate, Evaluation, Job, JobOutcome, JobState, Reason, Run, VerdictLevel
 
 BASELINE = "pytorch"
@@ -19,24 +24,6 @@ PARITY = (
     "snr_db",
     "top1_agreement",
     "top5_agreement",
-)
-
-# The keys of ``Row.to_dict`` that hold a figure of the variant: what a search can be for.
-FIGURES = (
-    *(f"latency_{quantile}_seconds" for quantile in ("p50", "p90", "p95", "p99")),
-    "latency_mean_seconds",
-    "import_seconds",
-    "load_seconds",
-    "first_inference_seconds",
-    "memory_peak_bytes",
-    "memory_over_baseline_bytes",
-    "artifact_bytes",
-    "energy_joules",
-    "power_watts",
-    "speedup",
-    "parity_cosine",
-    "parity_max_abs_error",
-    "parity_top1_agreement",
 )
 
 
@@ -60,7 +47,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Notebook):
     """One job. ``speedup`` is the baseline's median over this one's; None where ``speedup_absent`` says why.
 
     ``among_runs``: there are rows of other runs beside it.
@@ -136,6 +123,13 @@ class Row:
     def evaluation(self) -> Evaluation | None:
         return self.outcome.result.evaluation if self.outcome.result else None
 
+    def figure(self, metric: Quantity) -> Estimate | None:
+        """None where there is none, or none that is finite."""
+        if metric.name == "speedup":
+            return self.speedup
+        found = metric.of(self.outcome.result) if self.outcome.result else None
+        return found if found and math.isfinite(found.value) else None
+
     def latency(self, quantile: str) -> Estimate | None:
         """``quantile``: "p50", "p90", "p95" or "p99"; seconds."""
         return self.outcome.result.latency_seconds.get(quantile) if self.outcome.result else None
@@ -205,6 +199,29 @@ class Row:
             "absent": self.absent,
         }
 
+    def records(self) -> list[dict[str, Any]]:
+        return [{name: value for name, value in self.to_dict().items() if name not in ("absent", "reasons")}]
+
+    def drawing(self) -> dict[str, Any] | None:
+        from farm.report.dots import quantiles
+
+        return quantiles(self)
+
+    def sheets(self) -> tuple[Sheet, ...]:
+        """Every figure that it has, and what is said of it."""
+        lines = []
+        for metric in COMPARED.values():
+            if figure := self.figure(metric):
+                lines.append(
+                    Line(((title(metric), ""), (written(metric, figure.value), ""), (interval(metric, figure), "")))
+                )
+        notes = [f"{reason.code}: {reason.text}" for reason in self.reasons]
+        if self.failure:
+            notes.append(f"{self.status}: {self.failure}")
+        name = f"{self.label} on {self.setting.device}, {self.setting.scenario}: {self.status}"
+        headings = (("figure", ""), ("", ""), ("interval", ""))
+        return (Sheet(name, headings, tuple(lines), notes=tuple(notes), virtual=self.setting.virtual),)
+
     def _scores(self) -> dict[str, Any]:
         """Of the labelled set; with every metric where there is one, so that other rows lack these columns."""
         found = self.evaluation
@@ -222,7 +239,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Recommendation:
+class Recommendation(Notebook):
     """Which variant to ship in one setting. ``row`` is None where nothing can be recommended: ``why_not``.
 
     ``rivals`` cannot be told from ``row`` by their intervals. ``passed_over`` have a lower median and a worse verdict.
@@ -247,6 +264,33 @@ class Recommendation:
             "passed_over": [row.outcome.job.id for row in self.passed_over],
             "why_not": self.why_not,
         }
+
+    @property
+    def _named(self) -> tuple[tuple[Row, str], ...]:
+        best = ((self.row, "recommended"),) if self.row else ()
+        others = ((row, "as fast") for row in self.rivals)
+        return (*best, *others, *((row, f"faster, {row.status}") for row in self.passed_over))
+
+    def records(self) -> list[dict[str, Any]]:
+        return [{"role": role, **row.records()[0]} for row, role in self._named]
+
+    def drawing(self) -> dict[str, Any] | None:
+        from farm.report.dots import values
+
+        return values([row for row, _ in self._named], COMPARED["latency_p50"])
+
+    def sheets(self) -> tuple[Sheet, ...]:
+        from farm.analysis.advice import headline
+
+        metric = COMPARED["latency_p50"]
+        lines = []
+        for row, role in self._named:
+            figure = row.figure(metric)
+            cell = (written(metric, figure.value), interval(metric, figure)) if figure else (MISSING, "")
+            lines.append(Line(((row.label, role), cell), "best" if row is self.row else ""))
+        name = f"{self.setting.device}, {self.setting.scenario}"
+        headings = (("variant", ""), (title(metric), "interval"))
+        return (Sheet(name, headings, tuple(lines), said=(headline(self),), virtual=self.setting.virtual),)
 
 
 def _columns(name: str, unit: str, estimate: Estimate | None) -> dict[str, float | None]:

@@ -15,6 +15,7 @@ from farm.analysis import figures, insight
 from farm.analysis.advice import caveats, headline, unreadable
 from farm.analysis.comparison import Comparison
 from farm.analysis.figures import MISSING, plain
+from farm.analysis.overview import overviews
 from farm.analysis.row import Recommendation, Row, Setting
 from farm.types import VerdictLevel
 
@@ -51,6 +52,10 @@ def blocks(comparison: Comparison, width: int) -> Iterator[RenderableType]:
         yield _table(columns, rows, comparison.rows, recommendation)
         yield from _notes(rows)
         yield _advice(recommendation, rows)
+    for overview in overviews(comparison.rows):
+        for means in overview.means:
+            yield Text()
+            yield means
     yield Text()
     yield from _footer(comparison, [column for column in all_columns if column not in columns])
 

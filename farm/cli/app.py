@@ -30,6 +30,7 @@ from farm.cli.output import report_error
 from farm.cli.recipes import recipes
 from farm.cli.report import report
 from farm.cli.session import Target
+from farm.cli.ship import ship
 from farm.cli.submit import submit
 from farm.cli.tune import tune
 from farm.cli.up import up
@@ -69,6 +70,7 @@ app.command()(tune)
 app.add_typer(runs.app, name="runs")
 app.command()(compare)
 app.command()(gate)
+app.command()(ship)
 app.command()(report)
 app.command()(recipes)
 app.add_typer(builds.app, name="builds")

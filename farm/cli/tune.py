@@ -44,7 +44,7 @@ def tune(
             model,
             devices=devices,
             objective=[metric.strip() for metric in objective.split(",")],
-            constraints=dict(map(_constraint, constraint or [])),
+            constraints=constraint or [],
             budget=budget,
             threads=_threads(threads),
             protocol=Protocol() if max_seconds is None else Protocol(max_seconds=max_seconds),
@@ -54,14 +54,6 @@ def tune(
         )
     output.emit(found.to_dict(), as_json, found)
     raise typer.Exit(0 if found.front else 1)
-
-
-def _constraint(text: str) -> tuple[str, str]:
-    for bound in ("<=", ">="):
-        metric, found, limit = text.partition(bound)
-        if found:
-            return metric.strip(), bound + limit
-    raise UserError(f"The constraint {text!r} cannot be read.", remedy="Write METRIC<=LIMIT or METRIC>=LIMIT.")
 
 
 def _threads(text: str) -> list[int]:

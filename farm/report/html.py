@@ -21,9 +21,11 @@ import farm
 from farm.analysis import figures, insight
 from farm.analysis import profile as profiles
 from farm.analysis.advice import caveats, headline, unreadable
+from farm.analysis.overview import Overview, front_of, overviews
 from farm.analysis.row import Row
 from farm.analysis.rules import RULES
-from farm.report import operators, plots, scores
+from farm.analysis.sheet import Sheet
+from farm.report import operators, overview, plots, scores
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
@@ -53,12 +55,14 @@ def render(comparison: Comparison, samples: Mapping[int, Sequence[float]], title
                     "caveats": list(caveats(recommendation, rows)),
                     "unreadable": unreadable(rows),
                     "plots": _plots(rows, arrays),
+                    "front": _front(rows),
                     "profiles": [found for row in rows if (found := profiles.of(row.outcome))],
                     "without_samples": [row for row in rows if row.outcome.result and row.outcome.job.id not in arrays],
                 }
                 for recommendation in comparison.recommendations()
                 for rows in [comparison.settings[recommendation.setting]]
             ],
+            overviews=_overviews(comparison),
             open_settings=OPEN_SETTINGS,
             rules=RULES,
             counts=", ".join(
@@ -90,6 +94,7 @@ def fragment(comparison: Comparison) -> str:
                 (recommendation, comparison.settings[recommendation.setting], headline(recommendation))
                 for recommendation in comparison.recommendations()
             ],
+            sheets=[sheet for found in overviews(comparison.rows) for sheet in _sheets(found)],
             style=_text("table.css"),
         )
     )
@@ -155,6 +160,28 @@ def _absences(rows: Sequence[Row]) -> dict[tuple[str, str], list[int]]:
         for name, why in row.absent.items() if row.outcome.result else ():
             found.setdefault((name, why), []).append(row.outcome.job.id)
     return dict(sorted(found.items()))
+
+
+def _overviews(comparison: Comparison) -> list[dict[str, Any]]:
+    """Of several devices, one per scenario."""
+    return [
+        {
+            "scenario": found.front.scenario,
+            "virtual": found.front.virtual,
+            "means": [(means.sheets()[0], overview.forest(means)) for means in found.means],
+            "front": (found.front.sheets()[0], overview.front_panels(found.front)),
+        }
+        for found in overviews(comparison.rows)
+    ]
+
+
+def _front(rows: Sequence[Row]) -> tuple[Sheet, dict[str, Any] | None] | None:
+    found = front_of(rows)
+    return (found.sheets()[0], overview.front_panels(found)) if found else None
+
+
+def _sheets(found: Overview) -> list[Sheet]:
+    return [sheet for shown in (*found.means, found.front) for sheet in shown.sheets()]
 
 
 @cache

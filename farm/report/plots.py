@@ -162,7 +162,7 @@ def _scatter(points: Sequence[tuple[Row, float]], title: str, *, logarithmic: bo
     places = [
         ((np.log10(x) if logarithmic else x) - x_range[0], median.value * 1000 - y_range[0]) for _, x, median in shown
     ]
-    sides = _label_sides(
+    sides = label_sides(
         [(x / (x_range[1] - x_range[0]), y / (y_range[1] - y_range[0])) for x, y in places],
         [row.label for row, _, _ in shown],
     )
@@ -197,18 +197,21 @@ def _point(row: Row, x: float, median: Estimate, side: str) -> dict[str, Any]:
     }
 
 
-def _label_sides(places: Sequence[tuple[float, float]], names: Sequence[str]) -> Iterator[str]:
+def label_sides(places: Sequence[tuple[float, float]], names: Sequence[str], width: float = 460) -> Iterator[str]:
     """Where each label goes, greedily, so that it covers no marker and no label already placed.
 
-    ``places`` are in units of the plot's width and height, taken as 460 by 300 pixels.
+    ``places`` are in units of the plot's width and height, taken as ``width`` by 300 pixels.
     """
+    places = [(x * width / 460, y) for x, y in places]
     taken = [_box(place, "", "middle right") for place in places]
     for place, name in zip(places, names, strict=True):
         boxes = {side: _box(place, name, side) for side in _LABEL_SIDES}
         others = [
             box for box, other in zip(taken, [*places, *[(-1.0, -1.0)] * len(taken)], strict=False) if other != place
         ]
-        side = min(boxes, key=lambda side: sum(_overlap(boxes[side], box) for box in others) + _outside(boxes[side]))
+        side = min(
+            boxes, key=lambda side: sum(_overlap(boxes[side], box) for box in others) + _outside(boxes[side], width)
+        )
         taken.append(boxes[side])
         yield side
 
@@ -233,8 +236,8 @@ def _overlap(one: Box, other: Box) -> float:
     return max(0.0, wide) * max(0.0, tall)
 
 
-def _outside(box: Box) -> float:
-    return 14 * (max(0.0, -box[0]) + max(0.0, box[2] - 460)) + 60 * (max(0.0, -box[1]) + max(0.0, box[3] - 300))
+def _outside(box: Box, width: float) -> float:
+    return 14 * (max(0.0, -box[0]) + max(0.0, box[2] - width)) + 60 * (max(0.0, -box[1]) + max(0.0, box[3] - 300))
 
 
 def _error_ratio(row: Row) -> float | None:

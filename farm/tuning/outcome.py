@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from farm.analysis.notebook import Shown
+from farm.analysis.sheet import Cell, Line, Sheet
 from farm.errors import ConflictError
 from farm.tuning.goal import Goal
 from farm.types import Recipe
-
-if TYPE_CHECKING:
-    import pandas
-    from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Candidate:
     why: str = ""
 
 
-class Tuning:
+class Tuning(Shown):
     """``candidates`` in the order in which they were tried."""
 
     def __init__(self, goal: Goal, candidates: list[Candidate], seconds: float) -> None:
@@ -69,37 +65,31 @@ class Tuning:
             for candidate in self.candidates
         ]
 
-    def to_pandas(self) -> pandas.DataFrame:
-        import pandas
+    def records(self) -> list[dict[str, Any]]:
+        return self.to_dict()
 
-        return pandas.DataFrame(self.to_dict())
+    def drawing(self) -> dict[str, Any] | None:
+        from farm.report.dots import candidates
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield self._table()
-        kept = sum(not self.goal.broken(candidate.figures) for candidate in self.candidates if candidate.full)
-        stopped = sum(not candidate.full for candidate in self.candidates)
-        yield (
-            f"{len(self.candidates)} candidates in {self.seconds:.0f} s: {stopped} given up early, "
-            f"{sum(candidate.reused for candidate in self.candidates)} known already, {kept} within the constraints."
+        return candidates(self)
+
+    def sheets(self) -> tuple[Sheet, ...]:
+        full = [candidate for candidate in self.candidates if candidate.full]
+        stopped, known = len(self.candidates) - len(full), sum(candidate.reused for candidate in self.candidates)
+        kept = sum(not self.goal.broken(candidate.figures) for candidate in full)
+        said = (
+            f"{len(self.candidates)} candidates in {self.seconds:.0f} s: {stopped} given up early, {known} known "
+            f"already, {kept} within the constraints."
         )
-
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        text = StringIO()
-        Console(file=text, width=150).print(self)
-        return text.getvalue()
-
-    def _table(self) -> Table:
-        from rich.table import Table
-
-        table = Table(title="Pareto front" if self.front else "No candidate keeps the constraints: the nearest")
-        for column in ("recipe", "threads", *self.goal.metrics, "job"):
-            table.add_column(column, justify="left" if column == "recipe" else "right")
         measured = [candidate for candidate in self.candidates if candidate.figures]
         shown = self.front or sorted(measured, key=lambda candidate: self.goal.score(candidate.figures))[:5]
-        for candidate in shown:
-            figures = (candidate.figures.get(metric) for metric in self.goal.metrics)
-            cells = ["-" if figure is None else f"{figure:.6g}" for figure in figures]
-            table.add_row(candidate.recipe.name, str(candidate.threads), *cells, ", ".join(map(str, candidate.jobs)))
-        return table
+        lines = tuple(Line(self._cells(candidate), "trusted" if self.front else "") for candidate in shown)
+        headings = (("recipe", ""), ("threads", ""), *((metric, "") for metric in self.goal.metrics), ("job", ""))
+        title = "Pareto front" if self.front else "No candidate keeps the constraints: the nearest"
+        return (Sheet(title, headings, lines, notes=(said,)),)
+
+    def _cells(self, candidate: Candidate) -> tuple[Cell, ...]:
+        found = [candidate.figures.get(metric) for metric in self.goal.metrics]
+        texts = ["-" if figure is None else f"{figure:.6g}" for figure in found]
+        jobs = ", ".join(map(str, candidate.jobs))
+        return tuple((text, "") for text in (candidate.recipe.name, str(candidate.threads), *texts, jobs))

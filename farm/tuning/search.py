@@ -24,7 +24,7 @@ def tune(
     *,
     devices: str,
     objective: str | Sequence[str],
-    constraints: Mapping[str, str],
+    constraints: Mapping[str, str] | Sequence[str],
     budget: int,
     threads: Sequence[int],
     before: Sequence[Sequence[Transform]],

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from farm.analysis.comparison import METRICS, Comparison
-from farm.analysis.row import FIGURES
+from farm.analysis.comparison import Comparison
+from farm.analysis.overall import overall
+from farm.analysis.quantities import compared
 from farm.client import Client
-from farm.errors import FarmError, UserError
+from farm.errors import FarmError
 from farm.tuning.goal import Goal
 from farm.types import JobOutcome, Protocol, Recipe, RunSpec, Scenario, VerdictLevel
 
@@ -45,14 +43,8 @@ class Standing:
 
 def check_metrics(metrics: Sequence[str]) -> None:
     """Raises UserError for a metric that no row of a comparison has."""
-    known = sorted({*METRICS, *FIGURES})
     for metric in metrics:
-        if metric not in known:
-            near = difflib.get_close_matches(metric, known, n=3)
-            raise UserError(
-                f"There is no metric {metric!r}.",
-                remedy=f"Did you mean {' or '.join(near)}?" if near else f"Take one of {', '.join(known)}.",
-            )
+        compared(metric)
 
 
 def stand(task: Task, recipe: Recipe, threads: int) -> Iterator[Standing]:
@@ -103,25 +95,15 @@ def _hopeless(outcomes: list[JobOutcome], goal: Goal, figures: dict[str, float |
 
 
 def combined(outcomes: list[JobOutcome], metrics: tuple[str, ...]) -> dict[str, float | None]:
-    """One figure per metric: over several devices the geometric mean of what is positive, else the worst (largest)."""
+    """One figure per metric: over several devices as ``overall`` makes it; None where a device has none."""
     rows = Comparison(outcomes, include_virtual=True).rows
-    return {metric: _over_devices([_figure(row, metric) for row in rows]) for metric in metrics}
-
-
-def _figure(row: Any, metric: str) -> float | None:
-    if metric in METRICS:
-        return METRICS[metric](row)
-    value = row.to_dict().get(metric)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _over_devices(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
-        return None
-    if min(known) <= 0:
-        return max(known)
-    return math.exp(sum(map(math.log, known)) / len(known))
+    found: dict[str, float | None] = {}
+    for metric in metrics:
+        quantity = compared(metric)
+        figures = [row.figure(quantity) for row in rows]
+        known = [figure for figure in figures if figure]
+        found[metric] = overall(quantity, known).value if known and len(known) == len(figures) else None
+    return found
 
 
 def _text(value: float | None) -> str:

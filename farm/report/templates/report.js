@@ -32,7 +32,7 @@
   };
 
   draw();
-  for (const details of document.querySelectorAll("details.setting")) details.addEventListener("toggle", draw);
+  for (const details of document.querySelectorAll("details.setting, details.front")) details.addEventListener("toggle", draw);
   for (const query of [dark, print]) query.addEventListener("change", draw);
   window.addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;

@@ -198,6 +198,40 @@ def test_comparing(run_farm, measured):
     assert len(rows) == 4
 
 
+def test_what_to_ship(run_farm, measured):
+    code, out, _ = run_farm("ship", str(measured.id), "--constraint", "latency_p50<=1s")
+    assert (code, "pytorch" in out) == (0, True)
+    code, out, _ = run_farm("ship", str(measured.id), "--constraint", "accuracy>=75%", "--json")
+    (place,) = json.loads(out)["places"]
+    assert (code, place["variant"], place["nearest"]["variant"]) == (1, None, "pytorch")
+    assert run_farm("ship", str(measured.id), "--by", "soc", "--format", "markdown")[1].startswith("### Ship for")
+    for wrong in (("--by", "colour"), ("--objective", "speed"), ("--constraint", "latency_p50<1")):
+        code, out, err = run_farm("ship", str(measured.id), *wrong)
+        assert (code, out) == (2, "")
+        assert wrong[1].split("<")[0] in err
+
+
+def test_comparing_over_devices_and_by_several_metrics(run_farm, measured):
+    run = str(measured.id)
+    found = json.loads(run_farm("compare", run, "--across", "latency_p50", "--json")[1])
+    assert [mean["variant"] for mean in found["means"]] == ["pytorch"]
+    assert "onnxruntime" in found["variants_left_out"]
+    code, out, _ = run_farm("compare", run, "--pareto", "latency_p50,artifact_size", "--device", "local-cpu")
+    assert (code, "Pareto front on local-cpu" in out) == (0, True)
+    assert run_farm("compare", run, "--pareto", "latency_p50, load", "--format", "markdown")[1].startswith("### Pareto")
+    for wrong in (
+        ("--pareto", "latency_p50"),
+        ("--across", "accuracy"),
+        ("--device", "local-cpu"),
+        ("--baseline", "pytorch"),
+        ("--format", "markdown"),
+        ("--across", "load", "--pareto", "load,energy"),
+    ):
+        code, out, err = run_farm("compare", run, *wrong)
+        assert (code, out) == (2, "")
+        assert "try:" in err
+
+
 def test_reporting(run_farm, measured, tmp_path):
     code, out, _ = run_farm("report", str(measured.id), "-o", "out.html")
     assert (code, out) == (0, "out.html\n")

@@ -157,6 +157,10 @@ def test_the_comparison_and_the_report_hold_the_samples(head, client, tmp_path):
     text = str(comparison)
     assert "onnxruntime" in text
     assert "The converter refused aten::x." in text
+    handle = client.run(run.id)
+    assert f"Run {run.id}" in handle._repr_html_()
+    assert len(handle.to_pandas()) == len(comparison.rows)
+    assert len(handle.plot().data) == 2
     both = client.compare(run.id, run.id)
     assert len(both.rows) == 2 * len(comparison.rows)
     by_handle, by_comparison = tmp_path / "a.html", tmp_path / "b.html"

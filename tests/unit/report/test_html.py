@@ -93,9 +93,9 @@ def test_it_says_how_it_was_measured(html: str) -> None:
         assert told in text
 
 
-def test_it_has_four_plots_per_setting(html: str) -> None:
+def test_it_has_five_plots_per_setting(html: str) -> None:
     tags = Page(html).tags
-    assert len([1 for tag, attributes in tags if attributes.get("type") == "application/json"]) == 8
+    assert len([1 for tag, attributes in tags if attributes.get("type") == "application/json"]) == 10
     assert words(html).count("In the order measured") == 2
 
 

@@ -92,7 +92,7 @@ def test_labels_do_not_cover_each_other() -> None:
     names = ["executorch-xnnpack", "onnxruntime", "litert", "pytorch"]
     boxes = [
         plots._box(place, name, side)
-        for place, name, side in zip(places, names, plots._label_sides(places, names), strict=True)
+        for place, name, side in zip(places, names, plots.label_sides(places, names), strict=True)
     ]
     for index, box in enumerate(boxes):
         assert all(plots._overlap(box, other) == 0 for other in boxes[index + 1 :])
