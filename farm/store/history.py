@@ -16,7 +16,7 @@ from farm.store import tables
 from farm.store.statement import Reader, Writer
 from farm.types import Estimate, HistoryPoint, MissingNight, NightState, Result, VerdictLevel
 
-Figure = float | tuple[float, float, float]  # as stored: one number where it has no interval
+Figure = float | tuple[float, float, float] | list[float]  # as stored: one number where it has no interval
 _NAMED = 5  # names that an error lists
 
 
@@ -176,21 +176,20 @@ def _stored(figures: dict[str, Estimate]) -> dict[str, Figure]:
     }
 
 
-def _estimate(figure: Figure) -> Estimate:
-    value, low, high = figure if isinstance(figure, tuple) else (figure, figure, figure)
-    return Estimate.model_construct(value=value, low=low, high=high)
-
-
 def _points(rows: Iterable[sa.Row[Any]], metrics: Collection[str] | None = None) -> list[HistoryPoint]:
-    """Not validated once more: a sweep's months are read at once."""
     found = []
     for row in rows:
         values = dict(row._mapping)
         values["figures"] = {
             name: _estimate(figure) for name, figure in row.figures.items() if metrics is None or name in metrics
         }
-        found.append(HistoryPoint.model_construct(**values))
+        found.append(HistoryPoint.model_validate(values))
     return found
+
+
+def _estimate(figure: Figure) -> dict[str, float]:
+    value, low, high = (figure, figure, figure) if isinstance(figure, int | float) else figure
+    return {"value": value, "low": low, "high": high}
 
 
 def _origin() -> sa.Select[Any]:
