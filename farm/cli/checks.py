@@ -82,6 +82,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield database_driver(settings)
     yield from runtimes(needed=here)
     yield prometheus()
+    yield packages("Grafana", "grafana", ("grafana-api",), needed=False)
     yield phone_runtime(settings.phone_runtime_dir)
     yield readable("CPU frequency", [FREQUENCY], "throttling goes unseen")
     yield readable("temperature", sorted(ZONES.glob("thermal_zone*/temp")), "heat goes unseen")

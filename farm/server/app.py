@@ -26,6 +26,7 @@ from farm.server.routes import (
     cluster,
     devices,
     health,
+    history,
     identity,
     jobs,
     metrics,
@@ -85,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(JsonBodies)
     app.add_middleware(Observing, monitor=monitor)
     api = APIRouter(prefix=API_PREFIX)
-    nouns = (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, cluster)
+    nouns = (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, history, cluster)
     for noun in nouns:
         api.include_router(noun.router)
     app.include_router(api)

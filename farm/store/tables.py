@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -15,7 +16,6 @@ from farm.types import (
     Blob,
     DeviceFacts,
     DeviceReadings,
-    Estimate,
     Failure,
     Hook,
     ModelSpec,
@@ -72,6 +72,19 @@ class Document(TypeDecorator[Any]):
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
         return None if value is None else self._parse(value)
+
+
+class Json(TypeDecorator[Any]):
+    """Plain values as JSON text. For what is read by the ten thousand, where parsing into types would take longest."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else json.loads(value)
 
 
 class Prose(TypeDecorator[str]):
@@ -264,6 +277,9 @@ results = sa.Table(
     sa.Column("result", Document(Result), nullable=False),
     sa.Column("samples", Document(Blob), nullable=False),
     sa.Column("measured_at", UtcDateTime, nullable=False, index=True),  # as in the result, to be searched by
+    # Old enough to be thinned, and seen to: ``samples`` are few.
+    sa.Column("thinned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index(None, "thinned", "measured_at"),
 )
 
 # What is to be pushed to Prometheus, and what became of it. Nothing is written here where there is none.
@@ -327,7 +343,8 @@ nights = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# A line per result, which stays when its run is deleted: ``figures`` by metric.
+# A line per result, which stays when its run is deleted: ``figures`` by metric, with low and high where they have an
+# interval.
 history = sa.Table(
     "history",
     metadata,
@@ -339,13 +356,13 @@ history = sa.Table(
     sa.Column("variant", Word, nullable=False),
     sa.Column("build_key", Digest, nullable=False),
     sa.Column("device_id", Word, nullable=False),
-    sa.Column("scenario", Word, nullable=False),
+    sa.Column("scenario", sa.String(200), nullable=False),  # may name a tool
     sa.Column("virtual", sa.Boolean, nullable=False),
     sa.Column("trusted", sa.Boolean, nullable=False),
     sa.Column("verdict", sa.String(20), nullable=False),
-    sa.Column("reasons", Document(tuple[str, ...]), nullable=False),
+    sa.Column("reasons", Document(tuple[str, ...], keep=_FEW), nullable=False),
     sa.Column("measured_at", UtcDateTime, nullable=False),
-    sa.Column("figures", Document(dict[str, Estimate]), nullable=False),
+    sa.Column("figures", Json, nullable=False),
     sa.Index(None, "model_name", "variant", "device_id", "measured_at"),
 )
 
