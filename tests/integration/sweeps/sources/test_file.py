@@ -24,7 +24,7 @@ from farm.errors import (
 )
 from farm.sweeps.sources import check, transfer, versions_between
 from farm.types import FileModel, UploadedModel
-from tests.integration.sweeps.ground import Ground, write_model
+from tests.integration.sweeps.sources.ground import Ground, write_model
 
 
 def of(place: str | Path, **fields: str) -> FileModel:

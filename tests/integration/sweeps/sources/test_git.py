@@ -21,7 +21,7 @@ from farm.errors import (
 )
 from farm.sweeps.sources import check, versions_between
 from farm.types import GitModel
-from tests.integration.sweeps.ground import Ground
+from tests.integration.sweeps.sources.ground import Ground
 
 EXPORT = """
 import os, sys, numpy as np

@@ -13,7 +13,7 @@ import pytest
 from farm.errors import ConfigError, FarmError, ForbiddenError, ModelError, NotFoundError, UserError
 from farm.sweeps.sources import check, versions_between
 from farm.types import MlflowModel
-from tests.integration.sweeps.ground import Ground, write_model
+from tests.integration.sweeps.sources.ground import Ground, write_model
 
 pytest.importorskip("mlflow", reason="needs the extra mlflow")
 

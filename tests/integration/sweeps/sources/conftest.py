@@ -8,7 +8,7 @@ import pytest
 from farm.config import Settings
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
-from tests.integration.sweeps.ground import Ground
+from tests.integration.sweeps.sources.ground import Ground
 
 
 @pytest.fixture
