@@ -16,6 +16,7 @@ from farm.store.census import CensusReading
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
 from farm.store.history import HistoryReading
 from farm.store.outbox import OutboxReading
+from farm.store.preparations import PreparationReading
 from farm.store.statement import as_value
 from farm.types import (
     Artifact,
@@ -87,7 +88,7 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading, OutboxReading, HistoryReading, CensusReading):
+class Reading(DeviceReading, OutboxReading, HistoryReading, PreparationReading, CensusReading):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------

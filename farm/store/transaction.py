@@ -14,6 +14,7 @@ from farm.store import loose, tables
 from farm.store.devices import DeviceWriting
 from farm.store.history import HistoryWriting
 from farm.store.outbox import OutboxWriting
+from farm.store.preparations import PreparationWriting
 from farm.store.reading import Reading
 from farm.types import (
     Artifact,
@@ -60,7 +61,7 @@ class JobChange:
     epoch: int | None = None
 
 
-class Transaction(Reading, DeviceWriting, OutboxWriting, HistoryWriting):
+class Transaction(Reading, DeviceWriting, OutboxWriting, HistoryWriting, PreparationWriting):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------
