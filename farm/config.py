@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from farm.errors import ConfigError
+from farm.types.base import Name
+from farm.types.channels import ChannelSetting
 
 # The head waits no longer than both together for a health check: an agent cannot be told to take more.
 MAX_CHECK_SECONDS = 300.0
@@ -79,7 +81,7 @@ class Settings(BaseSettings):
     """Settings of client, head and agent. ``farm.toml`` is looked for in the working directory, then in
     ``~/.config/torchfarm``; ``FARM_CONFIG`` names another file."""
 
-    model_config = SettingsConfigDict(env_prefix="FARM_", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="FARM_", extra="forbid", hide_input_in_errors=True)
 
     # client
     url: str = "http://127.0.0.1:7070"
@@ -119,6 +121,9 @@ class Settings(BaseSettings):
     # Grafana, for `farm dashboards` (docs/dashboards.md)
     grafana_url: str | None = None  # e.g. http://grafana:3000
     grafana_token_file: Path | None = None  # of a service account
+    # Who is told what the nights found (docs/notifications.md)
+    channels: dict[Name, ChannelSetting] = {}
+    public_url: str | None = None  # of this farm, as people reach it; for links in notices
     # quotas; None: no limit
     devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended
