@@ -15,6 +15,7 @@ from farm.store import tables
 from farm.store.census import CensusReading
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
 from farm.store.outbox import OutboxReading
+from farm.store.regressions import RegressionReading
 from farm.store.statement import as_value
 from farm.types import (
     Artifact,
@@ -86,7 +87,7 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading, OutboxReading, CensusReading):
+class Reading(DeviceReading, OutboxReading, CensusReading, RegressionReading):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------

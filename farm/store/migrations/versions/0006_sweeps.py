@@ -97,6 +97,8 @@ def upgrade() -> None:
         sa.Column("sweep", sa.String(length=100), nullable=False),
         sa.Column("night_id", NUMBER, nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("variant", sa.String(length=100), nullable=False),
+        sa.Column("device", sa.String(length=100), nullable=False),
         sa.Column("confirm_run_id", NUMBER, nullable=True),
         sa.Column("regression", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["night_id"], ["nights.id"], name="fk_regressions_night_id"),
