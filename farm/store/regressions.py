@@ -18,10 +18,10 @@ from farm.types import (
     NightState,
     Regression,
     RegressionState,
-    RunState,
-    SeriesKey,
+    Run,
 )
 
+_RUN = [tables.runs.c[name] for name in Run.model_fields if name != "jobs"]
 OPEN = tuple(state for state in RegressionState if state.open)
 
 
@@ -56,35 +56,44 @@ class RegressionReading(Reader):
         return _found([row])[0]
 
     def regressions_measured_by(self, run_id: int) -> list[Regression]:
-        """Those that this run measures once more."""
+        """Those that this run measures once more, and that have not come to an end."""
         table = tables.regressions.c
-        query = sa.select(table.id, table.regression).where(table.confirm_run_id == run_id).order_by(table.id)
+        confirming = sa.and_(table.confirm_run_id == run_id, table.state == RegressionState.CONFIRMING)
+        query = sa.select(table.id, table.regression).where(confirming).order_by(table.id)
         return _found(self._connection.execute(query).all())
 
-    def confirming_runs(self) -> list[tuple[int, RunState]]:
-        """Runs that measure suspects once more, and how far each is; one that was deleted counts as cancelled."""
-        table, runs = tables.regressions, tables.runs
-        query = (
-            sa.select(table.c.confirm_run_id, sa.func.coalesce(runs.c.state, RunState.CANCELLED))
-            .select_from(table.outerjoin(runs, runs.c.id == table.c.confirm_run_id))
-            .where(table.c.state == RegressionState.CONFIRMING, table.c.confirm_run_id.is_not(None))
-            .distinct()
-            .order_by(table.c.confirm_run_id)
-        )
-        return [(run_id, RunState(state)) for run_id, state in self._connection.execute(query)]
+    def confirming_runs(self) -> list[tuple[int, Run | None]]:
+        """Runs that measure suspects once more; None where one was deleted. In the order of their numbers."""
+        table = tables.regressions.c
+        query = sa.select(table.confirm_run_id).where(table.state == RegressionState.CONFIRMING).distinct()
+        ids = sorted(id for id in self._connection.execute(query).scalars() if id is not None)
+        runs = sa.select(*_RUN).where(tables.runs.c.id.in_(ids))
+        found = {row.id: Run.model_validate(dict(row._mapping)) for row in self._connection.execute(runs)}
+        return [(id, found.get(id)) for id in ids]
 
-    def night_to_examine(self) -> Night | None:
-        """The one that is due first of those whose run has ended (or was deleted meanwhile)."""
-        nights, runs = tables.nights, tables.runs
+    def nights_until(self, night: Night, limit: int) -> list[Night]:
+        """This one and those of its sweep with a run that were due before it, the oldest first; at most so many."""
+        table = tables.nights.c
+        before = sa.and_(table.sweep == night.sweep, table.run_id.is_not(None), table.due_at <= night.due_at)
+        query = sa.select(tables.nights).where(before).order_by(table.due_at.desc()).limit(limit)
+        return [as_value(Night, row) for row in self._connection.execute(query)][::-1]
+
+    def nights_untold(self, since: datetime, limit: int = 50) -> list[Night]:
+        """Nights that came to no run since then, that somebody wants to hear of, and has not been told about."""
+        nights, sweeps, notices = tables.nights, tables.sweeps, tables.notices
+        told = sa.select(notices.c.id).where(notices.c.cause == sa.literal("night ") + sa.cast(nights.c.id, sa.String))
         query = (
-            sa.select(nights)
-            .select_from(nights.outerjoin(runs, runs.c.id == nights.c.run_id))
-            .where(nights.c.state == NightState.RUNNING)
-            .where(sa.or_(runs.c.id.is_(None), runs.c.state != RunState.ACTIVE))
-            .order_by(nights.c.due_at, nights.c.id)
+            sa.select(nights, sweeps.c.spec)
+            .select_from(nights.join(sweeps, sweeps.c.name == nights.c.sweep))
+            .where(nights.c.state.in_([NightState.FAILED, NightState.SKIPPED]), nights.c.ended_at >= since)
+            .where(~told.exists())
+            .order_by(nights.c.id)
         )
-        row = self._first(query)
-        return as_value(Night, row) if row else None
+        found = []
+        for row in self._connection.execute(query):
+            if row.spec.notify and len(found) < limit:
+                found.append(Night.model_validate({name: row._mapping[name] for name in Night.model_fields}))
+        return found
 
     def built_reference(self, model_id: str, recipe_digest: str) -> str | None:
         """Key of the build that computes the model's reference outputs, where it is there."""
@@ -115,11 +124,6 @@ class RegressionWriting(RegressionReading, Writer):
         closed = found.model_copy(update={"state": RegressionState.CLOSED, "reason": reason, "changed_at": at})
         self.set_regression(closed)
         return closed
-
-
-def series_of(regressions: Collection[Regression]) -> dict[tuple[str, SeriesKey], Regression]:
-    """By kind and series; the newest of each."""
-    return {(each.kind, each.key): each for each in sorted(regressions, key=lambda each: each.id)}
 
 
 def _columns(regression: Regression) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import Field
+
 from farm.types.base import Estimate, Frozen, Name, Sha256
 
 
@@ -65,9 +67,10 @@ class RegressionState(StrEnum):
         )
 
 
-# ``change``: an artifact does worse than the one before. ``device``: nearly all that is measured on a device does, also
-# artifacts that did not change. ``missing``: a result that was there on the nights before is not.
-RegressionKind = Literal["change", "device", "missing"]
+# ``worse``: a figure is worse by more than its limit. ``missing``: a result that was there on the nights before is not.
+RegressionKind = Literal["worse", "missing"]
+# One variant on one device; one variant on most devices; most variants of one device; most of everything.
+RegressionScope = Literal["series", "variant", "device", "night"]
 
 
 class Origin(Frozen):
@@ -90,15 +93,33 @@ class Pair(Frozen):
     now: float
 
 
+class Member(Frozen):
+    """A series that shows it. ``change``: now over before (scores: now minus before). ``noise_ratio``: how much
+    repeated measurements of one artifact differ on its device (95 % of them by less). ``new`` is absent where the
+    result is missing."""
+
+    key: SeriesKey
+    before: Estimate | None = None
+    now: Estimate | None = None
+    change: Estimate | None = None
+    noise_ratio: float | None = None
+    old: Origin | None = None
+    new: Origin | None = None
+
+
 class Evidence(Frozen):
     """Old and new in turns on one device, in the order of time. ``change``: new over old (scores: new minus old), with
-    its 95 % interval; ``before`` and ``now`` are means of the pairs, with their ranges."""
+    its 95 % interval; ``before`` and ``now`` are means of the pairs, within their ranges. All three are absent where
+    too few pairs came to something; ``reason`` says why."""
 
     run_id: int
+    key: SeriesKey
     pairs: tuple[Pair, ...]
-    before: Estimate
-    now: Estimate
-    change: Estimate
+    before: Estimate | None = None
+    now: Estimate | None = None
+    change: Estimate | None = None
+    outcome: RegressionState
+    reason: str
 
 
 class BisectionStep(Frozen):
@@ -130,35 +151,35 @@ class Bisection(Frozen):
 
 
 class Regression(Frozen):
-    """What a night found. ``change``: now over before (scores: now minus before). ``noise_ratio``: how much repeated
-    measurements of one artifact differ on this device (95 % of them by less). ``since``: when the series changed, where
-    a change-point was found. ``seen_night_id``: the last night that showed it. ``unaffected``: devices whose series of
-    the same variant, scenario and metric did not change.
+    """What a night found; all that changed alike is one. ``key``: the series that shows it most; ``members``:
+    those that show it, that one first (of very many, the first). ``since``: when the series changed, where a change-point
+    was found. ``seen_night_id``: the last night that showed it. ``unaffected``:
+    devices that measured the same, and where such a change is ruled out.
 
     Where ``kind`` is ``missing``, the metric is ``result`` and there are no figures.
     """
 
     id: int
-    kind: RegressionKind = "change"
+    kind: RegressionKind = "worse"
+    scope: RegressionScope = "series"
     key: SeriesKey
     virtual: bool = False
     night_id: int
     seen_night_id: int
     state: RegressionState
     reason: str = ""
-    before: Estimate | None = None
-    now: Estimate | None = None
-    change: Estimate | None = None
     limit: float | None = None
-    noise_ratio: float | None = None
     baseline: str = ""  # in words
-    old: Origin | None = None
-    new: Origin | None = None
+    members: tuple[Member, ...] = Field(min_length=1)
     since: datetime | None = None
     affected: tuple[Name, ...] = ()
     unaffected: tuple[Name, ...] = ()
-    evidence: Evidence | None = None
+    evidence: tuple[Evidence, ...] = ()
     bisection: Bisection | None = None
     ended_night_id: int | None = None
     created_at: datetime
     changed_at: datetime
+
+    @property
+    def worst(self) -> Member:
+        return self.members[0]
