@@ -16,6 +16,7 @@ from farm.store.census import CensusReading
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
 from farm.store.outbox import OutboxReading
 from farm.store.statement import as_value
+from farm.store.sweeps import SweepReading
 from farm.types import (
     Artifact,
     Attempt,
@@ -86,7 +87,7 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading, OutboxReading, CensusReading):
+class Reading(DeviceReading, OutboxReading, CensusReading, SweepReading):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from farm.store import loose, tables
 from farm.store.devices import DeviceWriting
 from farm.store.outbox import OutboxWriting
 from farm.store.reading import Reading
+from farm.store.sweeps import SweepWriting
 from farm.types import (
     Artifact,
     Blob,
@@ -59,7 +60,7 @@ class JobChange:
     epoch: int | None = None
 
 
-class Transaction(Reading, DeviceWriting, OutboxWriting):
+class Transaction(Reading, DeviceWriting, OutboxWriting, SweepWriting):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------
