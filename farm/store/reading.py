@@ -17,6 +17,7 @@ from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
 from farm.store.outbox import OutboxReading
 from farm.store.regressions import RegressionReading
 from farm.store.statement import as_value
+from farm.store.sweeps import SweepReading
 from farm.types import (
     Artifact,
     Attempt,
@@ -87,7 +88,7 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading, OutboxReading, CensusReading, RegressionReading):
+class Reading(DeviceReading, OutboxReading, CensusReading, RegressionReading, SweepReading):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from farm.store.devices import DeviceWriting
 from farm.store.outbox import OutboxWriting
 from farm.store.reading import Reading
 from farm.store.regressions import RegressionWriting
+from farm.store.sweeps import SweepWriting
 from farm.types import (
     Artifact,
     Blob,
@@ -60,7 +61,7 @@ class JobChange:
     epoch: int | None = None
 
 
-class Transaction(Reading, DeviceWriting, OutboxWriting, RegressionWriting):
+class Transaction(Reading, DeviceWriting, OutboxWriting, RegressionWriting, SweepWriting):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------
