@@ -14,6 +14,7 @@ from farm.errors import NotFoundError, UserError
 from farm.store import tables
 from farm.store.census import CensusReading
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
+from farm.store.notices import NoticeReading
 from farm.store.outbox import OutboxReading
 from farm.store.regressions import RegressionReading
 from farm.store.statement import as_value
@@ -88,7 +89,7 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading, OutboxReading, CensusReading, RegressionReading, SweepReading):
+class Reading(DeviceReading, OutboxReading, CensusReading, RegressionReading, SweepReading, NoticeReading):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------

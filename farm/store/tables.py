@@ -377,6 +377,7 @@ notices = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("queued_at", UtcDateTime, nullable=False),
     sa.Column("next_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
     sa.Column("reason", Prose, nullable=False, server_default=""),
     sa.UniqueConstraint("channel", "cause"),
     sa.Index(None, "state", "next_at"),

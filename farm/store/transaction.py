@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from farm.errors import ConflictError, NotFoundError
 from farm.store import loose, tables
 from farm.store.devices import DeviceWriting
+from farm.store.notices import NoticeWriting
 from farm.store.outbox import OutboxWriting
 from farm.store.reading import Reading
 from farm.store.regressions import RegressionWriting
@@ -61,7 +62,7 @@ class JobChange:
     epoch: int | None = None
 
 
-class Transaction(Reading, DeviceWriting, OutboxWriting, RegressionWriting, SweepWriting):
+class Transaction(Reading, DeviceWriting, OutboxWriting, RegressionWriting, SweepWriting, NoticeWriting):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
 from farm.types.models import CustomOperators, Filled, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
-from farm.types.notices import Notice, NoticeKind
+from farm.types.notices import Notice, NoticeKind, NoticeState
 from farm.types.publication import DayCheck, OutboxEntry, Point, Publication
 from farm.types.recipes import (
     Artifact,
@@ -189,6 +189,7 @@ __all__ = [
     "NightState",
     "Notice",
     "NoticeKind",
+    "NoticeState",
     "OperatorTime",
     "OrderKind",
     "Origin",
