@@ -78,22 +78,25 @@ class RegressionReading(Reader):
         query = sa.select(tables.nights).where(before).order_by(table.due_at.desc()).limit(limit)
         return [as_value(Night, row) for row in self._connection.execute(query)][::-1]
 
-    def nights_untold(self, since: datetime, limit: int = 50) -> list[Night]:
-        """Nights that came to no run since then, that somebody wants to hear of, and has not been told about."""
-        nights, sweeps, notices = tables.nights, tables.sweeps, tables.notices
-        told = sa.select(notices.c.id).where(notices.c.cause == sa.literal("night ") + sa.cast(nights.c.id, sa.String))
+    def nights_untold(self, since: datetime) -> list[Night]:
+        """Nights that came to no run since then, and that nobody has been told of, nor of a later end of a night of
+        their sweep; only where somebody wants to hear."""
+        nights, later, notices = tables.nights, tables.nights.alias(), tables.notices.c
+        told = (
+            sa.select(later.c.id)
+            .join(tables.notices, notices.cause == sa.literal("night ") + sa.cast(later.c.id, sa.String))
+            .where(later.c.sweep == nights.c.sweep, later.c.ended_at >= nights.c.ended_at)
+        )
         query = (
-            sa.select(nights, sweeps.c.spec)
-            .select_from(nights.join(sweeps, sweeps.c.name == nights.c.sweep))
+            sa.select(nights, tables.sweeps.c.spec)
+            .select_from(nights.join(tables.sweeps, tables.sweeps.c.name == nights.c.sweep))
             .where(nights.c.state.in_([NightState.FAILED, NightState.SKIPPED]), nights.c.ended_at >= since)
             .where(~told.exists())
             .order_by(nights.c.id)
         )
-        found = []
-        for row in self._connection.execute(query):
-            if row.spec.notify and len(found) < limit:
-                found.append(Night.model_validate({name: row._mapping[name] for name in Night.model_fields}))
-        return found
+        names = list(Night.model_fields)
+        rows = [row._mapping for row in self._connection.execute(query) if row.spec.notify]
+        return [Night.model_validate({name: row[name] for name in names}) for row in rows]
 
     def built_reference(self, model_id: str, recipe_digest: str) -> str | None:
         """Key of the build that computes the model's reference outputs, where it is there."""
