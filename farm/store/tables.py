@@ -15,7 +15,6 @@ from farm.types import (
     Blob,
     DeviceFacts,
     DeviceReadings,
-    Estimate,
     Failure,
     Hook,
     ModelSpec,
@@ -325,7 +324,8 @@ nights = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# A line per result, which stays when its run is deleted: ``figures`` by metric.
+# A line per result, which stays when its run is deleted: ``figures`` by metric, with low and high where they have an
+# interval.
 history = sa.Table(
     "history",
     metadata,
@@ -337,17 +337,17 @@ history = sa.Table(
     sa.Column("variant", Word, nullable=False),
     sa.Column("build_key", Digest, nullable=False),
     sa.Column("device_id", Word, nullable=False),
-    sa.Column("scenario", Word, nullable=False),
+    sa.Column("scenario", sa.String(200), nullable=False),  # may name a tool
     sa.Column("virtual", sa.Boolean, nullable=False),
     sa.Column("trusted", sa.Boolean, nullable=False),
     sa.Column("verdict", sa.String(20), nullable=False),
     sa.Column("reasons", Document(tuple[str, ...]), nullable=False),
     sa.Column("measured_at", UtcDateTime, nullable=False),
-    sa.Column("figures", Document(dict[str, Estimate]), nullable=False),
+    sa.Column("figures", Document(dict[str, float | tuple[float, float, float]]), nullable=False),
     sa.Index(None, "model_name", "variant", "device_id", "measured_at"),
 )
 
-# ``sweep``, ``night_id`` and ``state`` as in the document, to be searched by.
+# ``confirm_run_id``: the run that measures it once more. The rest is as in the document, to be searched by.
 regressions = sa.Table(
     "regressions",
     metadata,
@@ -355,6 +355,8 @@ regressions = sa.Table(
     sa.Column("sweep", Word, sa.ForeignKey("sweeps.name"), nullable=False, index=True),
     sa.Column("night_id", Number, sa.ForeignKey("nights.id"), nullable=False, index=True),
     sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("variant", Word, nullable=False),
+    sa.Column("device", Word, nullable=False),
     sa.Column("confirm_run_id", Number),
     sa.Column("regression", Document(Regression), nullable=False),
     sqlite_autoincrement=True,

@@ -12,9 +12,12 @@ import sqlalchemy as sa
 from farm.errors import ConflictError, NotFoundError
 from farm.store import loose, tables
 from farm.store.devices import DeviceWriting
+from farm.store.history import HistoryWriting
 from farm.store.notices import NoticeWriting
 from farm.store.outbox import OutboxWriting
 from farm.store.reading import Reading
+from farm.store.regressions import RegressionWriting
+from farm.store.sweeps import SweepWriting
 from farm.types import (
     Artifact,
     Blob,
@@ -60,7 +63,9 @@ class JobChange:
     epoch: int | None = None
 
 
-class Transaction(Reading, DeviceWriting, OutboxWriting, NoticeWriting):
+class Transaction(
+    Reading, DeviceWriting, OutboxWriting, RegressionWriting, SweepWriting, NoticeWriting, HistoryWriting,
+):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------
@@ -250,10 +255,13 @@ class Transaction(Reading, DeviceWriting, OutboxWriting, NoticeWriting):
         )
 
     def add_result(self, result: Result, samples: Blob) -> bool:
-        """False, and nothing changes, when the job already has one."""
-        return self._insert_new(
+        """With its line of history. False, and nothing changes, when the job already has one."""
+        added = self._insert_new(
             tables.results, job_id=result.job_id, result=result, samples=samples, measured_at=result.measured_at
         )
+        if added:
+            self._add_history(result)
+        return added
 
     def note_loose(self, blob: Blob | None) -> None:
         """Nothing here refers to this file any longer: it goes unless something else does."""
