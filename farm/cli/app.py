@@ -15,6 +15,7 @@ from farm.cli import (
     devices,
     metrics,
     models,
+    notifications,
     phone_runtime,
     runs,
     tokens,
@@ -72,6 +73,7 @@ app.command()(recipes)
 app.add_typer(builds.app, name="builds")
 app.add_typer(toolchains.app, name="toolchains")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(phone_runtime.app, name="phone-runtime")
 app.add_typer(tools.app, name="tools")
