@@ -140,7 +140,7 @@ def _facts(regression: Regression) -> Iterator[str]:
         known = (
             "not known yet" if noise is None else f"{_percent(noise)} (95 % of repeated measurements differ by less)"
         )
-        yield f"Allowed: {_size(metric, regression.limit)}. Noise of the device: {known}"
+        yield f"Allowed: {_limit(metric, regression.limit)}. Noise of the device: {known}"
     if regression.baseline:
         yield f"Compared with: {escaped(regression.baseline)}"
     since = f"since {_time(regression.since)}, " if regression.since else ""
@@ -194,6 +194,11 @@ def _moved(metric: str, change: float) -> str:
 
 def _size(metric: str, by: float) -> str:
     return figures.score(by) if _is_score(metric) else _percent(by)
+
+
+def _limit(metric: str, limit: float) -> str:
+    """As it was given."""
+    return f"{limit:g}" if _is_score(metric) else f"{100 * limit:g} %"
 
 
 def _percent(ratio: float) -> str:

@@ -40,7 +40,9 @@ class RegressionReading(Reader):
         """The newest first; ``states`` empty: of any. ``before`` is the id to go on from."""
         table = tables.regressions.c
         wanted = {table.sweep: sweep, table.device: device, table.variant: variant, table.night_id: night_id}
-        query = sa.select(table.id, table.regression).where(*(column == value for column, value in wanted.items() if value))
+        query = sa.select(table.id, table.regression).where(
+            *(column == value for column, value in wanted.items() if value)
+        )
         if states:
             query = query.where(table.state.in_(sorted(states)))
         if before is not None:

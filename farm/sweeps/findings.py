@@ -143,7 +143,10 @@ class Weighing:
             return False
         if self._to_be_tried(regression):
             return bool({member.key for member in regression.members} & {member.key for member in members})
-        mine, theirs = {_but_device(each.key) for each in regression.members}, {_but_device(each.key) for each in members}
+        mine, theirs = (
+            {_but_device(each.key) for each in regression.members},
+            {_but_device(each.key) for each in members},
+        )
         known = {member.key for member in regression.members}
         return mine == theirs and not any(member.key in known for member in members)
 

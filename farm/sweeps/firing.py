@@ -88,7 +88,9 @@ def _fire_all(tx: Transaction, sweep: Sweep, now: datetime) -> Sweep:
 def _record(tx: Transaction, sweep: Sweep, due: DueNight, now: datetime) -> None:
     name = sweep.spec.name
     if due.runs:
-        tx.skip_waiting(name, f"gave way to the night of {due.due_at:%Y-%m-%d %H:%M} UTC, which came before it began", now)
+        tx.skip_waiting(
+            name, f"gave way to the night of {due.due_at:%Y-%m-%d %H:%M} UTC, which came before it began", now
+        )
     tx.add_night(name, due.due_at, due.trigger, sweep.created_by, skipped=None if due.runs else due.reason, at=now)
 
 

@@ -137,9 +137,7 @@ class Nights:
             if tx.night(night.id).state is not NightState.PREPARING:
                 return
             check_jobs(self._settings, tx, night.requested_by, len(expansion.jobs))
-            run = tx.add_run(
-                wanted, model, expansion.jobs, expansion.builds, night.requested_by, now, expansion.pools
-            )
+            run = tx.add_run(wanted, model, expansion.jobs, expansion.builds, night.requested_by, now, expansion.pools)
             tx.set_night(
                 night.id,
                 [NightState.PREPARING],
