@@ -91,7 +91,13 @@ class ConclusionParts(NamedTuple):
 
 
 class Reading(
-    DeviceReading, OutboxReading, CensusReading, RegressionReading, SweepReading, NoticeReading, HistoryReading,
+    DeviceReading,
+    OutboxReading,
+    CensusReading,
+    RegressionReading,
+    SweepReading,
+    NoticeReading,
+    HistoryReading,
 ):
     """One consistent view of the database."""
 

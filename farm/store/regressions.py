@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +40,9 @@ class RegressionReading(Reader):
         """The newest first; ``states`` empty: of any. ``before`` is the id to go on from."""
         table = tables.regressions.c
         wanted = {table.sweep: sweep, table.device: device, table.variant: variant, table.night_id: night_id}
-        query = sa.select(table.id, table.regression).where(*(column == value for column, value in wanted.items() if value))
+        query = sa.select(table.id, table.regression).where(
+            *(column == value for column, value in wanted.items() if value)
+        )
         if states:
             query = query.where(table.state.in_(sorted(states)))
         if before is not None:
@@ -141,5 +143,5 @@ def _columns(regression: Regression) -> dict[str, Any]:
     }
 
 
-def _found(rows: Collection[sa.Row[Any]]) -> list[Regression]:
+def _found(rows: Iterable[sa.Row[Any]]) -> list[Regression]:
     return [row.regression.model_copy(update={"id": row.id}) for row in rows]

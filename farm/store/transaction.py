@@ -64,7 +64,13 @@ class JobChange:
 
 
 class Transaction(
-    Reading, DeviceWriting, OutboxWriting, RegressionWriting, SweepWriting, NoticeWriting, HistoryWriting,
+    Reading,
+    DeviceWriting,
+    OutboxWriting,
+    RegressionWriting,
+    SweepWriting,
+    NoticeWriting,
+    HistoryWriting,
 ):
     """Reads and writes that become visible together, or not at all."""
 

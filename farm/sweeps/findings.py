@@ -14,6 +14,7 @@ from datetime import datetime
 from farm.analysis.interleaved import worsening
 from farm.analysis.quantities import quantity
 from farm.analysis.ratio import ratio
+from farm.analysis.regressed import MISSING_METRIC
 from farm.analysis.regression import Change, Examination, Finding, FindingKind, Line
 from farm.sweeps.lines import Series, origin_of
 from farm.types import (
@@ -27,7 +28,6 @@ from farm.types import (
     SeriesKey,
 )
 
-MISSING_METRIC = "result"
 MOST_MEMBERS = 200  # that are written down; ``affected`` has the devices of all
 
 _SETTLED = (RegressionState.CONFIRMED, RegressionState.UNCONFIRMED)
@@ -143,7 +143,10 @@ class Weighing:
             return False
         if self._to_be_tried(regression):
             return bool({member.key for member in regression.members} & {member.key for member in members})
-        mine, theirs = {_but_device(each.key) for each in regression.members}, {_but_device(each.key) for each in members}
+        mine, theirs = (
+            {_but_device(each.key) for each in regression.members},
+            {_but_device(each.key) for each in members},
+        )
         known = {member.key for member in regression.members}
         return mine == theirs and not any(member.key in known for member in members)
 

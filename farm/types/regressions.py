@@ -138,7 +138,9 @@ class Bisection(Frozen):
 
     good: str
     bad: str
-    candidates: tuple[str, ...]  # after the good one, the oldest first, that may be the culprit; the bad one is the last
+    candidates: tuple[
+        str, ...
+    ]  # after the good one, the oldest first, that may be the culprit; the bad one is the last
     steps: tuple[BisectionStep, ...] = ()
     trying: str | None = None
     run_id: int | None = None
