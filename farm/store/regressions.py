@@ -143,5 +143,5 @@ def _columns(regression: Regression) -> dict[str, Any]:
     }
 
 
-def _found(rows: Iterable[sa.Row[Any]]) -> list[Regression]:
+def _found(rows: Iterable[Any]) -> list[Regression]:
     return [row.regression.model_copy(update={"id": row.id}) for row in rows]

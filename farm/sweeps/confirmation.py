@@ -1,9 +1,9 @@
 """The duty that measures suspects once more, by themselves, before anyone is told.
 
-One run for a night, in which jobs of the old and of the new artifact take turns on each device; all artifacts are there
-already, and a device starts the jobs of a run in the order of their numbers (``farm.coordinator.queue``). It is no night:
-no series and no baseline holds what it measures. That a run was submitted, and what it says, are each written in one
-transaction with the regressions.
+One run for a night, in which jobs of the old and of the new artifact take turns on each device; all artifacts are
+there already, and a device starts the jobs of a run in the order of their numbers (``farm.coordinator.queue``). It is no
+night: no series and no baseline holds what it measures. That a run was submitted, and what it says, are each written in
+one transaction with the regressions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a night found, against what is known already: regressions that are new, go on, or have ended. Pure.
 
-Whether an open one goes on is asked of its own figures, not of the night's baseline: a window of nights moves up to what
-got slower, and would call it healed.
+Whether an open one goes on is asked of its own figures, not of the night's baseline: a window of nights moves up to
+what got slower, and would call it healed.
 """
 
 from __future__ import annotations

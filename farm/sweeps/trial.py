@@ -66,8 +66,8 @@ def planned(suspects: Iterable[Regression], gone: Mapping[str, str], away: Colle
 
 
 _SAME = (
-    "the artifact is the one of the nights before: what changed is the device, or what runs on it, not the model or its "
-    "build"
+    "the artifact is the one of the nights before: what changed is the device, or what runs on it, not the model or "
+    "its build"
 )
 
 

@@ -153,10 +153,10 @@ class Bisection(Frozen):
 
 
 class Regression(Frozen):
-    """What a night found; all that changed alike is one. ``key``: the series that shows it most; ``members``:
-    those that show it, that one first (of very many, the first). ``since``: when the series changed, where a change-point
-    was found. ``seen_night_id``: the last night that showed it. ``unaffected``:
-    devices that measured the same, and where such a change is ruled out.
+    """What a night found; all that changed alike is one. ``key``: the series that shows it most; ``members``: those that
+    show it, that one first (of very many, the first). ``since``: when the series changed, where a change-point was
+    found. ``seen_night_id``: the last night that showed it. ``unaffected``: devices that measured the same, and where
+    such a change is ruled out.
 
     Where ``kind`` is ``missing``, the metric is ``result`` and there are no figures.
     """
