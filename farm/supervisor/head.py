@@ -1,8 +1,8 @@
 """``farm up``: the head of a farm.
 
-Four processes beside this one: the API answers from the store whatever happens to the others, the coordinator is the Ray
-driver, ``ray start`` holds the embedded cluster with its agent (docs/adr/0001), and one keeps the sweeps going. Where
-results are pushed to a Prometheus, one more does that, and the Prometheus may be another (docs/metrics.md).
+Four processes beside this one: the API answers from the store whatever happens to the others, the coordinator is the
+Ray driver, ``ray start`` holds the embedded cluster with its agent (docs/adr/0001), and one keeps the sweeps going.
+Where results are pushed to a Prometheus, one more does that, and the Prometheus may be another (docs/metrics.md).
 This process imports neither ray nor the server.
 """
 

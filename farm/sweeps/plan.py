@@ -37,9 +37,7 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
     model_ref, known_model = _model(spec, last.model_id if last else None)
     expansion = None
     if model_ref is None:
-        warnings.append(
-            "Its model is fetched when a night begins: how many jobs and builds that makes is not known before the first."
-        )
+        warnings.append("Its model is fetched when a night begins: jobs and builds are not known before the first one.")
     else:
         try:
             _, _, expansion = expanded(_run_spec(spec, model_ref), reading, settings)
