@@ -109,11 +109,18 @@ class Connection:
 
     async def post(self, path: str, kind: type[T], body: BaseModel | dict[str, Any] | None = None) -> T:
         """POST ``body`` to ``path``; the answer as a value of type ``kind``. Sent once, whatever happens."""
+        return await self._send_body("POST", path, kind, body)
+
+    async def put(self, path: str, kind: type[T], body: BaseModel) -> T:
+        """PUT ``body`` to ``path``; the answer as a value of type ``kind``. Sent once, whatever happens."""
+        return await self._send_body("PUT", path, kind, body)
+
+    async def _send_body(self, method: str, path: str, kind: type[T], body: BaseModel | dict[str, Any] | None) -> T:
         self.check_token()
         content = TypeAdapter[Any](type(body)).dump_json(body) if body is not None else b""
         headers = {"Content-Type": "application/json"} if body is not None else {}
         response = await self._send(
-            lambda: self._http.build_request("POST", path, content=content, headers=headers), attempts=1, retry_on=()
+            lambda: self._http.build_request(method, path, content=content, headers=headers), attempts=1, retry_on=()
         )
         return self._parse(response, kind)
 

@@ -33,6 +33,7 @@ from farm.server.routes import (
     recipes,
     reservations,
     runs,
+    sweeps,
 )
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
@@ -85,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(JsonBodies)
     app.add_middleware(Observing, monitor=monitor)
     api = APIRouter(prefix=API_PREFIX)
-    nouns = (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, cluster)
+    nouns = (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, sweeps, cluster)
     for noun in nouns:
         api.include_router(noun.router)
     app.include_router(api)
