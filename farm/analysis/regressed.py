@@ -62,10 +62,14 @@ def where(regression: Regression) -> str:
     return regression.key.device if count == 1 else f"{count} devices"
 
 
-def amount(regression: Regression) -> Estimate | None:
-    """How much: as measured once more where that confirmed it, else as the night had it."""
-    proven = (each.change for each in regression.evidence if each.outcome is RegressionState.CONFIRMED and each.change)
-    return next(proven, regression.worst.change)
+def amount(regression: Regression) -> tuple[str, Estimate | None]:
+    """Of which metric, and how much: as measured once more where that confirmed it, else as the night had it."""
+    proven = (
+        (each.key.metric, each.change)
+        for each in regression.evidence
+        if each.outcome is RegressionState.CONFIRMED and each.change
+    )
+    return next(proven, (regression.key.metric, regression.worst.change))
 
 
 def headline(regression: Regression) -> str:
@@ -78,9 +82,9 @@ def headline(regression: Regression) -> str:
     }[regression.scope]
     mark = " (virtual)" if regression.virtual else ""
     if regression.kind == "missing":
-        return f"No result of {what}{mark}"
-    much = amount(regression)
-    return f"{key.metric} of {what}: {change(much, key.metric) if much else 'worse'}{mark}"
+        return f"No {key.metric} of {what}{mark}"
+    metric, much = amount(regression)
+    return f"{metric} of {what}: {change(much, metric) if much else 'worse'}{mark}"
 
 
 def _signed(value: float, *, score: bool) -> str:

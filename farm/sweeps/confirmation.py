@@ -1,9 +1,9 @@
 """The duty that measures suspects once more, by themselves, before anyone is told.
 
 One run for a night, in which jobs of the old and of the new artifact take turns on each device; all artifacts are
-there already, and a device starts the jobs of a run in the order of their numbers (``farm.coordinator.queue``). It is no
-night: no series and no baseline holds what it measures. That a run was submitted, and what it says, are each written in
-one transaction with the regressions.
+there already, and a device starts the jobs of a run in the order of their numbers (``farm.coordinator.queue``). It is
+no night: no series and no baseline holds what it measures. That a run was submitted, and what it says, are each written
+in one transaction with the regressions.
 """
 
 from __future__ import annotations
@@ -152,9 +152,9 @@ class Confirmation:
 def _evidence(run_id: int, regression: Regression, outcomes: Sequence[JobOutcome]) -> Iterable[Evidence]:
     for member in regression.members:
         trial = trial_of(member)
-        if trial is None or trial.old_build == trial.new_build or regression.limit is None:
+        if trial is None or trial.old_build == trial.new_build or member.limit is None:
             continue
-        if found := evidence_of(run_id, member.key, trial, regression.limit, outcomes):
+        if found := evidence_of(run_id, member.key, trial, member.limit, outcomes):
             yield found
 
 

@@ -107,19 +107,20 @@ def _line(regression: Regression) -> str:
 
 def _data(regression: Regression) -> dict[str, object]:
     worst = regression.worst
+    metric, change = regressed.amount(regression)
     return {
         "id": regression.id,
         "kind": regression.kind,
         "scope": regression.scope,
         "state": regression.state,
-        "metric": regression.key.metric,
+        "metric": metric,
         "variant": regression.key.variant,
         "scenario": regression.key.scenario,
         "device": regression.key.device,
         "virtual": regression.virtual,
         "affected": list(regression.affected),
         "unaffected": list(regression.unaffected),
-        "change": worst.change.model_dump() if worst.change else None,
+        "change": change.model_dump() if change else None,
         "reason": regression.reason,
         "good_version": worst.old.version if worst.old else "",
         "bad_version": worst.new.version if worst.new else "",

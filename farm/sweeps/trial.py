@@ -19,7 +19,7 @@ from farm.types import (
     VerdictLevel,
 )
 
-DEVICES_PER_REGRESSION = 3  # that show it most: enough to tell a variant's change from a device's
+TRIALS_PER_REGRESSION = 3  # of the series that show it most: enough to tell a variant's change from a device's
 TRIALS_PER_DEVICE = 4  # in one night; more would keep a device busy for hours
 
 
@@ -78,15 +78,18 @@ def _take(
     away: Collection[str],
 ) -> tuple[int, str]:
     """How many trials it has, and why not more."""
-    asked = quantity(regression.key.metric)
-    taken, reason = 0, "no result of before to compare with"
+    mine: set[Trial] = set()
+    reason = "no result of before to compare with"
     for member in sorted(regression.members, key=lambda member: member.key.device in away):
         trial = trial_of(member)
-        if trial is None or trial.old_build == trial.new_build or taken == DEVICES_PER_REGRESSION:
+        if trial is None or trial.old_build == trial.new_build:
+            continue
+        if trial not in mine and len(mine) == TRIALS_PER_REGRESSION:
             continue
         if missing := gone.get(trial.old_build) or gone.get(trial.new_build):
             reason = missing
             continue
+        asked = quantity(member.key.metric)
         pairs = interleaved.EXACT_PAIRS if interleaved.repeats(asked) else _pairs(member, asked)
         if trial in trials:
             pairs = max(pairs, trials[trial][0])
@@ -97,8 +100,8 @@ def _take(
             )
             continue
         trials[trial] = (pairs, member)
-        taken += 1
-    return taken, reason
+        mine.add(trial)
+    return len(mine), reason
 
 
 def _pairs(member: Member, asked: Quantity) -> int:
@@ -113,7 +116,7 @@ def _same_build(member: Member) -> bool:
 
 def _severity(regression: Regression) -> float:
     """In limits."""
-    change, limit = regression.worst.change, regression.limit
+    change, limit = regression.worst.change, regression.worst.limit
     if change is None or not limit:
         return 0.0
     return interleaved.worsening(change, quantity(regression.key.metric)).value / limit
@@ -155,20 +158,31 @@ def evidence_of(
 
 
 def concluded(evidence: Sequence[Evidence]) -> tuple[RegressionState, str]:
-    """By the most devices; the first of them gives the words."""
-    by = {state: [each for each in evidence if each.outcome is state] for state in RegressionState}
-    yes, no = by[RegressionState.CONFIRMED], by[RegressionState.REFUTED]
+    """One metric that most series confirm is enough; refuted is what none confirms and one rules out for each metric.
+    The first series that says so gives the words."""
+    metrics = dict.fromkeys(each.key.metric for each in evidence)
+    votes = [_vote([each for each in evidence if each.key.metric == metric]) for metric in metrics]
+    for wanted in (RegressionState.CONFIRMED, RegressionState.UNCONFIRMED, RegressionState.REFUTED):
+        for state, reason in votes:
+            if state is wanted:
+                return state, reason
+    return RegressionState.UNCONFIRMED, "nothing of it was measured once more"
+
+
+def _vote(evidence: Sequence[Evidence]) -> tuple[RegressionState, str]:
+    """Of one metric."""
+    yes, no = (
+        [each for each in evidence if each.outcome is outcome]
+        for outcome in (RegressionState.CONFIRMED, RegressionState.REFUTED)
+    )
     if len(yes) > len(no):
         return RegressionState.CONFIRMED, _on(yes[0], evidence)
-    if no and not yes:
-        return RegressionState.REFUTED, _on(no[0], evidence)
     if yes:
-        return RegressionState.UNCONFIRMED, (
-            f"{len(yes)} of {len(evidence)} devices show it when measured once more, {len(no)} do not"
-        )
-    return RegressionState.UNCONFIRMED, _on(
-        evidence[0], evidence
-    ) if evidence else "nothing of it was measured once more"
+        counts = f"{len(yes)} of {len(evidence)} series show it when measured once more, {len(no)} do not"
+        return RegressionState.UNCONFIRMED, counts
+    if no:
+        return RegressionState.REFUTED, _on(no[0], evidence)
+    return RegressionState.UNCONFIRMED, _on(evidence[0], evidence)
 
 
 def _belongs(outcome: JobOutcome, trial: Trial) -> bool:
@@ -235,4 +249,4 @@ def _on(one: Evidence, evidence: Sequence[Evidence]) -> str:
     if len(evidence) == 1:
         return one.reason
     alike = sum(each.outcome is one.outcome for each in evidence)
-    return f"on {alike} of {len(evidence)} devices measured once more; {one.key.device}: {one.reason}"
+    return f"{alike} of {len(evidence)} series measured once more say so; {one.key.device}: {one.reason}"
