@@ -17,6 +17,7 @@ from farm.config import load
 from farm.connection import Connection
 from farm.errors import NotFoundError, UserError
 from farm.fleet import Fleet
+from farm.regressions import Regressions
 from farm.runs import AsyncRunHandle, RunHandle, compare, compare_blocking
 from farm.submission import Recipes, is_uploaded, parse_recipes, recipes_for, run_spec
 from farm.sweeping import Sweeping
@@ -56,7 +57,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncClient(Fleet, Sweeping):
+class AsyncClient(Fleet, Sweeping, Regressions):
     """A farm at ``url``, with ``token``; what is left out comes from ``FARM_*`` or ``farm.toml``.
 
     Every method raises the error that the farm answers (``farm.errors``), AuthError without a token, and
@@ -392,6 +393,10 @@ class Client:
     resume_sweep = _blocking(AsyncClient.resume_sweep)
     remove_sweep = _blocking(AsyncClient.remove_sweep)
     nights = _blocking(AsyncClient.nights)
+    regressions = _blocking(AsyncClient.regressions)
+    regression = _blocking(AsyncClient.regression)
+    regression_page = _blocking(AsyncClient.regression_page)
+    close_regression = _blocking(AsyncClient.close_regression)
 
     def tune(
         self,

@@ -97,6 +97,14 @@ class Connection:
         )
         return self._parse(response, kind)
 
+    async def text(self, path: str) -> str:
+        """GET ``path`` as it is, without parsing it."""
+        self.check_token()
+        response = await self._send(
+            lambda: self._http.build_request("GET", path), attempts=READ_ATTEMPTS, retry_on=_LOST
+        )
+        return response.text
+
     async def pages(self, path: str, kind: type[T], *, key: Callable[[T], str | int], **query: Any) -> list[T]:
         """All of a list that the head gives in pages; ``key`` of the last one on a page is where the next begins."""
         found: list[T] = []

@@ -56,6 +56,11 @@ def limit(value: float, metric: str) -> str:
     return f"{value:g}" if quantity(metric).score else f"{100 * value:g} %"
 
 
+def noise(value: float, metric: str) -> str:
+    """Of scores absolute."""
+    return figures.number(value, digits=2) if quantity(metric).score else f"{figures.number(100 * value, digits=2)} %"
+
+
 def where(regression: Regression) -> str:
     """Device, or how many of them."""
     count = len(regression.affected)

@@ -16,6 +16,7 @@ from farm.cli import (
     metrics,
     models,
     phone_runtime,
+    regressions,
     runs,
     tokens,
     toolchains,
@@ -72,6 +73,7 @@ app.command()(recipes)
 app.add_typer(builds.app, name="builds")
 app.add_typer(toolchains.app, name="toolchains")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(regressions.app, name="regressions")
 app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(phone_runtime.app, name="phone-runtime")
 app.add_typer(tools.app, name="tools")

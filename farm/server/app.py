@@ -31,6 +31,7 @@ from farm.server.routes import (
     metrics,
     models,
     recipes,
+    regressions,
     reservations,
     runs,
     sweeps,
@@ -86,7 +87,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(JsonBodies)
     app.add_middleware(Observing, monitor=monitor)
     api = APIRouter(prefix=API_PREFIX)
-    nouns = (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, sweeps, cluster)
+    nouns = (
+        *(health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds),
+        *(sweeps, regressions, cluster),
+    )
     for noun in nouns:
         api.include_router(noun.router)
     app.include_router(api)
