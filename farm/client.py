@@ -13,6 +13,7 @@ import httpx
 
 from farm import selectors
 from farm.blocking import LoopThread
+from farm.chronicle import Chronicle
 from farm.config import load
 from farm.connection import Connection
 from farm.errors import NotFoundError, UserError
@@ -57,7 +58,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncClient(Fleet, Sweeping, Regressions):
+class AsyncClient(Fleet, Sweeping, Regressions, Chronicle):
     """A farm at ``url``, with ``token``; what is left out comes from ``FARM_*`` or ``farm.toml``.
 
     Every method raises the error that the farm answers (``farm.errors``), AuthError without a token, and
@@ -378,6 +379,7 @@ class Client:
     build = _blocking(AsyncClient.build)
     builds = _blocking(AsyncClient.builds)
     build_log = _blocking(AsyncClient.build_log)
+    history = _blocking(AsyncClient.history)
     cluster = _blocking(AsyncClient.cluster)
     add_model = _blocking(AsyncClient.add_model)
     fuse_models = _blocking(AsyncClient.fuse_models)

@@ -26,6 +26,7 @@ from farm.cli import (
 from farm.cli.agent import agent
 from farm.cli.compare import compare
 from farm.cli.doctor import doctor
+from farm.cli.history import history
 from farm.cli.output import report_error
 from farm.cli.recipes import recipes
 from farm.cli.report import report
@@ -68,6 +69,7 @@ app.command()(submit)
 app.command()(tune)
 app.add_typer(runs.app, name="runs")
 app.command()(compare)
+app.command()(history)
 app.command()(report)
 app.command()(recipes)
 app.add_typer(builds.app, name="builds")

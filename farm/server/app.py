@@ -26,6 +26,7 @@ from farm.server.routes import (
     cluster,
     devices,
     health,
+    history,
     identity,
     jobs,
     metrics,
@@ -89,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     api = APIRouter(prefix=API_PREFIX)
     nouns = (
         *(health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds),
-        *(sweeps, regressions, cluster),
+        *(sweeps, regressions, history, cluster),
     )
     for noun in nouns:
         api.include_router(noun.router)

@@ -47,6 +47,16 @@ class HistoryPoint(Frozen):
     figures: dict[str, Estimate]
 
 
+class MissingNight(Frozen):
+    """A night of a sweep that left no result in a series which other nights of it have. ``reason``: why, if known."""
+
+    night_id: int
+    sweep: Name
+    due_at: datetime
+    run_id: int | None
+    reason: str
+
+
 class RegressionState(StrEnum):
     SUSPECTED = "suspected"
     CONFIRMING = "confirming"  # measured once more, in turns with the artifact before
