@@ -17,6 +17,7 @@ from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
 from farm.store.history import HistoryReading
 from farm.store.notices import NoticeReading
 from farm.store.outbox import OutboxReading
+from farm.store.preparations import PreparationReading
 from farm.store.regressions import RegressionReading
 from farm.store.statement import as_value
 from farm.store.sweeps import SweepReading
@@ -98,6 +99,7 @@ class Reading(
     SweepReading,
     NoticeReading,
     HistoryReading,
+    PreparationReading,
 ):
     """One consistent view of the database."""
 
