@@ -17,6 +17,7 @@ from farm.cli import (
     models,
     phone_runtime,
     runs,
+    sweep,
     tokens,
     toolchains,
     tools,
@@ -66,6 +67,7 @@ app.add_typer(models.app, name="models")
 app.command()(submit)
 app.command()(tune)
 app.add_typer(runs.app, name="runs")
+app.add_typer(sweep.app, name="sweep")
 app.command()(compare)
 app.command()(report)
 app.command()(recipes)
