@@ -78,7 +78,9 @@ def read_one(path: Path) -> SweepSpec:
 def sweeps(text: str, file: str) -> tuple[SweepSpec, ...]:
     """``file`` is for messages. Raises UserError."""
     try:
-        roots = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+        roots = [
+            node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node and node.value
+        ]  # an empty document is none
     except yaml.YAMLError as error:
         raise _no_yaml(error, file) from error
     found: dict[str, SweepSpec] = {}
