@@ -15,6 +15,7 @@ from farm.store import tables
 from farm.store.census import CensusReading
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
 from farm.store.outbox import OutboxReading
+from farm.store.preparations import PreparationReading
 from farm.store.statement import as_value
 from farm.store.sweeps import SweepReading
 from farm.types import (
@@ -87,7 +88,7 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading, OutboxReading, CensusReading, SweepReading):
+class Reading(DeviceReading, OutboxReading, CensusReading, SweepReading, PreparationReading):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------

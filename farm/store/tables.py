@@ -325,6 +325,15 @@ nights = sa.Table(
     sqlite_autoincrement=True,
 )
 
+# What a version of a sweep's model source came to, by a digest of source, version and name.
+preparations = sa.Table(
+    "preparations",
+    metadata,
+    sa.Column("key", Digest, primary_key=True),
+    sa.Column("model_id", Digest, sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
 # A line per result, which stays when its run is deleted: ``figures`` by metric.
 history = sa.Table(
     "history",

@@ -13,6 +13,7 @@ from farm.errors import ConflictError, NotFoundError
 from farm.store import loose, tables
 from farm.store.devices import DeviceWriting
 from farm.store.outbox import OutboxWriting
+from farm.store.preparations import PreparationWriting
 from farm.store.reading import Reading
 from farm.store.sweeps import SweepWriting
 from farm.types import (
@@ -60,7 +61,7 @@ class JobChange:
     epoch: int | None = None
 
 
-class Transaction(Reading, DeviceWriting, OutboxWriting, SweepWriting):
+class Transaction(Reading, DeviceWriting, OutboxWriting, SweepWriting, PreparationWriting):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------

@@ -92,6 +92,14 @@ def upgrade() -> None:
     op.create_index("ix_nights_run_id", "nights", ["run_id"])
     op.create_index("ix_nights_state", "nights", ["state"])
     op.create_table(
+        "preparations",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("model_id", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_preparations_model_id"),
+        sa.PrimaryKeyConstraint("key", name="pk_preparations"),
+    )
+    op.create_table(
         "regressions",
         sa.Column("id", NUMBER, nullable=False),
         sa.Column("sweep", sa.String(length=100), nullable=False),
