@@ -26,6 +26,7 @@ from farm.cli import (
 from farm.cli.agent import agent
 from farm.cli.compare import compare
 from farm.cli.doctor import doctor
+from farm.cli.gate import gate
 from farm.cli.output import report_error
 from farm.cli.recipes import recipes
 from farm.cli.report import report
@@ -69,6 +70,7 @@ app.command()(tune)
 app.add_typer(runs.app, name="runs")
 app.add_typer(sweep.app, name="sweep")
 app.command()(compare)
+app.command()(gate)
 app.command()(report)
 app.command()(recipes)
 app.add_typer(builds.app, name="builds")

@@ -138,6 +138,7 @@ class Transaction(Reading, DeviceWriting, OutboxWriting, SweepWriting, Preparati
             spec=spec,
             model_id=model.id,
             model_name=model.spec.name,
+            name=spec.name,
             state=RunState.ACTIVE,
             created_by=by,
             created_at=at,
