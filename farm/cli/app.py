@@ -18,6 +18,7 @@ from farm.cli import (
     phone_runtime,
     regressions,
     runs,
+    sweep,
     tokens,
     toolchains,
     tools,
@@ -26,6 +27,7 @@ from farm.cli import (
 from farm.cli.agent import agent
 from farm.cli.compare import compare
 from farm.cli.doctor import doctor
+from farm.cli.gate import gate
 from farm.cli.history import history
 from farm.cli.output import report_error
 from farm.cli.recipes import recipes
@@ -68,7 +70,9 @@ app.add_typer(models.app, name="models")
 app.command()(submit)
 app.command()(tune)
 app.add_typer(runs.app, name="runs")
+app.add_typer(sweep.app, name="sweep")
 app.command()(compare)
+app.command()(gate)
 app.command()(history)
 app.command()(report)
 app.command()(recipes)

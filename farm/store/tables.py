@@ -216,6 +216,8 @@ runs = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
     sa.Column("cancel_requested_at", UtcDateTime),
+    sa.Column("name", Prose, server_default="", nullable=False),  # the spec's, to be searched for
+    sa.Index(None, "model_name", "name"),
     sqlite_autoincrement=True,
 )
 

@@ -150,6 +150,7 @@ class Transaction(
             spec=spec,
             model_id=model.id,
             model_name=model.spec.name,
+            name=spec.name,
             state=RunState.ACTIVE,
             created_by=by,
             created_at=at,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,9 @@ def read_one(path: Path) -> SweepSpec:
 def sweeps(text: str, file: str) -> tuple[SweepSpec, ...]:
     """``file`` is for messages. Raises UserError."""
     try:
-        roots = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+        roots = [
+            node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node and node.value
+        ]  # an empty document is none
     except yaml.YAMLError as error:
         raise _no_yaml(error, file) from error
     found: dict[str, SweepSpec] = {}
@@ -206,11 +209,11 @@ def _rule(metric: str, entry: Entry) -> AlertRule:
     percent, points = _PERCENT.fullmatch(text), _POINTS.fullmatch(text)
     limit = {"max_change_ratio": percent} if percent else {"max_drop": points}
     try:
-        fields = {field: float(match[1]) / 100 for field, match in limit.items() if match}
+        fields = {field: float(Decimal(match[1]) / 100) for field, match in limit.items() if match}
         rule = AlertRule.model_validate({"metric": metric, **fields})
         check_rule(rule)
-    except (ValidationError, ValueError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    except (ValidationError, InvalidOperation) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else f"{text} is no number"
         raise entry.wrong(f"cannot be used: {lower(what)}", "Write 3%, or of a score 1 point.") from error
     except UserError as error:
         raise entry.passing_on(error) from error
@@ -220,7 +223,7 @@ def _rule(metric: str, entry: Entry) -> AlertRule:
 def dump(spec: SweepSpec) -> str:
     """As a document that ``sweeps`` reads as the same sweep; what is as it would be anyway is left out."""
     plain = spec.model_dump(mode="json", exclude_defaults=True, exclude={"model", "alerts", "baseline", "recipes"})
-    fields: dict[str, Any] = {"name": spec.name, "model": _plain_model(spec), "recipes": _plain_recipes(spec), **plain}
+    fields: dict[str, Any] = {"name": spec.name, "model": plain_model(spec), "recipes": _plain_recipes(spec), **plain}
     if "scenarios" in fields:
         fields["scenarios"] = [each or "single-stream" for each in fields["scenarios"]]
     if spec.baseline != Baseline():
@@ -232,7 +235,8 @@ def dump(spec: SweepSpec) -> str:
     return text
 
 
-def _plain_model(spec: SweepSpec) -> Any:
+def plain_model(spec: SweepSpec) -> Any:
+    """As a document has it: a name, or a mapping whose first key is the kind of source."""
     if isinstance(spec.model, UploadedModel):
         return spec.model.ref
     field = _SOURCES[spec.model.kind][1]
@@ -251,10 +255,11 @@ def _plain_recipes(spec: SweepSpec) -> list[Any]:
 
 
 def _plain_limit(rule: AlertRule) -> str:
-    if rule.max_drop is not None:
-        points = rule.max_drop * 100
-        return f"{points!r} point{'' if points == 1 else 's'}"
-    return f"{(rule.max_change_ratio or 0) * 100!r}%"
+    limit = rule.max_drop if rule.max_drop is not None else rule.max_change_ratio or 0.0
+    hundredfold = f"{(Decimal(repr(limit)) * 100).normalize():f}"
+    if rule.max_drop is None:
+        return f"{hundredfold}%"
+    return f"{hundredfold} point{'' if hundredfold == '1' else 's'}"
 
 
 def _no_yaml(error: yaml.YAMLError, file: str) -> UserError:

@@ -1,4 +1,4 @@
-"""A part of a YAML document that somebody wrote, with its place, so that whatever is wrong in it is told where it is."""
+"""A part of a YAML document that somebody wrote, with its place: whatever is wrong is told where it is."""
 
 from __future__ import annotations
 

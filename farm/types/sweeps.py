@@ -65,7 +65,7 @@ class Schedule(Frozen):
     """``cron``: five fields, in the time of ``timezone`` (an IANA name). ``missed``: what becomes of nights that passed
     while the farm was away: the last one is run late, or all are skipped; either way they are on record."""
 
-    cron: str = Field(min_length=9, max_length=200)
+    cron: str = Field(min_length=1, max_length=200)
     timezone: str = "UTC"
     missed: Literal["run", "skip"] = "run"
 
