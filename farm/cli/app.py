@@ -15,6 +15,7 @@ from farm.cli import (
     devices,
     metrics,
     models,
+    notifications,
     phone_runtime,
     regressions,
     runs,
@@ -80,6 +81,7 @@ app.add_typer(builds.app, name="builds")
 app.add_typer(toolchains.app, name="toolchains")
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(regressions.app, name="regressions")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(phone_runtime.app, name="phone-runtime")
 app.add_typer(tools.app, name="tools")

@@ -30,6 +30,7 @@ HEAD = (
     "cramjam",
     "fastapi",
     "fsspec",
+    "markdown-it-py",
     "prometheus-client",
     "psutil",
     "pyarrow",
@@ -82,6 +83,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield database_driver(settings)
     yield from runtimes(needed=here)
     yield prometheus()
+    yield from channels(settings)
     yield phone_runtime(settings.phone_runtime_dir)
     yield readable("CPU frequency", [FREQUENCY], "throttling goes unseen")
     yield readable("temperature", sorted(ZONES.glob("thermal_zone*/temp")), "heat goes unseen")
@@ -211,6 +213,23 @@ def prometheus() -> Check:
         return Check("Prometheus", "warn", f"{program} does not run: {error}", "Install it anew.", needed=False)
     first = (said.stdout or said.stderr).partition("\n")[0]
     return Check("Prometheus", "ok", f"{first.partition(' (')[0]} at {program}", needed=False)
+
+
+def channels(settings: Settings) -> Iterator[Check]:
+    """Who is told what the nights found. Nothing is sent: `farm notifications test` does."""
+    for name, setting in sorted(settings.channels.items()):
+        try:
+            from farm.notifications.readiness import lacks
+
+            lacking = lacks(name, setting)
+        except ModuleNotFoundError as error:
+            lacking = f"without {error.name}"
+        if lacking:
+            remedy = f"See [channels.{name}] of the head's settings and docs/notifications.md."
+            yield Check(f"channel {name}", "missing", lacking, remedy, needed=False)
+        else:
+            found = f"{setting.kind}; `farm notifications test {name}` sends a test"
+            yield Check(f"channel {name}", "ok", found, needed=False)
 
 
 def phone_runtime(folder: Path) -> Check:
