@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from farm.errors import ConfigError
@@ -20,6 +20,7 @@ MAX_RECOVERY_SECONDS = 600.0
 
 PhoneState = Literal["stay-awake", "dim", "no-doze", "fixed-performance", "airplane"]
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
+ModelUrl = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://[^/@?#\s]+(/[^?#\s]*)?$")]
 
 
 class NativeToolFile(BaseModel):
@@ -121,6 +122,11 @@ class Settings(BaseSettings):
     # Grafana, for `farm dashboards` (docs/dashboards.md)
     grafana_url: str | None = None  # e.g. http://grafana:3000
     grafana_token_file: Path | None = None  # of a service account
+    # What sweeps may take models from (docs/model-sources.md): without these, from the farm's own models only.
+    sweep_model_dirs: tuple[Path, ...] = ()  # of this machine: files and Git repositories below them
+    sweep_model_urls: tuple[ModelUrl, ...] = ()  # e.g. "s3://models", "https://git.example.org/vision"
+    allow_sweep_commands: bool = False  # of Git repositories, which export models: code of who may push to them
+    sweep_fetch_timeout_seconds: float = Field(default=1800.0, gt=0)
     # Who is told what the nights found (docs/notifications.md)
     channels: dict[Name, ChannelSetting] = {}
     public_url: str | None = None  # of this farm, as people reach it; for links in notices
@@ -162,6 +168,13 @@ class Settings(BaseSettings):
     @property
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.state_dir / 'farm.db'}"
+
+    @field_validator("sweep_model_dirs")
+    @classmethod
+    def _absolute(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+        if relative := [folder for folder in folders if not folder.is_absolute()]:
+            raise ValueError(f"{relative[0]} is no absolute path")
+        return folders
 
     @property
     def resolved_store_url(self) -> str:

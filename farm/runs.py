@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from farm.blocking import LoopThread
 from farm.connection import Connection
@@ -17,6 +17,7 @@ from farm.types import Event, JobOutcome, JobState, JobWait, Run, RunState
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.analysis.difference import Difference
     from farm.analysis.profile import OperatorProfile
 
 logger = logging.getLogger("farm")
@@ -278,6 +279,13 @@ async def compare(
     runs = [await connection.get(f"/runs/{run_id}", Run) for run_id in run_ids]
     found = [outcome for run in runs for outcome in await outcomes(connection, run.id)]
     return Comparison(found, runs=runs, load_samples=load_samples, include_virtual=include_virtual)
+
+
+async def diff(connection: Connection, before: Run, now: Run, **options: Any) -> Difference:
+    """``options``: those of ``Difference``."""
+    from farm.analysis.difference import Difference
+
+    return Difference(before, now, await outcomes(connection, before.id), await outcomes(connection, now.id), **options)
 
 
 def compare_blocking(

@@ -1,11 +1,11 @@
 """Old and new in turns on one device: in which order, how often, and what that says. Pure functions.
 
-The order is old, new, new, old: the double substitution of weighing (NISTIR 6969, SOP 4), in which a linear drift, as of
-a battery that empties or a room that warms, adds as much to the one as to the other and cancels. A random order (A. Abedi
-and T. Brecht, "Conducting Repeatable Experiments in Highly Variable Cloud Computing Environments", ICPE 2017) does so on
-average only, which a handful of pairs is too few for. Every measurement is a process of its own, because that is the
-level at which most of the variation arises (T. Kalibera and R. Jones, "Rigorous Benchmarking in Reasonable Time", ISMM
-2013); so a pair counts as one observation, however many samples it holds.
+The order is old, new, new, old: the double substitution of weighing (NISTIR 6969, SOP 4), in which a linear drift, as
+of a battery that empties or a room that warms, adds as much to the one as to the other and cancels. A random order
+(A. Abedi and T. Brecht, "Conducting Repeatable Experiments in Highly Variable Cloud Computing Environments", ICPE 2017)
+does so on average only, which a handful of pairs is too few for. Every measurement is a process of its own, because
+that is the level at which most of the variation arises (T. Kalibera and R. Jones, "Rigorous Benchmarking in Reasonable
+Time", ISMM 2013); so a pair counts as one observation, however many samples it holds.
 """
 
 from __future__ import annotations

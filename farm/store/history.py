@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -10,11 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from farm.analysis.quantities import figures_of
+from farm.errors import NotFoundError
 from farm.store import tables
 from farm.store.statement import Reader, Writer
-from farm.types import Estimate, HistoryPoint, Result, VerdictLevel
+from farm.types import Estimate, HistoryPoint, MissingNight, NightState, Result, VerdictLevel
 
-Figure = float | tuple[float, float, float]  # as stored: one number where it has no interval
+Figure = float | tuple[float, float, float] | list[float]  # as stored: one number where it has no interval
+_NAMED = 5  # names that an error lists
 
 
 class HistoryReading(Reader):
@@ -39,6 +42,80 @@ class HistoryReading(Reader):
         if before is not None:
             query = query.where(table.job_id < before)
         return _points(self._connection.execute(query.order_by(table.job_id.desc()).limit(limit)))
+
+    def check_series(self, model_name: str, variant: str | None = None, device_id: str | None = None) -> None:
+        """Raises NotFoundError, with what is near, where nothing of the kind was measured."""
+        table = tables.history.c
+        known = [table.model_name == model_name]
+        self._check_known("model", model_name, table.model_name, [], "")
+        if variant is not None:
+            self._check_known("variant", variant, table.variant, known, f" of {model_name}")
+            known.append(table.variant == variant)
+        if device_id is not None:
+            whose = f" of {f'{variant} of ' if variant else ''}{model_name}"
+            self._check_known("device", device_id, table.device_id, known, whose)
+
+    def _check_known(
+        self, noun: str, name: str, column: sa.Column[str], among: list[sa.ColumnElement[bool]], whose: str
+    ) -> None:
+        if self._first(sa.select(column).where(column == name, *among)) is not None:
+            return
+        names = sorted(self._connection.execute(sa.select(column).where(*among).distinct()).scalars())
+        near = difflib.get_close_matches(name, names, n=3) or names[:_NAMED]
+        remedy = f"There is some of {', '.join(near)}." if near else "Measure something first: `farm submit MODEL …`."
+        raise NotFoundError(f"There is no history{whose} with the {noun} {name!r}.", remedy=remedy)
+
+    def missing_nights(
+        self,
+        model_name: str,
+        variant: str,
+        device_id: str,
+        *,
+        scenario: str | None = None,
+        since: datetime | None = None,
+    ) -> list[MissingNight]:
+        """The oldest first: of the sweeps that have this series, the nights that are over, after the first that has a
+        result of it, and have none."""
+        table, nights = tables.history.c, tables.nights
+        series = [table.model_name == model_name, table.variant == variant, table.device_id == device_id]
+        if scenario:
+            series.append(table.scenario == scenario)
+        first = (
+            sa.select(nights.c.sweep, sa.func.min(nights.c.due_at).label("due_at"))
+            .join(tables.history, table.night_id == nights.c.id)
+            .where(*series)
+            .group_by(nights.c.sweep)
+            .subquery()
+        )
+        there = sa.select(table.job_id).where(table.night_id == nights.c.id, *series).exists()
+        query = (
+            sa.select(nights)
+            .join(first, sa.and_(first.c.sweep == nights.c.sweep, nights.c.due_at > first.c.due_at))
+            .where(nights.c.state.in_([state for state in NightState if state.over]), ~there)
+            .order_by(nights.c.due_at)
+        )
+        if since is not None:
+            query = query.where(nights.c.due_at >= since)
+        return [
+            MissingNight(
+                night_id=row.id,
+                sweep=row.sweep,
+                due_at=row.due_at,
+                run_id=row.run_id,
+                reason=row.reason or self._why_missing(row.run_id, variant, device_id, scenario),
+            )
+            for row in self._connection.execute(query).all()
+        ]
+
+    def _why_missing(self, run_id: int | None, variant: str, device_id: str, scenario: str | None) -> str:
+        jobs = tables.jobs.c
+        query = sa.select(tables.jobs).where(jobs.run_id == run_id, jobs.device_id == device_id).order_by(jobs.id)
+        for job in self._connection.execute(query):
+            if job.recipe.name == variant and scenario in (None, str(job.scenario)):
+                return str(job.failure or job.reason or f"its job is {job.state}")
+        if run_id is not None and self._first(sa.select(tables.runs.c.id).where(tables.runs.c.id == run_id)):
+            return "it was no part of the night's run"
+        return "the night's run is deleted"
 
     def night_points(
         self,
@@ -99,21 +176,20 @@ def _stored(figures: dict[str, Estimate]) -> dict[str, Figure]:
     }
 
 
-def _estimate(figure: Figure) -> Estimate:
-    value, low, high = figure if isinstance(figure, tuple) else (figure, figure, figure)
-    return Estimate.model_construct(value=value, low=low, high=high)
-
-
 def _points(rows: Iterable[sa.Row[Any]], metrics: Collection[str] | None = None) -> list[HistoryPoint]:
-    """Not validated once more: a sweep's months are read at once."""
     found = []
     for row in rows:
         values = dict(row._mapping)
         values["figures"] = {
             name: _estimate(figure) for name, figure in row.figures.items() if metrics is None or name in metrics
         }
-        found.append(HistoryPoint.model_construct(**values))
+        found.append(HistoryPoint.model_validate(values))
     return found
+
+
+def _estimate(figure: Figure) -> dict[str, float]:
+    value, low, high = (figure, figure, figure) if isinstance(figure, int | float) else figure
+    return {"value": value, "low": low, "high": high}
 
 
 def _origin() -> sa.Select[Any]:

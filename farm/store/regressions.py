@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -143,5 +143,5 @@ def _columns(regression: Regression) -> dict[str, Any]:
     }
 
 
-def _found(rows: Collection[sa.Row[Any]]) -> list[Regression]:
+def _found(rows: Iterable[Any]) -> list[Regression]:
     return [row.regression.model_copy(update={"id": row.id}) for row in rows]

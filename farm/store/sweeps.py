@@ -119,6 +119,16 @@ class SweepReading(Reader):
             found.setdefault((device_id, recipe.name), []).append((ended_at - leased_at).total_seconds())
         return found
 
+    def build_seconds_of_run(self, run_id: int) -> dict[str, float]:
+        """How long the builds that it needed took, whenever they were made, by recipe."""
+        jobs, builds = tables.jobs.c, tables.builds.c
+        needed = sa.select(jobs.build_key).where(jobs.run_id == run_id)
+        computed = sa.select(jobs.reference_key).where(jobs.run_id == run_id, jobs.reference_key.is_not(None))
+        rows = self._connection.execute(
+            sa.select(builds.recipe, builds.artifact).where(builds.key.in_(needed.union(computed)))
+        )
+        return {row.recipe.name: row.artifact.report.seconds for row in rows if row.artifact is not None}
+
     def _nights(self, query: sa.Select[Any]) -> list[Night]:
         return [as_value(Night, row) for row in self._connection.execute(query)]
 

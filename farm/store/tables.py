@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -71,6 +72,19 @@ class Document(TypeDecorator[Any]):
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
         return None if value is None else self._parse(value)
+
+
+class Json(TypeDecorator[Any]):
+    """Plain values as JSON text. For what is read by the ten thousand, where parsing into types would take longest."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else json.loads(value)
 
 
 class Prose(TypeDecorator[str]):
@@ -202,6 +216,8 @@ runs = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
     sa.Column("cancel_requested_at", UtcDateTime),
+    sa.Column("name", Prose, server_default="", nullable=False),  # the spec's, to be searched for
+    sa.Index(None, "model_name", "name"),
     sqlite_autoincrement=True,
 )
 
@@ -324,6 +340,15 @@ nights = sa.Table(
     sqlite_autoincrement=True,
 )
 
+# What a version of a sweep's model source came to, by a digest of source, version and name.
+preparations = sa.Table(
+    "preparations",
+    metadata,
+    sa.Column("key", Digest, primary_key=True),
+    sa.Column("model_id", Digest, sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
 # A line per result, which stays when its run is deleted: ``figures`` by metric, with low and high where they have an
 # interval.
 history = sa.Table(
@@ -341,9 +366,9 @@ history = sa.Table(
     sa.Column("virtual", sa.Boolean, nullable=False),
     sa.Column("trusted", sa.Boolean, nullable=False),
     sa.Column("verdict", sa.String(20), nullable=False),
-    sa.Column("reasons", Document(tuple[str, ...]), nullable=False),
+    sa.Column("reasons", Document(tuple[str, ...], keep=_FEW), nullable=False),
     sa.Column("measured_at", UtcDateTime, nullable=False),
-    sa.Column("figures", Document(dict[str, float | tuple[float, float, float]]), nullable=False),
+    sa.Column("figures", Json, nullable=False),
     sa.Index(None, "model_name", "variant", "device_id", "measured_at"),
 )
 

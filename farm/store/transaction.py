@@ -15,6 +15,7 @@ from farm.store.devices import DeviceWriting
 from farm.store.history import HistoryWriting
 from farm.store.notices import NoticeWriting
 from farm.store.outbox import OutboxWriting
+from farm.store.preparations import PreparationWriting
 from farm.store.reading import Reading
 from farm.store.regressions import RegressionWriting
 from farm.store.sweeps import SweepWriting
@@ -71,6 +72,7 @@ class Transaction(
     SweepWriting,
     NoticeWriting,
     HistoryWriting,
+    PreparationWriting,
 ):
     """Reads and writes that become visible together, or not at all."""
 
@@ -148,6 +150,7 @@ class Transaction(
             spec=spec,
             model_id=model.id,
             model_name=model.spec.name,
+            name=spec.name,
             state=RunState.ACTIVE,
             created_by=by,
             created_at=at,

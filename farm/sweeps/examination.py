@@ -102,12 +102,11 @@ def _question(reading: Reading, sweep: Sweep, night: Night) -> _Question:
 
 def _reasons(reading: Reading, night: Night) -> Callable[[Series], str]:
     """Why a series has no result that night."""
-    jobs = reading.jobs(night.run_id) if night.run_id is not None else []
     said: dict[Series, str] = {}
-    for job in jobs:
+    for job in reading.jobs(night.run_id) if night.run_id is not None else ():
         if job.state is not JobState.FINISHED:
-            why = str(job.failure or job.reason) or f"its job was {job.state}"
-            said[Series(job.recipe.name, job.device_id, str(job.scenario))] = why
+            text = str(job.failure or job.reason) or f"its job was {job.state}"
+            said[Series(job.recipe.name, job.device_id, str(job.scenario))] = text
 
     def why(series: Series) -> str:
         return said.get(series, f"the night had no job on {series.device}: it did not match, or was not there")

@@ -1,7 +1,7 @@
 """What a night found, against what is known already: regressions that are new, go on, or have ended. Pure.
 
-Whether an open one goes on is asked of its own figures, not of the night's baseline: a window of nights moves up to what
-got slower, and would call it healed.
+Whether an open one goes on is asked of its own figures, not of the night's baseline: a window of nights moves up to
+what got slower, and would call it healed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import datetime
 from farm.analysis.interleaved import worsening
 from farm.analysis.quantities import quantity
 from farm.analysis.ratio import ratio
+from farm.analysis.regressed import MISSING_METRIC
 from farm.analysis.regression import Change, Examination, Finding, FindingKind, Line
 from farm.sweeps.lines import Series, origin_of
 from farm.types import (
@@ -25,9 +26,9 @@ from farm.types import (
     RegressionKind,
     RegressionState,
     SeriesKey,
+    VerdictLevel,
 )
 
-MISSING_METRIC = "result"
 MOST_MEMBERS = 200  # that are written down; ``affected`` has the devices of all
 
 _SETTLED = (RegressionState.CONFIRMED, RegressionState.UNCONFIRMED)
@@ -69,6 +70,7 @@ class Weighing:
         self._open = {each.id: each for each in known.open}
         self._before = dict(self._open)
         self._new: list[Regression] = []
+        self._said: dict[Series, tuple[str, ...]] = {}  # of what is missing
 
     def outcome(self, examination: Examination) -> Outcome:
         for regression in self._before.values():
@@ -106,7 +108,7 @@ class Weighing:
             return None
         tonight = line.points[-1]
         if regression.kind == "missing":
-            return tonight is None
+            return _lacks(tonight, member.key.metric)
         figure = tonight.figures.get(member.key.metric) if tonight and tonight.trusted else None
         if figure is None or member.before is None or member.now is None:
             return None
@@ -130,7 +132,7 @@ class Weighing:
         for each in self._open.values():
             if each.kind == kind and each.state is not RegressionState.ENDED and not self._to_be_tried(each):
                 for known in each.members:
-                    if known.key == member.key and not _went_on(known, member, each.limit):
+                    if known.key == member.key and not _went_on(known, member):
                         return True
         return False
 
@@ -174,7 +176,7 @@ class Weighing:
         return Regression(
             id=0,
             kind=kind,
-            scope=finding.scope.value,
+            scope=finding.scope.value if len({_series(member.key) for member in members}) > 1 else "series",
             key=first.key,
             virtual=any(point.virtual for point in self._lines[_series(first.key)].points if point),
             night_id=self._night.id,
@@ -182,7 +184,6 @@ class Weighing:
             # A result that is not there needs no second look.
             state=RegressionState.SUSPECTED if kind == "worse" else RegressionState.CONFIRMED,
             reason=finding.text if kind == "worse" else self._why(members),
-            limit=worst.limit if kind == "worse" else None,
             baseline=worst.baseline,
             members=tuple(members[:MOST_MEMBERS]),
             since=finding.since,
@@ -193,8 +194,14 @@ class Weighing:
         )
 
     def _why(self, members: Sequence[Member]) -> str:
-        reasons = list(dict.fromkeys(self._why_missing(_series(member.key)) for member in members))
+        reasons = list(dict.fromkeys(self._why_one(_series(member.key)) for member in members))
         return "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more reasons" if len(reasons) > 3 else "")
+
+    def _why_one(self, series: Series) -> str:
+        """What its job says; of one that has a result, what is wrong with that."""
+        if self._lines[series].points[-1] is None:
+            return self._why_missing(series)
+        return "; ".join(self._said.get(series, ()))
 
     def _member(self, change: Change) -> Member:
         line = self._lines[_series(change.key)]
@@ -208,6 +215,7 @@ class Weighing:
             now=change.now,
             change=change.change,
             noise_ratio=change.noise_ratio,
+            limit=change.limit,
             old=origin_of(old, self._nights) if old else None,
             new=origin_of(new, self._nights) if new else None,
         )
@@ -217,8 +225,10 @@ class Weighing:
         members = {}
         for change in changes:
             line = self._lines[_series(change.key)]
-            last = next((point for point in reversed(line.points) if point), None)
-            key = change.key.model_copy(update={"metric": MISSING_METRIC})
+            last = next((point for point in reversed(line.points[:-1]) if point), None)
+            whole = _lacks(line.points[-1], MISSING_METRIC)
+            key = change.key.model_copy(update={"metric": MISSING_METRIC}) if whole else change.key
+            self._said.setdefault(_series(key), change.reasons)
             members[key] = Member(key=key, old=origin_of(last, self._nights) if last else None)
         return list(members.values())
 
@@ -252,9 +262,15 @@ def _trial(member: Member) -> tuple[object, ...]:
     return (member.key, *builds)
 
 
-def _went_on(known: Member, member: Member, limit: float | None) -> bool:
-    """Whether it is worse by the limit once more than it was found to be."""
-    if known.now is None or member.now is None or limit is None:
+def _lacks(point: HistoryPoint | None, metric: str) -> bool:
+    if point is None or point.verdict == VerdictLevel.INVALID:
+        return True
+    return metric != MISSING_METRIC and metric not in point.figures
+
+
+def _went_on(known: Member, member: Member) -> bool:
+    """Whether it is worse by the limit once more than it was found to be, beyond the noise."""
+    if known.now is None or member.now is None or member.limit is None:
         return False
     asked = quantity(known.key.metric)
     if asked.score:
@@ -262,7 +278,7 @@ def _went_on(known: Member, member: Member, limit: float | None) -> bool:
         change = Estimate(value=value, low=value, high=value)
     else:
         change = ratio(member.now, known.now)
-    return worsening(change, asked).value > limit
+    return worsening(change, asked).value > member.limit + (member.noise_ratio or 0.0)
 
 
 def _distance(one: Estimate, other: Estimate, score: bool) -> float:

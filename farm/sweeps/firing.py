@@ -1,8 +1,8 @@
 """Puts on record what is due, and what is asked for. Each in the caller's transaction, with the sweep's next due time:
 killed anywhere, a due time is either on record or still due, and the table takes no two nights for one.
 
-A night that waits for an earlier one of its sweep gives way to the next one: the model is fetched when a night begins, so
-that both would measure the same, one after the other. One that somebody asked for stays.
+A night that waits for an earlier one of its sweep gives way to the next one: the model is fetched when a night begins,
+so that both would measure the same, one after the other. One that somebody asked for stays.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def resume(tx: Transaction, name: str, now: datetime) -> Sweep:
 
 
 def ask(tx: Transaction, name: str, by: str, now: datetime) -> Night:
-    """A night now, paused or not. Raises NotFoundError, and ConflictError where one that was asked for waits already."""
+    """A night now, paused or not. Raises NotFoundError, and ConflictError where one that was asked for waits."""
     tx.sweep(name)
     waiting = [night for night in tx.nights_in(NightState.WAITING) if night.sweep == name and night.trigger == "manual"]
     night = None if waiting else tx.add_night(name, now, "manual", by)
@@ -88,9 +88,8 @@ def _fire_all(tx: Transaction, sweep: Sweep, now: datetime) -> Sweep:
 def _record(tx: Transaction, sweep: Sweep, due: DueNight, now: datetime) -> None:
     name = sweep.spec.name
     if due.runs:
-        tx.skip_waiting(
-            name, f"gave way to the night of {due.due_at:%Y-%m-%d %H:%M} UTC, which came before it began", now
-        )
+        later = f"{due.due_at:%Y-%m-%d %H:%M} UTC"
+        tx.skip_waiting(name, f"gave way to the night of {later}, which was due before it began", now)
     tx.add_night(name, due.due_at, due.trigger, sweep.created_by, skipped=None if due.runs else due.reason, at=now)
 
 

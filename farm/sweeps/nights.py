@@ -42,8 +42,12 @@ class Prepared(Protocol):
     def version(self) -> str: ...
 
 
-# As farm.sweeps.sources.prepare.
-Prepare = Callable[[ModelSource, Store, ArtifactStore, Settings, str], Prepared]
+class Prepare(Protocol):
+    """As ``farm.sweeps.sources.prepare``."""
+
+    def __call__(
+        self, source: ModelSource, store: Store, artifacts: ArtifactStore, settings: Settings, by: str, *, name: str
+    ) -> Prepared: ...
 
 
 class Nights:
@@ -102,8 +106,10 @@ class Nights:
     def _start(self, night: Night) -> None:
         with self._store.reading() as reading:
             spec = reading.sweep(night.sweep).spec
+        by = night.requested_by
         self._work[night.id] = work = _Work(
-            spec, lambda: self._prepare(spec.model, self._store, self._artifacts, self._settings, night.requested_by)
+            spec,
+            lambda: self._prepare(spec.model, self._store, self._artifacts, self._settings, by, name=spec.name),
         )
         work.start()
 
@@ -198,7 +204,7 @@ class _Work(threading.Thread):
     def run(self) -> None:
         try:
             self._prepared = self._prepare()
-        except Exception as error:  # raised again by ``result``
+        except Exception as error:  # noqa: BLE001 - raised again by ``result``
             self._error = error
 
     def result(self) -> Prepared:

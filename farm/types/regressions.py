@@ -47,6 +47,16 @@ class HistoryPoint(Frozen):
     figures: dict[str, Estimate]
 
 
+class MissingNight(Frozen):
+    """A night of a sweep that left no result in a series which other nights of it have. ``reason``: why, if known."""
+
+    night_id: int
+    sweep: Name
+    due_at: datetime
+    run_id: int | None
+    reason: str
+
+
 class RegressionState(StrEnum):
     SUSPECTED = "suspected"
     CONFIRMING = "confirming"  # measured once more, in turns with the artifact before
@@ -94,15 +104,16 @@ class Pair(Frozen):
 
 
 class Member(Frozen):
-    """A series that shows it. ``change``: now over before (scores: now minus before). ``noise_ratio``: how much
-    repeated measurements of one artifact differ on its device (95 % of them by less). ``new`` is absent where the
-    result is missing."""
+    """A series that shows it, of one metric. ``change``: now over before (scores: now minus before). ``noise_ratio``:
+    how much repeated measurements of one artifact differ on its device (95 % of them by less). ``new`` is absent where
+    the result is missing."""
 
     key: SeriesKey
     before: Estimate | None = None
     now: Estimate | None = None
     change: Estimate | None = None
     noise_ratio: float | None = None
+    limit: float | None = None
     old: Origin | None = None
     new: Origin | None = None
 
@@ -153,12 +164,12 @@ class Bisection(Frozen):
 
 
 class Regression(Frozen):
-    """What a night found; all that changed alike is one. ``key``: the series that shows it most; ``members``:
-    those that show it, that one first (of very many, the first). ``since``: when the series changed, where a change-point
-    was found. ``seen_night_id``: the last night that showed it. ``unaffected``:
-    devices that measured the same, and where such a change is ruled out.
+    """What a night found; all that changed alike is one. ``key``: the series that shows it most; ``members``: those
+    that show it, that one first (of very many, the first). ``since``: when the series changed, where a change-point was
+    found. ``seen_night_id``: the last night that showed it. ``unaffected``: devices that measured the same, and where
+    such a change is ruled out.
 
-    Where ``kind`` is ``missing``, the metric is ``result`` and there are no figures.
+    Where ``kind`` is ``missing``, there are no figures, and where all of a result is, the metric is ``result``.
     """
 
     id: int
@@ -170,7 +181,6 @@ class Regression(Frozen):
     seen_night_id: int
     state: RegressionState
     reason: str = ""
-    limit: float | None = None
     baseline: str = ""  # in words
     members: tuple[Member, ...] = Field(min_length=1)
     since: datetime | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -40,13 +41,14 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """Of one metric of one line. ``change``: now over before, for scores now minus before; its interval holds between
-    nights, and over all comparisons of the night.
+    """Of one metric of one line. ``change``: now over before, for scores now minus before; its interval (95 %) holds
+    between nights, not only within the run.
 
-    ``own_change``: the same without what the whole device did that night; ``kind`` is by it. ``noise_ratio``: 95 % of
-    repeated measurements of one artifact on the device differ by less (scores: absolute). ``smallest_ratio``: the
-    smallest change that could have been told that night. ``since``: when the first night after the change-point was
-    measured. ``reasons``: why nothing more can be said.
+    ``own_change``: the same without what the whole device did that night; ``kind`` is by it, or by what the device, or
+    the variant on all devices, did. ``p_value``: over all comparisons of the night. ``noise_ratio``: 95 % of repeated
+    measurements of one artifact on the device differ by less (scores: absolute). ``smallest_ratio``: the smallest
+    change for the worse that this night alone would have shown with 95 % probability. ``since``: when the first night
+    after the change-point was measured, where there is one. ``reasons``: why nothing more can be said.
     """
 
     key: SeriesKey
@@ -83,15 +85,17 @@ class Scope(StrEnum):
 @dataclass(frozen=True)
 class Finding:
     """One thing to tell people: all that changed alike is one. ``device``, ``variant`` and ``scenario`` are None where
-    the scope spans several; ``metric`` is "" for what is missing altogether.
+    the scope spans several. ``metrics``: all that changed, in the order of the rules, the one that ``change`` and
+    ``noise_ratio`` are of first; none for results that are missing.
 
-    ``members``: the changes that it sums up, the largest first. ``change``: of the members in the middle.
+    ``members``: the changes that it sums up, by metric, the largest first. ``change``: of the first one's, or of the
+    device, the variant or the night as a whole.
     ``unaffected``: devices that measured the same variant in the same scenario, and where a change is ruled out.
     """
 
     kind: FindingKind
     scope: Scope
-    metric: str
+    metrics: tuple[str, ...]
     device: str | None
     variant: str | None
     scenario: str | None
@@ -109,12 +113,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examination:
-    """``changes``: every series of the night. ``comparisons``: how many the error rates are for."""
+    """``changes``: every series of the night. ``comparisons``: how many ``FALSE_NIGHTS`` is shared by. ``noise``: by
+    device and metric, as ``Change.noise_ratio``."""
 
     changes: tuple[Change, ...]
     findings: tuple[Finding, ...]
     comparisons: int
-    noise: dict[tuple[str, str], float]  # by device and metric, as ``Change.noise_ratio``
+    noise: Mapping[tuple[str, str], float]
 
     def of(self, kind: FindingKind) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.kind is kind)

@@ -105,7 +105,7 @@ def nightly(store: Store) -> Store:
                     state="running",
                     requested_by="ada",
                     run_id=number,
-                )  # fmt: skip
+                )
             )
     add_results(store, [*days, now()], devices=2)
     return store

@@ -60,7 +60,10 @@ def test_results_get_their_time_and_their_history(database_url: str, tmp_path: P
     labelled = Evaluation(
         task="classification", samples=9, score="accuracy", metrics=score, reference_metrics=score, confidence=0.95
     )
-    error = labelled.model_copy(update={"score": "mae", "higher_is_better": False, "metrics": {"mae": 2.0}})
+    mae = {"mae": 2.0}
+    error = labelled.model_copy(
+        update={"score": "mae", "higher_is_better": False, "metrics": mae, "reference_metrics": mae}
+    )
     suspect = Verdict(
         level=VerdictLevel.SUSPECT, reasons=(Reason(code="throttled", level=VerdictLevel.SUSPECT, text="hot"),)
     )

@@ -1,4 +1,4 @@
-"""Sweeps and their nights, the history of results, regressions, notices"""
+"""Sweeps and their nights, the history of results, regressions, notices; runs by name"""
 
 import json
 import math
@@ -111,6 +111,14 @@ def upgrade() -> None:
     op.create_index("ix_nights_run_id", "nights", ["run_id"])
     op.create_index("ix_nights_state", "nights", ["state"])
     op.create_table(
+        "preparations",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("model_id", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_preparations_model_id"),
+        sa.PrimaryKeyConstraint("key", name="pk_preparations"),
+    )
+    op.create_table(
         "regressions",
         sa.Column("id", NUMBER, nullable=False),
         sa.Column("sweep", sa.String(length=100), nullable=False),
@@ -131,6 +139,30 @@ def upgrade() -> None:
 
     # No foreign key: SQLite would have to make the table anew, which others refer to.
     op.add_column("jobs", sa.Column("model_id", sa.String(length=64), nullable=True))
+
+    op.add_column("runs", sa.Column("name", sa.Text(), server_default="", nullable=False))
+    _name_runs()
+    op.create_index("ix_runs_model_name_name", "runs", ["model_name", "name"])
+
+
+def _name_runs() -> None:
+    """From the documents."""
+    connection = op.get_bind()
+    runs = sa.table("runs", sa.column("id", NUMBER), sa.column("spec", sa.Text()), sa.column("name", sa.Text()))
+    query = sa.select(runs.c.id, runs.c.spec).order_by(runs.c.id).limit(AT_ONCE)
+    last = 0
+    while rows := connection.execute(query.where(runs.c.id > last)).all():
+        connection.execute(
+            sa.update(runs).where(runs.c.id == sa.bindparam("run")).values(name=sa.bindparam("called")),
+            [{"run": row.id, "called": _name(row.spec)} for row in rows],
+        )
+        last = rows[-1].id
+
+
+def _name(spec: str) -> str:
+    """What a database refuses in text is replaced, as in every column of prose."""
+    name: str = json.loads(spec).get("name", "")
+    return name.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _fill() -> None:
