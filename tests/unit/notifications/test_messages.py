@@ -18,7 +18,7 @@ def test_what_a_confirmed_regression_says() -> None:
         "• Seen: since 2026-11-28 03:00 UTC, found by night 30, last shown by night 30\n"
         "• Version: 0123456789ab, before aaaaaaaaaaaa\n"
         "• Not on galaxy-s24, xperia-1\n\n"
-        "All that is known of regression 12: https://farm.example/api/v1/regressions/12/page"
+        "All that is known of it: https://farm.example/api/v1/regressions/12/page, also by farm regressions page 12"
     )
     assert (said.data["commit"], said.data["sweep"], said.data["about"]) == (BAD, "nightly", "regression 12")
     assert said.data["page"] == "https://farm.example/api/v1/regressions/12/page"
@@ -28,6 +28,7 @@ def test_without_a_public_url_there_is_no_link() -> None:
     said = regression_message(regression())
     assert "page" not in said.data
     assert "](" not in said.text
+    assert said.text.endswith("`farm regressions page 12`")
 
 
 def test_the_first_bad_version_is_named_once_it_is_known() -> None:
