@@ -99,7 +99,7 @@ def _where(members: Sequence[Member]) -> Markup | None:
     none = 0.0 if quantity(metric).score else 1.0
     low, high = drawing.padded([*ends, none])
     x = drawing.Scale(low, high, 250, _WIDTH - drawing.RIGHT)
-    for tick in drawing.ticks(low, high):
+    for tick in drawing.ticks(low, high, most=8):
         drawn.line(x(tick), drawing.TOP, x(tick), drawn.height - drawing.BOTTOM, "grid")
         said = regressed.change(Estimate(value=tick, low=tick, high=tick), metric)
         drawn.text(x(tick), drawn.height - drawing.BOTTOM + 18, said, "middle")

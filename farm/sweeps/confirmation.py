@@ -45,7 +45,7 @@ GIVE_UP = timedelta(hours=6)  # on a run whose devices are away: what it has by 
 
 class Confirmation:
     def __init__(self, store: Store, artifacts: ArtifactStore, settings: Settings) -> None:
-        self._store, self._artifacts = store, artifacts
+        self._store, self._artifacts, self._settings = store, artifacts, settings
         self._nudge = Nudge(settings.state_dir)
 
     def turn(self, now: datetime) -> bool:
@@ -93,7 +93,7 @@ class Confirmation:
             changed = regression.model_copy(update={"state": state, "reason": reason, "changed_at": now})
             tx.set_regression(changed, run_id if state is RegressionState.CONFIRMING else None)
         if run_id is None:
-            tell_of_findings(tx, sweep, night, now)
+            tell_of_findings(tx, sweep, night, self._settings, now)
         else:
             log.info("Suspects of night %d of %s are measured once more by run %d", night.id, night.sweep, run_id)
 
@@ -146,7 +146,7 @@ class Confirmation:
                 tx.set_regression(regression.model_copy(update=changed))
             for night_id in sorted({regression.night_id for regression in measured}):
                 night = tx.night(night_id)
-                tell_of_findings(tx, tx.sweep(night.sweep), night, now)
+                tell_of_findings(tx, tx.sweep(night.sweep), night, self._settings, now)
 
 
 def _evidence(run_id: int, regression: Regression, outcomes: Sequence[JobOutcome]) -> Iterable[Evidence]:

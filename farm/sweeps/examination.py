@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from farm.analysis import regression
+from farm.config import Settings
 from farm.errors import UserError
 from farm.store.database import Store
 from farm.store.reading import Reading
@@ -28,8 +29,8 @@ _TOLD_BACK = timedelta(days=1)  # of what nobody was told in so long a time, nob
 
 
 class Examination:
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
 
     def turn(self, now: datetime) -> bool:
         self._tell(now)
@@ -66,7 +67,7 @@ class Examination:
                     tx.set_regression(changed)
             suspected = tx.regressions(night_id=night.id, states=[RegressionState.SUSPECTED], limit=1)
             if not suspected:
-                tell_of_findings(tx, sweep, night, now)
+                tell_of_findings(tx, sweep, night, self._settings, now)
         log.info("Night %d of %s: %d new regressions", night.id, night.sweep, len(outcome.new))
 
     def _tell(self, now: datetime) -> None:
@@ -74,7 +75,7 @@ class Examination:
             if not reading.nights_untold(now - _TOLD_BACK):
                 return
         with self._store.transaction() as tx:
-            tell_of_missing_nights(tx, tx.nights_untold(now - _TOLD_BACK), now)
+            tell_of_missing_nights(tx, tx.nights_untold(now - _TOLD_BACK), self._settings, now)
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ class Weighing:
             reason=finding.text if kind == "worse" else self._why(members),
             baseline=worst.baseline,
             members=tuple(members[:MOST_MEMBERS]),
-            since=finding.since,
+            since=worst.since or finding.since,
             affected=affected,
             unaffected=tuple(device for device in finding.unaffected if device not in affected),
             created_at=self._at,

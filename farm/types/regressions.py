@@ -195,3 +195,7 @@ class Regression(Frozen):
     @property
     def worst(self) -> Member:
         return self.members[0]
+
+    @property
+    def limit(self) -> float | None:
+        return self.worst.limit

@@ -67,14 +67,14 @@ def page(id: Id, farm: Farm, caller: Reader) -> HTMLResponse:
 
 def _points(reading: Reading, found: Regression, nights: Mapping[int, Night]) -> list[HistoryPoint]:
     """Of the series that shows it most, the oldest first; without what is measured beside the nights."""
-    key, origin = found.key, found.worst.new or found.worst.old
-    if origin is None:
-        return []
-    name = reading.model(origin.model_id).spec.name
-    points = reading.history(
-        model_name=name, variant=key.variant, device_id=key.device, scenario=key.scenario, limit=POINTS_READ
-    )
-    return [point for point in reversed(points) if point.night_id in nights]
+    key, worst = found.key, found.worst
+    points: list[HistoryPoint] = []
+    for name in {reading.model(origin.model_id).spec.name for origin in (worst.old, worst.new) if origin}:
+        points += reading.history(
+            model_name=name, variant=key.variant, device_id=key.device, scenario=key.scenario, limit=POINTS_READ
+        )
+    mine = [point for point in points if point.night_id in nights]
+    return sorted(mine, key=lambda point: point.measured_at)
 
 
 @router.post("/{id}/close", responses=documented(NotFoundError, ConflictError))

@@ -102,7 +102,7 @@ class Story:
         """All of a run, whose jobs say by their model which version they are of."""
         run = tx.run(run_id)
         for number, job in enumerate(tx.jobs(run_id)):
-            version = tx.model(job.model_id or run.model_id).spec.name.removeprefix("net-")
+            version = tx.model(job.model_id or run.model_id).spec.program.name.removesuffix(".pt2")
             if run.spec.name == "" and self.silent(self.night, job.recipe.name, job.device_id):
                 tx.set_jobs([JobChange(job.id, JobState.FAILED, "the phone did not answer")])
                 continue
@@ -112,7 +112,7 @@ class Story:
         tx.set_run(run_id, RunState.FINISHED, begin + timedelta(hours=2))
 
     def _model(self, tx: Transaction, version: str) -> Model:
-        return tx.add_model(model_spec(f"net-{version}", program=blob(f"{version}.pt2")), "ada", FIRST)
+        return tx.add_model(model_spec("net", program=blob(f"{version}.pt2")), "ada", FIRST)
 
     def _build(self, tx: Transaction, model: Model, version: str, made: Recipe) -> str:
         key = sha256(f"{version}/{made.name}")
