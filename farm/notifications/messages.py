@@ -46,7 +46,7 @@ class Message:
 
 def regression_message(regression: Regression, public_url: str | None = None) -> Message:
     key, about = regression.key, f"regression {regression.id}"
-    page = _page(public_url, f"regressions/{regression.id}/page")
+    page = f"{public_url.rstrip('/')}/api/v1/regressions/{regression.id}/page" if public_url else None
     data: dict[str, object] = {
         "about": about,
         "sweep": key.sweep,
@@ -65,12 +65,13 @@ def regression_message(regression: Regression, public_url: str | None = None) ->
     if regression.virtual:
         lines += ["**Virtual devices**: these figures are a simulation's.", ""]
     lines += [f"- {fact}" for fact in _facts(regression)]
-    if page:
-        lines += ["", f"[All that is known of {about}]({page})"]
+    command = code(f"farm regressions page {regression.id}")
+    known = f"[All that is known of it]({page}), also by {command}" if page else f"All that is known of it: {command}"
+    lines += ["", known]
     return Message(subject, "\n".join(lines), data)
 
 
-def night_message(night: Night, public_url: str | None = None) -> Message:
+def night_message(night: Night) -> Message:
     """Of one that failed or was skipped."""
     became = "failed" if night.state is NightState.FAILED else f"was {night.state}"
     subject = f"The night of {_time(night.due_at)} of sweep {night.sweep} {became}"
@@ -89,8 +90,6 @@ def night_message(night: Night, public_url: str | None = None) -> Message:
         data["version"] = night.version
         if _COMMIT.fullmatch(night.version):
             data["commit"] = night.version
-    if page := _page(public_url, f"sweeps/{night.sweep}"):
-        data["page"] = page
     return Message(subject, "\n".join(f"- {fact}" for fact in facts), data)
 
 
@@ -140,7 +139,7 @@ def _facts(regression: Regression) -> Iterator[str]:
         known = (
             "not known yet" if noise is None else f"{_percent(noise)} (95 % of repeated measurements differ by less)"
         )
-        yield f"Allowed: {_size(metric, regression.limit)}. Noise of the device: {known}"
+        yield f"Allowed: {_limit(metric, regression.limit)}. Noise of the device: {known}"
     if regression.baseline:
         yield f"Compared with: {escaped(regression.baseline)}"
     since = f"since {_time(regression.since)}, " if regression.since else ""
@@ -196,6 +195,11 @@ def _size(metric: str, by: float) -> str:
     return figures.score(by) if _is_score(metric) else _percent(by)
 
 
+def _limit(metric: str, limit: float) -> str:
+    """As it was given."""
+    return f"{limit:g}" if _is_score(metric) else f"{100 * limit:g} %"
+
+
 def _percent(ratio: float) -> str:
     return f"{figures.number(100 * ratio)} %"
 
@@ -228,7 +232,3 @@ def _names(names: tuple[str, ...]) -> str:
 
 def _time(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def _page(public_url: str | None, path: str) -> str | None:
-    return f"{public_url.rstrip('/')}/api/v1/{path}" if public_url else None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from farm.errors import ConfigError
 
 _HIDDEN = "•••"
-_LEAST_CHARACTERS = 6  # of what is hidden: shorter pieces are in every text
+_LEAST_CHARACTERS = 8  # of what is hidden: shorter pieces are in every text
 
 
 class Sources(Protocol):
@@ -66,12 +66,10 @@ def _read(channel: str, name: str, where: Path | str) -> str:
 
 
 def _pieces(value: str) -> Iterable[str]:
-    """What gives a secret away: each line of it, and of a URL what comes after the host."""
+    """What gives a secret away: each line of it, and of a URL (it need not be a right one) its user and its path."""
     for line in value.split():
-        parts = [line, line.removeprefix("whsec_")]
-        if "://" in line:
-            url = urlsplit(line)
-            parts += [f"{url.path}?{url.query}" if url.query else url.path, url.path, url.query, url.password or ""]
+        host, _, path = line.partition("://")[2].partition("/")
+        parts = [line, line.removeprefix("whsec_"), host.rpartition("@")[0], path, *re.split("[/?&=]", path)]
         yield from (part for part in parts if len(part) >= _LEAST_CHARACTERS)
     if len(whole := value.strip()) >= _LEAST_CHARACTERS:
         yield whole

@@ -33,10 +33,9 @@ class Chance(Protocol):
     def uniform(self, a: float, b: float) -> float: ...
 
 
-def backoff(attempts: int, chance: Chance = random) -> timedelta:
-    """Until the next try after so many: 15 seconds, doubled up to 8 hours, and up to a quarter more or less, so that
-    not all come back at once."""
-    return min(_FIRST * 2.0 ** min(attempts - 1, 20), _LONGEST) * chance.uniform(0.75, 1.25)
+def backoff(attempts: int, jitter: float) -> timedelta:
+    """Until the next try after so many: 15 seconds, doubled up to 8 hours, times ``jitter``."""
+    return min(_FIRST * 2.0 ** min(attempts - 1, 20), _LONGEST) * jitter
 
 
 class Sender:
@@ -87,11 +86,11 @@ class Sender:
             with self._store.transaction() as tx:
                 tx.bury_notice(notice, reason, now)
             return
-        asked = timedelta(seconds=float(error.details.get("retry_after_seconds", 0.0)))
-        asked = min(asked, _LONGEST_ASKED)
-        wait = max(asked, backoff(attempts, self._chance))
+        asked = min(timedelta(seconds=float(error.details.get("retry_after_seconds", 0.0))), _LONGEST_ASKED)
+        jitter = self._chance.uniform(0.75, 1.25)  # so that not all come back at once
+        wait = max(asked, backoff(attempts, jitter))
         failures = self._failures[notice.channel] = self._failures.get(notice.channel, 0) + 1
-        self._resting[notice.channel] = now + max(asked, min(backoff(failures, self._chance), _LONGEST_REST))
+        self._resting[notice.channel] = now + max(asked, min(backoff(failures, jitter), _LONGEST_REST))
         log.warning("notice %d (%s) waits: %s", notice.id, notice.cause, reason)
         with self._store.transaction() as tx:
             tx.postpone_notice(notice, now + wait, reason)

@@ -7,6 +7,7 @@ import sys
 
 from farm.config import load
 from farm.errors import FarmError
+from farm.notifications.sender import Sender
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.supervisor.ground import stop_signals
@@ -32,6 +33,7 @@ def main() -> int:
                     Examination(store, settings),
                     Confirmation(store, artifacts, settings),
                     Bisector(store, artifacts, settings),
+                    Sender.of(store, settings),
                 ]
                 Watch(duties).run(stopping)
             finally:
