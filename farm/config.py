@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
     health_recheck_seconds: float = Field(default=600.0, gt=0)  # of a quarantined device
     retention_days: float | None = Field(default=None, gt=0)  # of runs that ended; default: for ever
+    samples_days: float | None = Field(default=None, gt=0)  # of all raw samples; then some are kept (docs/retention.md)
+    history_days: float | None = Field(default=None, gt=0)  # of the line per result that outlives its run
     # Prometheus (docs/metrics.md); without the URL, nothing is kept for it
     remote_write_url: str | None = None  # e.g. http://prometheus:9090/api/v1/write
     remote_write_headers: dict[str, str] = {}  # e.g. {"X-Scope-OrgID": "phones"}; also of queries

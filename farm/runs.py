@@ -303,6 +303,13 @@ async def outcomes(connection: Connection, run_id: int) -> list[JobOutcome]:
 
 
 async def latency_samples(connection: Connection, job_id: int) -> list[float]:
-    """Every measured latency of a job, in seconds. Raises NotFoundError where the farm keeps none."""
-    samples = await connection.get(f"/jobs/{job_id}/samples", dict[str, list[float]])
-    return samples["latency_seconds"]
+    """Every measured latency of a job, in seconds. Raises NotFoundError where the farm keeps none, or only quantiles of
+    them because of their age."""
+    samples = await connection.get(f"/jobs/{job_id}/samples", dict[str, Any])
+    if left := samples["thinned"]:
+        raise NotFoundError(
+            f"Of the {left['measured_count']} samples of job {job_id} only quantiles are kept: they got too old.",
+            remedy="The figures of its result stand; for samples, measure it again, or raise samples_days.",
+        )
+    found: list[float] = samples["latency_seconds"]
+    return found

@@ -32,7 +32,7 @@ class HistoryReading(Reader):
         limit: int = 100,
         before: int | None = None,
     ) -> list[HistoryPoint]:
-        """Of the jobs submitted last, the newest first; ``before`` is the job's id to go on from."""
+        """The newest first; ``before`` is the id of the job to go on from."""
         table = tables.history.c
         wanted = {table.model_name: model_name, table.variant: variant, table.device_id: device_id}
         wanted[table.scenario] = scenario
@@ -40,8 +40,10 @@ class HistoryReading(Reader):
         if since is not None:
             query = query.where(table.measured_at >= since)
         if before is not None:
-            query = query.where(table.job_id < before)
-        return _points(self._connection.execute(query.order_by(table.job_id.desc()).limit(limit)))
+            at = sa.select(table.measured_at).where(table.job_id == before).scalar_subquery()
+            query = query.where(sa.tuple_(table.measured_at, table.job_id) < sa.tuple_(at, sa.literal(before)))
+        newest = query.order_by(table.measured_at.desc(), table.job_id.desc())  # by time, as the index is
+        return _points(self._connection.execute(newest.limit(limit)))
 
     def check_series(self, model_name: str, variant: str | None = None, device_id: str | None = None) -> None:
         """Raises NotFoundError, with what is near, where nothing of the kind was measured."""

@@ -277,6 +277,9 @@ results = sa.Table(
     sa.Column("result", Document(Result), nullable=False),
     sa.Column("samples", Document(Blob), nullable=False),
     sa.Column("measured_at", UtcDateTime, nullable=False, index=True),  # as in the result, to be searched by
+    # Old enough to be thinned, and seen to: ``samples`` are few.
+    sa.Column("thinned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index(None, "thinned", "measured_at"),
 )
 
 # What is to be pushed to Prometheus, and what became of it. Nothing is written here where there is none.

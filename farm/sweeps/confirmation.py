@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from farm.analysis import interleaved
 from farm.config import Settings
 from farm.coordinator.nudge import Nudge
 from farm.planning.selection import out_of_service
@@ -21,21 +20,19 @@ from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import NewJob, Transaction
 from farm.sweeps.telling import tell_of_findings
-from farm.sweeps.trial import Plan, Trial, concluded, evidence_of, planned, trial_of
+from farm.sweeps.trial import Plan, concluded, evidence_of, planned, trial_of
+from farm.sweeps.turns import in_turns, job_of, run_of
 from farm.types import (
     Build,
     BuildState,
     Evidence,
     JobOutcome,
-    Model,
     Night,
     Regression,
     RegressionState,
     Run,
-    RunSpec,
     RunState,
     Scenario,
-    SweepSpec,
 )
 
 log = logging.getLogger(__name__)
@@ -84,7 +81,8 @@ class Confirmation:
         run_id = None
         if jobs and still and night.model_id is not None:
             model = tx.model(night.model_id)
-            spec = _run_of(sweep.spec, night, model, jobs)
+            name = f"{night.sweep} {night.due_at:%Y-%m-%d %H:%M}: suspects once more"
+            spec = run_of(sweep.spec, model, jobs, name)
             run_id = tx.add_run(spec, model, jobs, {}, night.requested_by, now).id
         for regression in still:
             state, reason = plan.refused.get(regression.id, (RegressionState.CONFIRMING, regression.reason))
@@ -164,40 +162,9 @@ def _jobs(reading: Reading, plan: Plan, scenarios: Mapping[str, Scenario]) -> It
         scenario = scenarios.get(trial.scenario)
         if member.old is None or member.new is None or scenario is None:
             continue
-        sides = {
-            "old": _job(reading, trial, trial.old_build, member.old.model_id, scenario),
-            "new": _job(reading, trial, trial.new_build, member.new.model_id, scenario),
-        }
-        for pair in interleaved.order(pairs):
-            yield from (sides[which] for which in pair)
-
-
-def _job(reading: Reading, trial: Trial, build_key: str, model_id: str, scenario: Scenario) -> NewJob:
-    from farm.recipes.presets import REFERENCE
-
-    needs_reference = reading.model(model_id).spec.needs_reference
-    return NewJob(
-        recipe=reading.build(build_key).recipe,
-        build_key=build_key,
-        reference_key=reading.built_reference(model_id, REFERENCE.digest) if needs_reference else None,
-        device_id=trial.device,
-        scenario=scenario,
-        model_id=model_id,
-    )
-
-
-def _run_of(spec: SweepSpec, night: Night, model: Model, jobs: Sequence[NewJob]) -> RunSpec:
-    devices = sorted({job.device_id for job in jobs})
-    return RunSpec(
-        model=model.id,
-        recipes=tuple({job.recipe.name: job.recipe for job in jobs}.values()),
-        devices=f"id in ({', '.join(devices)})",
-        scenarios=tuple({str(job.scenario): job.scenario for job in jobs}.values()),
-        protocol=spec.protocol,
-        name=f"{spec.name} {night.due_at:%Y-%m-%d %H:%M}: suspects once more",
-        priority=spec.priority,
-        keep_unable=True,
-    )
+        old = job_of(reading, trial.old_build, member.old.model_id, trial.device, scenario)
+        new = job_of(reading, trial.new_build, member.new.model_id, trial.device, scenario)
+        yield from in_turns(old, new, pairs)
 
 
 def _away(reading: Reading, suspects: Iterable[Regression]) -> set[str]:

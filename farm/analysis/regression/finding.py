@@ -47,7 +47,7 @@ class Change:
     ``own_change``: the same without what the whole device did that night; ``kind`` is by it, or by what the device, or
     the variant on all devices, did. ``p_value``: over all comparisons of the night. ``noise_ratio``: 95 % of repeated
     measurements of one artifact on the device differ by less (scores: absolute). ``smallest_ratio``: the smallest
-    change for the worse that this night alone would have shown with 95 % probability. ``since``: when the first night
+    change for the worse that three such nights would show with 95 % probability. ``since``: when the first night
     after the change-point was measured, where there is one. ``reasons``: why nothing more can be said.
     """
 
@@ -113,8 +113,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examination:
-    """``changes``: every series of the night. ``comparisons``: how many ``FALSE_NIGHTS`` is shared by. ``noise``: by
-    device and metric, as ``Change.noise_ratio``."""
+    """``changes``: every series of the night. ``comparisons``: how many share the false suspicions of a night.
+    ``noise``: by device and metric, as ``Change.noise_ratio``."""
 
     changes: tuple[Change, ...]
     findings: tuple[Finding, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from farm.analysis.figures import number
 from farm.analysis.quantities import quantity
@@ -14,6 +15,8 @@ _MOST = 0.6
 _FEWEST_OF_NIGHT = 5
 _FEWEST_OF_DEVICE = 3
 _FEWEST_OF_VARIANT = 2
+
+_Of = TypeVar("_Of")
 
 Place = tuple[Scope, str | None, str | None, str | None]  # device, variant, scenario
 
@@ -39,7 +42,7 @@ def noisy(device: str, ratios: Sequence[tuple[str, float]], usual: float, smalle
         f"where {_percent(usual)} is usual"
     )
     if smallest is not None:
-        text += f"; changes below {_percent(smallest)} cannot be told on it"
+        text += f"; a change of less than {_percent(smallest)} does not show on it in three nights"
     return Finding(
         FindingKind.NOISY,
         Scope.DEVICE,
@@ -79,13 +82,13 @@ def _places(changes: Sequence[Change], kind: ChangeKind) -> dict[Place, list[Cha
     return found
 
 
-def _shares[Of](
-    changes: Iterable[Change], some: Iterable[Change], of: Callable[[Change], Of]
-) -> dict[Of, tuple[list[Change], int]]:
-    counts: dict[Of, int] = defaultdict(int)
+def _shares(
+    changes: Iterable[Change], some: Iterable[Change], of: Callable[[Change], _Of]
+) -> dict[_Of, tuple[list[Change], int]]:
+    counts: dict[_Of, int] = defaultdict(int)
     for change in changes:
         counts[of(change)] += 1
-    held: dict[Of, list[Change]] = defaultdict(list)
+    held: dict[_Of, list[Change]] = defaultdict(list)
     for change in some:
         held[of(change)].append(change)
     return {each: (members, counts[each]) for each, members in held.items()}

@@ -1,8 +1,8 @@
 """What the last night of a metric's grid says: changes in numbers, on the scale of the grid, with their errors.
 
-Two questions are asked of each line and each device: does tonight's figure differ from the baseline (a jump), and do the
-last few nights differ from those before them (a step)? The first sees a large change at once, the second a small one
-after a few nights. What all variants of a device share tonight is taken out of its lines, and judged for itself.
+Two questions are asked of each line and each device: does tonight's figure differ from the baseline (a jump), and do
+the last few nights differ from those before them (a step)? The first sees a large change at once, the second a small
+one after a few nights. What all variants of a device share tonight is taken out of its lines, and judged for itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from farm.analysis.regression.changepoint import last_step
+from farm.analysis.regression.changepoint import Step, last_step
 from farm.analysis.regression.grid import Codes, Grid, Values
 from farm.analysis.regression.noise import FEWEST_LINES, TAILS_OF_FEW, Noise, noise, spread, wider
 from farm.types import Baseline
@@ -37,11 +37,14 @@ class Effects:
 
 @dataclass(frozen=True)
 class Judgement:
-    """``base_columns``: of a baseline that is one night, the column, -1 for other baselines. ``base_counts``: nights.
+    """``tonight``: the noise, with what tonight shows of it.
+
+    ``base_columns``: of a baseline that is one night, the column, -1 for other baselines. ``base_counts``: nights.
     ``groups``: rows of one variant in one scenario, for ``variants``."""
 
     grid: Grid
     noise: Noise
+    tonight: Noise
     base: Values  # by line, as measured
     base_counts: Codes
     base_columns: Codes
@@ -72,7 +75,8 @@ def judge(grid: Grid, baseline: Baseline) -> Judgement:
             for device in range(len(grid.devices))
         ]
     )
-    own_noise = floor.own * widened[grid.device_of]
+    tonight = floor.widened_by(widened, grid.device_of)
+    own_noise = tonight.own
     share = np.where(known >= FEWEST_LINES, _MEDIAN_VARIANCE * floor.device_own**2 / np.maximum(known, 1), 0.0)
     once = np.where(counts == 1, 1.0, _MEDIAN_VARIANCE / np.maximum(counts, 1))
     jump_error = np.sqrt(_night_variance(grid, own_noise) + once * own_noise**2 + share[grid.device_of])
@@ -86,7 +90,7 @@ def judge(grid: Grid, baseline: Baseline) -> Judgement:
         baseline.nights if steps else 0,
     )
     device_base, device_once = _device_base(floor.shared, baseline)
-    common = floor.common * widened
+    common = tonight.common
     moved = np.where(known >= FEWEST_LINES, shift - device_base, math.nan)
     devices = _effects(
         moved,
@@ -100,12 +104,13 @@ def judge(grid: Grid, baseline: Baseline) -> Judgement:
     return Judgement(
         grid,
         floor,
+        tonight,
         base_seen,
         counts,
         columns,
         lines,
         devices,
-        _night(moved, floor, baseline),
+        _night(moved, tonight, baseline),
         groups,
         _together(groups, lines, floor.tails[0]),
     )
@@ -170,23 +175,39 @@ def _effects(
     from scipy.stats import t
 
     size, error, since = jump.copy(), jump_error.copy(), np.full(len(jump), -1, dtype=np.int64)
-    p_value = 2 * t.sf(_standardized(jump, jump_error), tails)
+    p_value = np.asarray(2 * t.sf(_standardized(jump, jump_error), tails))
     if longest_after:
         memory = _memory(series[:, :-1], scale)
         p_value = np.minimum(1.0, 2 * p_value)
         for row in np.flatnonzero(np.isfinite(jump)):
-            step = last_step(series[row], float(scale[row]))
-            if step is None or step.after > longest_after:
+            step = last_step(series[row], float(scale[row]), longest_after)
+            if step is None:
                 continue
-            step_error = float(scale[row]) * math.sqrt(memory * (1 / step.after + 1 / step.before))
-            far = _standardized(np.asarray([step.size]), np.asarray([step_error]))
-            chance = 2 * series.shape[1] * 2 * float(t.sf(far, _tails_of_mean(tails, step.after))[0])
+            step_error = float(scale[row]) * math.sqrt(memory * (1 / step.after + _MEDIAN_VARIANCE / step.before))
+            chance = 2 * series.shape[1] * _chance(step, step_error, float(scale[row]), memory, tails)
             if step.size * jump[row] > 0 and chance <= p_value[row]:
                 size[row], error[row], since[row] = step.size, step_error, step.column
                 p_value[row] = min(1.0, chance)
             elif step.size * jump[row] > 0:
                 since[row] = step.column
     return Effects(size, error, p_value, since, jump_error)
+
+
+def _chance(step: Step, error: float, scale: float, memory: float, tails: float) -> float:
+    """Of nothing but noise at one place: two-sided, the better of two tests, both counted.
+
+    The mean is the sharper of the two where the noise is near to normal. That *every* night since is on the same side,
+    and as far as the nearest of them, is what a single wild night cannot bring about.
+    """
+    from scipy.stats import t
+
+    of_mean = float(
+        t.sf(_standardized(np.asarray([step.size]), np.asarray([error]))[0], _tails_of_mean(tails, step.after))
+    )
+    base_error = scale * math.sqrt(memory * _MEDIAN_VARIANCE / step.before)
+    nearest = np.asarray([max(0.0, step.nearest - 2 * base_error)])
+    of_nearest = float(t.sf(_standardized(nearest, np.asarray([scale]))[0], tails)) ** (step.after / memory)
+    return min(1.0, 2 * 2 * min(of_mean, of_nearest))
 
 
 def _standardized(size: Values, error: Values) -> Values:

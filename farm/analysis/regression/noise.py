@@ -1,15 +1,15 @@
 """How much figures differ from night to night though nothing changed: what a change has to exceed.
 
-Repeats are what tells it: results of one artifact on one device in one scenario, on different nights. Their spread holds
-everything that a run's own interval cannot know of: heat, other work, where memory came to lie. It has two parts, which
-Tukey's median polish takes apart (J. W. Tukey, "Exploratory Data Analysis" (1977), chapter 11): what all variants of a
-device share on a night (``common``: a warm phone is slow at everything), and what is a line's own.
+Repeats are what tells it: results of one artifact on one device in one scenario, on different nights. Their spread
+holds everything that a run's own interval cannot know of: heat, other work, where memory came to lie. It has two parts,
+which Tukey's median polish takes apart (J. W. Tukey, "Exploratory Data Analysis" (1977), chapter 11): what all variants
+of a device share on a night (``common``: a warm phone is slow at everything), and what is a line's own.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,15 @@ class Noise:
     widened: Values
     from_repeats: bool
 
+    def widened_by(self, times: Values, device_of: Codes) -> Noise:
+        return replace(
+            self,
+            own=self.own * times[device_of],
+            device_own=self.device_own * times,
+            common=self.common * times,
+            widened=self.widened * times,
+        )
+
     @property
     def total(self) -> Values:
         """By device, as long as nothing is known of the night itself."""
@@ -74,29 +83,21 @@ def noise(grid: Grid) -> Noise:
     together = np.asarray([len(grid.rows(device)) >= FEWEST_LINES for device in range(len(grid.devices))])
     common_scale, common_count = _scale(np.where(together[:, None], shared, math.nan))
     common = np.where(together, _leaning(common_scale, common_count, _middle(common_scale)), 0.0)
-    widened = _widened(grid, own, device_own, together)
     with np.errstate(divide="ignore", invalid="ignore"):
         tails = (
             _tails(own / lines_own[:, None]),
             _tails(np.where(together[:, None], shared / common[:, None], math.nan)),
         )
-    return Noise(
-        lines_own * widened[grid.device_of],
-        device_own * widened,
-        common * widened,
-        shared,
-        tails,
-        device_count,
-        widened,
-        from_repeats,
-    )
+    still = np.ones(len(grid.devices))
+    usual = Noise(lines_own, device_own, common, shared, tails, device_count, still, from_repeats)
+    return usual.widened_by(_widened(grid, own, device_own, together), grid.device_of)
 
 
 def wider(found: float, usual: float, count: int) -> float:
     """How many times the usual noise was found, 1 where that many values may show as much by chance."""
     if count < FEWEST_LINES or usual <= 0 or not math.isfinite(found):
         return 1.0
-    return found / usual if found > usual * (1 + 3 * math.sqrt(_MAD_VARIANCE / count)) else 1.0
+    return found / usual if found > usual * (1 + 4 * math.sqrt(_MAD_VARIANCE / count)) else 1.0
 
 
 def spread(values: Values) -> float:
@@ -139,7 +140,7 @@ def _scale(values: Values) -> tuple[Values, Codes]:
 
 def _leaning(scale: Values, counts: Codes, prior: Values | float) -> Values:
     """Each spread drawn to ``prior``, the more the fewer values it has."""
-    return np.sqrt((counts * scale**2 + _PRIOR_VALUES * np.square(prior)) / (counts + _PRIOR_VALUES))
+    return np.asarray(np.sqrt((counts * scale**2 + _PRIOR_VALUES * np.square(prior)) / (counts + _PRIOR_VALUES)))
 
 
 def _middle(scale: Values) -> float:

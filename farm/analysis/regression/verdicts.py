@@ -12,19 +12,26 @@ from farm.analysis.regression.finding import Change, ChangeKind
 from farm.analysis.regression.judgement import Effects, Judgement
 from farm.types import Baseline, Estimate
 
-# In a night in which nothing changed, the probability that anything is suspected: shared by all its comparisons.
-FALSE_NIGHTS = 0.01
+# In a night in which nothing changed, how many changes are suspected for all that: shared by all its comparisons.
+FALSE_SUSPICIONS = 0.1
+_LARGEST_P_VALUE = 0.001
 FEWEST_REPEATS = 8
 
 _NORMAL_95_ONE_SIDED = 1.644854
 _NORMAL_95 = 1.959964
 _PAIR = math.sqrt(2)
+_LASTING = 3  # nights
+
+
+def threshold(comparisons: int) -> float:
+    """The largest p-value of a change."""
+    return min(_LARGEST_P_VALUE, FALSE_SUSPICIONS / max(comparisons, 1))
 
 
 def changed(effects: Effects, index: int, limit: float, comparisons: int) -> ChangeKind | None:
     """REGRESSED or IMPROVED where a change is certain, and one by the limit or more is not ruled out."""
     p_value, size = float(effects.p_value[index]), float(effects.size[index])
-    if not math.isfinite(p_value) or p_value > FALSE_NIGHTS / max(comparisons, 1):
+    if not math.isfinite(p_value) or p_value > threshold(comparisons):
         return None
     if abs(size) + _NORMAL_95 * float(effects.error[index]) < limit:
         return None
@@ -44,7 +51,7 @@ def noise_ratios(judgement: Judgement) -> dict[tuple[str, str], float]:
 def verdicts(judgement: Judgement, limit: float, comparisons: int, baseline: Baseline) -> list[Change]:
     """Of each line, but for those that have nothing tonight."""
     grid = judgement.grid
-    ratios = noise_ratios(judgement)
+    ratios, told_errors = noise_ratios(judgement), _told_errors(judgement, comparisons)
     of_device = [changed(judgement.devices, index, limit, comparisons) for index in range(len(grid.devices))]
     of_night = changed(judgement.night, 0, limit, comparisons)
     of_variant: dict[int, ChangeKind | None] = {}
@@ -67,9 +74,9 @@ def verdicts(judgement: Judgement, limit: float, comparisons: int, baseline: Bas
             total = math.hypot(float(judgement.lines.jump_error[row]), _device_error(judgement, device))
             whole = grid.estimate(float(grid.values[row, -1] - judgement.base[row]), total)
             base = _figure(judgement, row, total)
-            smallest = grid.ratio(_told_from(judgement, row, comparisons))
+            smallest = grid.ratio(told_errors * float(judgement.lines.jump_error[row]))
             if kind is ChangeKind.UNCLEAR:
-                reasons = (f"the noise hides it: the smallest change that tonight would show is {_said(smallest)}",)
+                reasons = (f"the noise hides it: {_LASTING} nights would show a lasting change of {_said(smallest)}",)
         column = int(judgement.lines.since[row])
         if column < 0 and of_device[device] is kind:
             column = int(judgement.devices.since[device])
@@ -144,12 +151,15 @@ def _figure(judgement: Judgement, row: int, total: float) -> Estimate | None:
     return grid.estimate(float(judgement.base[row]), error)
 
 
-def _told_from(judgement: Judgement, row: int, comparisons: int) -> float:
+def _told_errors(judgement: Judgement, comparisons: int) -> float:
+    """How many errors of one night a lasting change has to be of, to show in 95 of 100 cases within the nights."""
     from scipy.stats import t
 
-    error = float(judgement.lines.jump_error[row])
-    beyond = float(t.isf(FALSE_NIGHTS / max(comparisons, 1) / 4, judgement.noise.tails[0]))
-    return (beyond + _NORMAL_95_ONE_SIDED) * error
+    tails = judgement.noise.tails[0]
+    at_once = float(t.isf(threshold(comparisons) / 4, tails) + t.isf(0.05, tails))
+    each = threshold(comparisons) / (8 * judgement.grid.values.shape[1])
+    lasting = float(t.isf(each ** (1 / _LASTING), tails) + t.isf(0.05 / _LASTING, tails))
+    return min(at_once, lasting)
 
 
 def _since(judgement: Judgement, row: int, column: int) -> datetime | None:

@@ -32,7 +32,7 @@ def history(
     limit: PageLimit = PAGE,
     before: Id | None = None,
 ) -> list[HistoryPoint]:
-    """The jobs submitted last first; `before` is the id of the job to go on from. A page with fewer than `limit` is the
+    """The newest first; `before` is the id of the job to go on from. A page with fewer than `limit` is the
     last one. A model, and a variant or a device of it, of which nothing was ever measured is an error."""
     with farm.store.reading() as reading:
         if model is not None:

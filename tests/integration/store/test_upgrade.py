@@ -55,7 +55,7 @@ def test_results_get_their_time_and_their_history(database_url: str, tmp_path: P
     today = Store(f"sqlite:///{tmp_path}/today.db")
     today.migrate()
     at = now() - timedelta(days=3)
-    nan = Parity(samples=1, max_abs_error=0, max_rel_error=0, reference_abs_max=0, cosine=float("nan"), snr_db=0)
+    endless = Parity(samples=1, max_abs_error=0, max_rel_error=0, reference_abs_max=0, cosine=float("inf"), snr_db=0)
     score = {"accuracy": 0.75, "balanced_accuracy": 0.7}
     labelled = Evaluation(
         task="classification", samples=9, score="accuracy", metrics=score, reference_metrics=score, confidence=0.95
@@ -67,7 +67,7 @@ def test_results_get_their_time_and_their_history(database_url: str, tmp_path: P
     suspect = Verdict(
         level=VerdictLevel.SUSPECT, reasons=(Reason(code="throttled", level=VerdictLevel.SUSPECT, text="hot"),)
     )
-    add_results(today, [at], publish=False, parity=nan, evaluation=labelled, verdict=suspect, batch=4)
+    add_results(today, [at], publish=False, parity=endless, evaluation=labelled, verdict=suspect, batch=4)
     add_results(today, [at], publish=False, parity=None, evaluation=error, latency_seconds={}, power_watts=None)
     add_results(today, [at, at + timedelta(days=1)], devices=60, variants=5, publish=False)  # more than go at once
     add_results(today, [at], publish=False, measured_at=(at + timedelta(minutes=7)).astimezone(_ELSEWHERE))

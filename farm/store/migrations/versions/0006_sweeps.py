@@ -137,6 +137,9 @@ def upgrade() -> None:
     op.create_index("ix_regressions_state", "regressions", ["state"])
     op.create_index("ix_regressions_sweep", "regressions", ["sweep"])
 
+    op.add_column("results", sa.Column("thinned", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.create_index("ix_results_thinned_measured_at", "results", ["thinned", "measured_at"])
+
     # No foreign key: SQLite would have to make the table anew, which others refer to.
     op.add_column("jobs", sa.Column("model_id", sa.String(length=64), nullable=True))
 
