@@ -18,8 +18,10 @@ from farm.config import load
 from farm.connection import Connection
 from farm.errors import NotFoundError, UserError
 from farm.fleet import Fleet
+from farm.regressions import Regressions
 from farm.runs import AsyncRunHandle, RunHandle, compare, compare_blocking, diff
 from farm.submission import Recipes, is_uploaded, parse_recipes, recipes_for, run_spec
+from farm.sweeping import Sweeping
 from farm.types import (
     Attempt,
     Build,
@@ -60,7 +62,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncClient(Fleet, Chronicle):
+class AsyncClient(Fleet, Sweeping, Regressions, Chronicle):
     """A farm at ``url``, with ``token``; what is left out comes from ``FARM_*`` or ``farm.toml``.
 
     Every method raises the error that the farm answers (``farm.errors``), AuthError without a token, and
@@ -438,6 +440,19 @@ class Client:
     submit = _blocking_handle(AsyncClient.submit)
     submit_spec = _blocking_handle(AsyncClient.submit_spec)
     known_outcomes = _blocking(AsyncClient.known_outcomes)
+    plan_sweep = _blocking(AsyncClient.plan_sweep)
+    apply_sweep = _blocking(AsyncClient.apply_sweep)
+    sweeps = _blocking(AsyncClient.sweeps)
+    sweep = _blocking(AsyncClient.sweep)
+    run_sweep = _blocking(AsyncClient.run_sweep)
+    pause_sweep = _blocking(AsyncClient.pause_sweep)
+    resume_sweep = _blocking(AsyncClient.resume_sweep)
+    remove_sweep = _blocking(AsyncClient.remove_sweep)
+    nights = _blocking(AsyncClient.nights)
+    regressions = _blocking(AsyncClient.regressions)
+    regression = _blocking(AsyncClient.regression)
+    regression_page = _blocking(AsyncClient.regression_page)
+    close_regression = _blocking(AsyncClient.close_regression)
 
     def tune(
         self,

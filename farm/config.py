@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from farm.errors import ConfigError
+from farm.types.base import Name
+from farm.types.channels import ChannelSetting
 
 # The head waits no longer than both together for a health check: an agent cannot be told to take more.
 MAX_CHECK_SECONDS = 300.0
@@ -80,7 +82,7 @@ class Settings(BaseSettings):
     """Settings of client, head and agent. ``farm.toml`` is looked for in the working directory, then in
     ``~/.config/torchfarm``; ``FARM_CONFIG`` names another file."""
 
-    model_config = SettingsConfigDict(env_prefix="FARM_", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="FARM_", extra="forbid", hide_input_in_errors=True)
 
     # client
     url: str = "http://127.0.0.1:7070"
@@ -127,6 +129,10 @@ class Settings(BaseSettings):
     sweep_model_urls: tuple[ModelUrl, ...] = ()  # e.g. "s3://models", "https://git.example.org/vision"
     allow_sweep_commands: bool = False  # of Git repositories, which export models: code of who may push to them
     sweep_fetch_timeout_seconds: float = Field(default=1800.0, gt=0)
+    # Who is told what the nights found (docs/notifications.md)
+    channels: dict[Name, ChannelSetting] = {}
+    # Of this farm, as people reach it, for links in what they are told.
+    public_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     # quotas; None: no limit
     devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended

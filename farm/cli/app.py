@@ -15,8 +15,11 @@ from farm.cli import (
     devices,
     metrics,
     models,
+    notifications,
     phone_runtime,
+    regressions,
     runs,
+    sweep,
     tokens,
     toolchains,
     tools,
@@ -69,6 +72,7 @@ app.add_typer(models.app, name="models")
 app.command()(submit)
 app.command()(tune)
 app.add_typer(runs.app, name="runs")
+app.add_typer(sweep.app, name="sweep")
 app.command()(compare)
 app.command()(gate)
 app.command()(ship)
@@ -78,6 +82,8 @@ app.command()(recipes)
 app.add_typer(builds.app, name="builds")
 app.add_typer(toolchains.app, name="toolchains")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(regressions.app, name="regressions")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(phone_runtime.app, name="phone-runtime")
 app.add_typer(tools.app, name="tools")

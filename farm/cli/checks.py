@@ -30,6 +30,7 @@ HEAD = (
     "cramjam",
     "fastapi",
     "fsspec",
+    "markdown-it-py",
     "prometheus-client",
     "psutil",
     "pyarrow",
@@ -84,6 +85,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield from runtimes(needed=here)
     yield prometheus()
     yield packages("Grafana", "grafana", ("grafana-api",), needed=False)
+    yield from channels(settings)
     yield git(needed=here and settings.allow_sweep_commands)
     yield packages("MLflow", "mlflow", MLFLOW, needed=False)
     yield phone_runtime(settings.phone_runtime_dir)
@@ -224,6 +226,23 @@ def program(name: str, command: str, remedy: str, *, needed: bool) -> Check:
         return Check(name, "warn", f"{found} does not run: {error}", "Install it anew.", needed)
     first = (said.stdout or said.stderr).partition("\n")[0]
     return Check(name, "ok", f"{first.partition(' (')[0]} at {found}", needed=needed)
+
+
+def channels(settings: Settings) -> Iterator[Check]:
+    """Who is told what the nights found. Nothing is sent: `farm notifications test` does."""
+    for name, setting in sorted(settings.channels.items()):
+        try:
+            from farm.notifications.readiness import lacks
+
+            lacking = lacks(name, setting)
+        except ModuleNotFoundError as error:
+            lacking = f"without {error.name}"
+        if lacking:
+            remedy = f"See [channels.{name}] of the head's settings and docs/notifications.md."
+            yield Check(f"channel {name}", "missing", lacking, remedy, needed=False)
+        else:
+            found = f"{setting.kind}; `farm notifications test {name}` sends a test"
+            yield Check(f"channel {name}", "ok", found, needed=False)
 
 
 def phone_runtime(folder: Path) -> Check:

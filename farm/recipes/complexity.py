@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,7 @@ def _operations(module: Any, inputs: tuple[Any, ...]) -> tuple[int, list[str]]:
     from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
     foreign: set[str] = set()
-    formulas = {getattr(torch.ops.aten, name): _product for name in _INTEGER_PRODUCTS}
+    formulas: dict[Any, Callable[..., int]] = {getattr(torch.ops.aten, name): _product for name in _INTEGER_PRODUCTS}
     formulas[getattr(torch.ops.aten, _CPU_ATTENTION)] = _attention
     known = {*flop_registry, *formulas}
 

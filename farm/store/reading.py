@@ -15,9 +15,12 @@ from farm.store import tables
 from farm.store.census import CensusReading
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
 from farm.store.history import HistoryReading
+from farm.store.notices import NoticeReading
 from farm.store.outbox import OutboxReading
 from farm.store.preparations import PreparationReading
+from farm.store.regressions import RegressionReading
 from farm.store.statement import as_value
+from farm.store.sweeps import SweepReading
 from farm.types import (
     Artifact,
     Attempt,
@@ -88,7 +91,16 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading, OutboxReading, HistoryReading, PreparationReading, CensusReading):
+class Reading(
+    DeviceReading,
+    OutboxReading,
+    CensusReading,
+    RegressionReading,
+    SweepReading,
+    NoticeReading,
+    HistoryReading,
+    PreparationReading,
+):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------

@@ -375,7 +375,7 @@ history = sa.Table(
     sa.Index(None, "model_name", "variant", "device_id", "measured_at"),
 )
 
-# ``sweep``, ``night_id`` and ``state`` as in the document, to be searched by.
+# ``confirm_run_id``: the run that measures it once more. The rest is as in the document, to be searched by.
 regressions = sa.Table(
     "regressions",
     metadata,
@@ -383,6 +383,8 @@ regressions = sa.Table(
     sa.Column("sweep", Word, sa.ForeignKey("sweeps.name"), nullable=False, index=True),
     sa.Column("night_id", Number, sa.ForeignKey("nights.id"), nullable=False, index=True),
     sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("variant", Word, nullable=False),
+    sa.Column("device", Word, nullable=False),
     sa.Column("confirm_run_id", Number),
     sa.Column("regression", Document(Regression), nullable=False),
     sqlite_autoincrement=True,
@@ -403,6 +405,7 @@ notices = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("queued_at", UtcDateTime, nullable=False),
     sa.Column("next_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
     sa.Column("reason", Prose, nullable=False, server_default=""),
     sa.UniqueConstraint("channel", "cause"),
     sa.Index(None, "state", "next_at"),

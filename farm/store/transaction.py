@@ -13,9 +13,12 @@ from farm.errors import ConflictError, NotFoundError
 from farm.store import loose, tables
 from farm.store.devices import DeviceWriting
 from farm.store.history import HistoryWriting
+from farm.store.notices import NoticeWriting
 from farm.store.outbox import OutboxWriting
 from farm.store.preparations import PreparationWriting
 from farm.store.reading import Reading
+from farm.store.regressions import RegressionWriting
+from farm.store.sweeps import SweepWriting
 from farm.types import (
     Artifact,
     Blob,
@@ -61,7 +64,16 @@ class JobChange:
     epoch: int | None = None
 
 
-class Transaction(Reading, DeviceWriting, OutboxWriting, HistoryWriting, PreparationWriting):
+class Transaction(
+    Reading,
+    DeviceWriting,
+    OutboxWriting,
+    RegressionWriting,
+    SweepWriting,
+    NoticeWriting,
+    HistoryWriting,
+    PreparationWriting,
+):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ from farm.errors import (
     TooLargeError,
 )
 from farm.planning.expansion import find_known
+from farm.planning.quotas import check_jobs
 from farm.planning.submission import expanded
 from farm.server.auth import Reader, Writer
 from farm.server.events import Tail
 from farm.server.parameters import PAGE, Id, PageLimit, Seq
 from farm.server.problems import documented
-from farm.server.quotas import check_jobs
 from farm.server.resources import Farm, now
 from farm.server.route import Route
 from farm.server.waits import waits
