@@ -4,6 +4,8 @@ agents of tests must not find, or start an adb server for, those of whoever runs
 import faulthandler
 import os
 import sys
+import threading
+import time
 
 import pytest
 from hypothesis import settings
@@ -16,6 +18,15 @@ settings.register_profile("farm", deadline=None)
 settings.load_profile("farm")
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """A thread that a test left behind would keep this process for ever: rather fail, and show where it stands."""
-    faulthandler.dump_traceback_later(END_SECONDS, exit=True, file=sys.__stderr__)
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A thread that a test left behind would keep this process for ever, whatever the tests said: show where it stands,
+    and end as they said."""
+
+    def end() -> None:
+        time.sleep(END_SECONDS)
+        sys.__stderr__.write(f"The tests are over for {END_SECONDS:g} s, and this keeps their process:\n")
+        faulthandler.dump_traceback(sys.__stderr__)
+        os._exit(exitstatus)
+
+    threading.Thread(target=end, daemon=True).start()
