@@ -79,7 +79,8 @@ class Entry:
         return Entry(node, self.file, (self.key + "".join(words)).removeprefix("."))
 
     def wrong(self, what: str, remedy: str) -> UserError:
-        return _at(self.node, self.file, f"{self.key or 'this'} {what.rstrip('.')}.", remedy)
+        end = "" if what.endswith((".", "?")) else "."
+        return _at(self.node, self.file, f"{self.key or 'this'} {what}{end}", remedy)
 
     def passing_on(self, error: FarmError) -> UserError:
         """What another module found wrong, with the place."""

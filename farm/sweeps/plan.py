@@ -5,21 +5,24 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
 from farm.config import Settings
-from farm.errors import NotFoundError, UserError
+from farm.errors import InfrastructureError, NotFoundError, UserError
 from farm.planning.expansion import Expansion
 from farm.planning.submission import expanded
 from farm.selectors import parse
 from farm.store.reading import Reading
+from farm.sweeps import sources
 from farm.sweeps.changes import changes
 from farm.sweeps.checking import check
 from farm.sweeps.schedule import upcoming
-from farm.types import BuildState, RunSpec, SweepPlan, SweepSpec, UploadedModel
+from farm.types import BuildState, ModelSource, RunSpec, SweepPlan, SweepSpec, UploadedModel
 
 NEXT_NIGHTS = 3
+SOURCE_SECONDS = 10.0
 
 
 def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -> SweepPlan:
@@ -67,6 +70,21 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
         next_at=nights,
         warnings=tuple(warnings),
     )
+
+
+def problem_of(source: ModelSource, settings: Settings) -> UserError | None:
+    """What keeps the farm from taking the model from there, if it can be told within seconds. A server that is away is
+    none: it may be back at night."""
+    asked = ThreadPoolExecutor(1, thread_name_prefix="source")
+    try:
+        asked.submit(sources.check, source, settings).result(SOURCE_SECONDS)
+    except UserError as error:
+        return error
+    except (InfrastructureError, TimeoutError):
+        pass
+    finally:
+        asked.shutdown(wait=False)
+    return None
 
 
 def _model(spec: SweepSpec, last: str | None) -> tuple[str | None, bool]:
