@@ -32,10 +32,7 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
     """
     check(spec)
     warnings: list[str] = []
-    try:
-        old = reading.sweep(spec.name).spec
-    except NotFoundError:
-        old = None
+    old = reading.find_sweep(spec.name)
     last = reading.last_night_with_run(spec.name)
     model_ref, known_model = _model(spec, last.model_id if last else None)
     expansion = None
@@ -46,6 +43,11 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
             _, _, expansion = expanded(_run_spec(spec, model_ref), reading, settings)
         except UserError as error:
             warnings.append(f"As things are now, a night would fail: {error}")
+    if spec.baseline.run_id is not None:
+        try:
+            reading.run_spec(spec.baseline.run_id)
+        except NotFoundError:
+            warnings.append(f"The baseline is run {spec.baseline.run_id}, which is not there: nothing is compared.")
     devices = tuple(sorted({job.device_id for job in expansion.jobs})) if expansion else ()
     virtual = {device.id for device in reading.devices_named(devices) if device.facts.virtual}
     if devices and virtual == set(devices):
@@ -57,7 +59,7 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
     if period_seconds and cost.expected_seconds and cost.expected_seconds > period_seconds:
         warnings.append("A night is expected to take longer than the time to the next: some will give way.")
     return SweepPlan(
-        changes=changes(old, spec) if old else (),
+        changes=changes(old.spec, spec) if old else (),
         is_new=old is None,
         jobs=len(expansion.jobs) if expansion else None,
         devices=devices,

@@ -20,7 +20,7 @@ from farm.server.parameters import PAGE, Id, PageLimit
 from farm.server.problems import documented
 from farm.server.resources import Farm, now
 from farm.server.route import Route
-from farm.store.reading import Reading, Token
+from farm.store.reading import Token
 from farm.sweeps import firing
 from farm.sweeps.checking import check
 from farm.sweeps.plan import plan as plan_of
@@ -40,7 +40,8 @@ def apply(name: Name, spec: SweepSpec, farm: Farm, caller: Writer) -> Sweep:
     if problem := problem_of(spec.model, farm.settings):
         raise problem
     with farm.store.transaction() as tx:
-        _check_owner_if_any(caller, tx, name)
+        if found := tx.find_sweep(name):
+            _check_owner(caller, found)
         return firing.apply(tx, spec, caller.name, now())
 
 
@@ -106,14 +107,6 @@ def nights(
     with farm.store.reading() as reading:
         reading.sweep(name)
         return reading.nights(name, limit, before)
-
-
-def _check_owner_if_any(caller: Token, reading: Reading, name: str) -> None:
-    try:
-        found = reading.sweep(name)
-    except NotFoundError:
-        return
-    _check_owner(caller, found)
 
 
 def _check_owner(caller: Token, sweep: Sweep) -> None:
