@@ -75,8 +75,8 @@ def versions_between(source: ModelSource, good: str, bad: str, settings: Setting
 
 
 def check(source: ModelSource, settings: Settings) -> None:
-    """Whether this farm allows the source and reaches it now. Nothing is fetched, but a server may be asked, which takes
-    seconds, or a minute or two where it does not answer. An uploaded model is the store's matter.
+    """Whether this farm allows the source and reaches it now. Nothing is fetched, but a server may be asked, which
+    takes seconds, or a minute or two where it does not answer. An uploaded model is the store's matter.
 
     Raises ForbiddenError, NotFoundError, UserError, InfrastructureError.
     """

@@ -3,9 +3,11 @@ time-outs for single requests at best, and some for none. ``python -P -m farm.sw
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from farm.types import Failure
 _ROOT = Path(__file__).resolve().parents[3]
 _CALL, _OUTCOME, _LOG = "call.json", "outcome.json", "call.log"
 _TAIL_CHARACTERS = 1000
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def call(
@@ -35,7 +38,12 @@ def call(
     Raises what it raises of ours; InfrastructureError where it met a limit or died, naming ``what`` was done.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    order = {"module": function.__module__, "function": function.__name__, "arguments": arguments}
+    order = {
+        "module": function.__module__,
+        "function": function.__name__,
+        "arguments": arguments,
+        "parent": os.getpid(),
+    }
     (folder / _CALL).write_text(json.dumps(order))
     (folder / _OUTCOME).unlink(missing_ok=True)
     python_path = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -75,6 +83,10 @@ def rebuilt(failure: Failure) -> FarmError:
 def main() -> None:
     folder = Path(sys.argv[1])
     order = json.loads((folder / _CALL).read_bytes())
+    # Nobody would end it once its parent is gone, and nobody waits.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != order["parent"]:
+        return
     value, failure = None, None
     try:
         value = getattr(importlib.import_module(order["module"]), order["function"])(**order["arguments"])

@@ -72,7 +72,7 @@ def wanted(program: str, source: FileModel | MlflowModel) -> list[tuple[str, str
 
 
 def program_name(path: str) -> str:
-    """What the program at a path or URL is called here. Raises ModelError for a type of file that is never taken: pickles, say."""
+    """What the program at a path or URL is called here. Raises ModelError for types that are never taken: pickles."""
     suffix = PurePosixPath(urlsplit(path).path).suffix
     if suffix not in FORMATS:
         raise ModelError(

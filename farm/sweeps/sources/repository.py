@@ -1,8 +1,8 @@
 """A bare mirror of a Git repository, in the head's state folder: fetched, asked, and checked out of.
 
 Git runs without a shell and asks nobody anything. While it speaks to a server it uses the head's own configuration
-(credentials, certificates) and follows no redirect. To check out it has no configuration at all, so that no hook, filter
-or submodule of a repository runs anything.
+(credentials, certificates) and follows no redirect. To check out it has no configuration at all, so that no hook,
+filter or submodule of a repository runs anything.
 """
 
 from __future__ import annotations

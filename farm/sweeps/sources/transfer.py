@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from farm.errors import ForbiddenError, InfrastructureError, NotFoundError, TooLargeError, UserError
+from farm.errors import FarmError, ForbiddenError, InfrastructureError, NotFoundError, TooLargeError, UserError
 from farm.recipes.boundary import Boundary
 from farm.sweeps.sources import allowed
 
@@ -74,16 +74,18 @@ def _opened(path: Path, folders: Sequence[Path]) -> BinaryIO:
     """What was opened is looked at once more: a link may have been put in its way after the check of the path."""
     real = allowed.check_path(path, folders)
     try:
-        file = os.fdopen(os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.", remedy="Let the head's user read it.") from error
-    if not allowed.is_below(Path(f"/proc/self/fd/{file.fileno()}").readlink(), folders):
-        file.close()
-        raise ForbiddenError(f"{path} was replaced by a link.", remedy="Leave the file as it is while it is read.")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise UserError(f"{path} is no file.", remedy="Name the file of the model, or of its inputs.")
-    return file
+    try:
+        if not allowed.is_below(Path(f"/proc/self/fd/{descriptor}").readlink(), folders):
+            raise ForbiddenError(f"{path} was replaced by a link.", remedy="Leave it as it is while it is read.")
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UserError(f"{path} is no file.", remedy="Name the file of the model, or of its inputs.")
+    except FarmError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
 
 
 def _of_http(url: str) -> Iterator[bytes]:
@@ -120,6 +122,11 @@ def _of_fsspec(url: str) -> Iterator[bytes]:
             raise _absent(url) from error
         except PermissionError as error:
             raise _refused(url) from error
+        except ImportError as error:
+            raise UserError(
+                f"What reads {urlsplit(url).scheme}:// URLs is not installed: {error}.",
+                remedy="Have the operator install it on the head.",
+            ) from error
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
