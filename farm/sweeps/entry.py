@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from farm.errors import FarmError, UserError
-from farm.recipes.specification import did_you_mean
+from farm.suggestion import did_you_mean
 
 T = TypeVar("T", bound=BaseModel)
 
