@@ -13,12 +13,15 @@ import httpx
 
 from farm import selectors
 from farm.blocking import LoopThread
+from farm.chronicle import Chronicle
 from farm.config import load
 from farm.connection import Connection
 from farm.errors import NotFoundError, UserError
 from farm.fleet import Fleet
-from farm.runs import AsyncRunHandle, RunHandle, compare, compare_blocking
+from farm.regressions import Regressions
+from farm.runs import AsyncRunHandle, RunHandle, compare, compare_blocking, diff
 from farm.submission import Recipes, is_uploaded, parse_recipes, recipes_for, run_spec
+from farm.sweeping import Sweeping
 from farm.types import (
     Attempt,
     Build,
@@ -35,13 +38,17 @@ from farm.types import (
     RecipeInfo,
     Run,
     RunSpec,
+    RunState,
     Scenario,
     Transform,
 )
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.analysis.difference import Difference
     from farm.evaluation import EvaluationSet
+    from farm.gate.decision import Allowances, Gate
+    from farm.gate.limit import Limit
     from farm.inputs import Input
     from farm.tuning.outcome import Tuning
 
@@ -55,7 +62,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncClient(Fleet):
+class AsyncClient(Fleet, Sweeping, Regressions, Chronicle):
     """A farm at ``url``, with ``token``; what is left out comes from ``FARM_*`` or ``farm.toml``.
 
     Every method raises the error that the farm answers (``farm.errors``), AuthError without a token, and
@@ -107,9 +114,20 @@ class AsyncClient(Fleet):
         """By id, unique prefix of an id, or name (then the newest)."""
         return await self.connection.get(f"/models/{quote(ref, safe='')}", Model)
 
-    async def runs(self, limit: int | None = None, before: int | None = None) -> list[Run]:
-        """The newest runs first; ``before`` is the id to go on from."""
-        return await self.connection.get("/runs", list[Run], limit=limit, before=before)
+    async def runs(
+        self,
+        limit: int | None = None,
+        before: int | None = None,
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        state: RunState | None = None,
+    ) -> list[Run]:
+        """The newest runs first; ``before`` is the id to go on from. ``model`` and ``name``: only those of models and
+        runs of that name."""
+        return await self.connection.get(
+            "/runs", list[Run], limit=limit, before=before, model=model, name=name, state=state
+        )
 
     async def run(self, id: int) -> AsyncRunHandle:
         return AsyncRunHandle(self.connection, await self.connection.get(f"/runs/{id}", Run))
@@ -139,6 +157,42 @@ class AsyncClient(Fleet):
         Virtual devices are left out where there are real ones, unless ``include_virtual``; they are always marked.
         """
         return await compare(self.connection, run_ids, include_virtual=include_virtual)
+
+    async def diff(
+        self, before: int, now: int, *, include_virtual: bool = False, metrics: Sequence[str] = ()
+    ) -> Difference:
+        """What changed from run ``before`` to run ``now``: each variant, device and scenario with itself.
+
+        ``metrics``: names of ``farm.analysis.quantities``; without them, all that there are figures of. Virtual devices
+        are left out where there are real ones, unless ``include_virtual``; they are always marked.
+        """
+        old, new = [await self.connection.get(f"/runs/{id}", Run) for id in (before, now)]
+        return await diff(self.connection, old, new, include_virtual=include_virtual, metrics=metrics)
+
+    async def gate(
+        self,
+        run: int,
+        *,
+        baseline: int | str,
+        limits: Sequence[Limit | str],
+        allowances: Allowances | None = None,
+        include_virtual: bool = False,
+    ) -> Gate:
+        """Whether run ``run`` may pass (docs/ci.md): ``.exit``, ``.judgements``, ``.to_markdown()``.
+
+        ``baseline``: a run's number, ``sweep:NAME``, or the name that runs of the same model have. ``limits``: such as
+        ``"max-regression latency_p50=3%"``, ``"max-drop accuracy=0.01"``, ``"max latency_p95=20ms"``. Raises
+        NotFoundError without such a baseline, ConflictError while the run is not over.
+        """
+        from farm.gate.baseline import ensure_over, find
+        from farm.gate.decision import judge
+        from farm.gate.limit import parse
+
+        wanted = [parse(each) if isinstance(each, str) else each for each in limits]
+        now = await self.connection.get(f"/runs/{run}", Run)
+        ensure_over(now)
+        before = await find(self.connection, baseline, now)
+        return judge(await diff(self.connection, before, now, include_virtual=include_virtual), wanted, allowances)
 
     async def cluster(self) -> ClusterJoin:
         """What ``farm agent`` needs to join; for tokens of role agent or admin."""
@@ -357,6 +411,8 @@ class Client:
         """See ``AsyncClient.compare``."""
         return compare_blocking(self._client.connection, run_ids, self._loop, include_virtual=include_virtual)
 
+    diff = _blocking(AsyncClient.diff)
+    gate = _blocking(AsyncClient.gate)
     health = _blocking(AsyncClient.health)
     whoami = _blocking(AsyncClient.whoami)
     recipes = _blocking(AsyncClient.recipes)
@@ -376,12 +432,26 @@ class Client:
     build = _blocking(AsyncClient.build)
     builds = _blocking(AsyncClient.builds)
     build_log = _blocking(AsyncClient.build_log)
+    history = _blocking(AsyncClient.history)
     cluster = _blocking(AsyncClient.cluster)
     add_model = _blocking(AsyncClient.add_model)
     fuse_models = _blocking(AsyncClient.fuse_models)
     submit = _blocking_handle(AsyncClient.submit)
     submit_spec = _blocking_handle(AsyncClient.submit_spec)
     known_outcomes = _blocking(AsyncClient.known_outcomes)
+    plan_sweep = _blocking(AsyncClient.plan_sweep)
+    apply_sweep = _blocking(AsyncClient.apply_sweep)
+    sweeps = _blocking(AsyncClient.sweeps)
+    sweep = _blocking(AsyncClient.sweep)
+    run_sweep = _blocking(AsyncClient.run_sweep)
+    pause_sweep = _blocking(AsyncClient.pause_sweep)
+    resume_sweep = _blocking(AsyncClient.resume_sweep)
+    remove_sweep = _blocking(AsyncClient.remove_sweep)
+    nights = _blocking(AsyncClient.nights)
+    regressions = _blocking(AsyncClient.regressions)
+    regression = _blocking(AsyncClient.regression)
+    regression_page = _blocking(AsyncClient.regression_page)
+    close_regression = _blocking(AsyncClient.close_regression)
 
     def tune(
         self,

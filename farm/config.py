@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from farm.errors import ConfigError
+from farm.types.base import Name
+from farm.types.channels import ChannelSetting
 
 # The head waits no longer than both together for a health check: an agent cannot be told to take more.
 MAX_CHECK_SECONDS = 300.0
@@ -18,6 +20,7 @@ MAX_RECOVERY_SECONDS = 600.0
 
 PhoneState = Literal["stay-awake", "dim", "no-doze", "fixed-performance", "airplane"]
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
+ModelUrl = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://[^/@?#\s]+(/[^?#\s]*)?$")]
 
 
 class NativeToolFile(BaseModel):
@@ -79,7 +82,7 @@ class Settings(BaseSettings):
     """Settings of client, head and agent. ``farm.toml`` is looked for in the working directory, then in
     ``~/.config/torchfarm``; ``FARM_CONFIG`` names another file."""
 
-    model_config = SettingsConfigDict(env_prefix="FARM_", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="FARM_", extra="forbid", hide_input_in_errors=True)
 
     # client
     url: str = "http://127.0.0.1:7070"
@@ -111,6 +114,8 @@ class Settings(BaseSettings):
     lease_ttl_seconds: float = Field(default=30.0, gt=0)
     health_recheck_seconds: float = Field(default=600.0, gt=0)  # of a quarantined device
     retention_days: float | None = Field(default=None, gt=0)  # of runs that ended; default: for ever
+    samples_days: float | None = Field(default=None, gt=0)  # of all raw samples; then some are kept (docs/retention.md)
+    history_days: float | None = Field(default=None, gt=0)  # of the line per result that outlives its run
     # Prometheus (docs/metrics.md); without the URL, nothing is kept for it
     remote_write_url: str | None = None  # e.g. http://prometheus:9090/api/v1/write
     remote_write_headers: dict[str, str] = {}  # e.g. {"X-Scope-OrgID": "phones"}; also of queries
@@ -119,6 +124,14 @@ class Settings(BaseSettings):
     # Grafana, for `farm dashboards` (docs/dashboards.md)
     grafana_url: str | None = None  # e.g. http://grafana:3000
     grafana_token_file: Path | None = None  # of a service account
+    # What sweeps may take models from (docs/model-sources.md): without these, from the farm's own models only.
+    sweep_model_dirs: tuple[Path, ...] = ()  # of this machine: files and Git repositories below them
+    sweep_model_urls: tuple[ModelUrl, ...] = ()  # e.g. "s3://models", "https://git.example.org/vision"
+    allow_sweep_commands: bool = False  # of Git repositories, which export models: code of who may push to them
+    sweep_fetch_timeout_seconds: float = Field(default=1800.0, gt=0)
+    # Who is told what the nights found (docs/notifications.md)
+    channels: dict[Name, ChannelSetting] = {}
+    public_url: str | None = None  # of this farm, as people reach it; for links in notices
     # quotas; None: no limit
     devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended
@@ -157,6 +170,13 @@ class Settings(BaseSettings):
     @property
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.state_dir / 'farm.db'}"
+
+    @field_validator("sweep_model_dirs")
+    @classmethod
+    def _absolute(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+        if relative := [folder for folder in folders if not folder.is_absolute()]:
+            raise ValueError(f"{relative[0]} is no absolute path")
+        return folders
 
     @property
     def resolved_store_url(self) -> str:

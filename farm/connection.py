@@ -97,6 +97,14 @@ class Connection:
         )
         return self._parse(response, kind)
 
+    async def text(self, path: str) -> str:
+        """GET ``path`` as it is, without parsing it."""
+        self.check_token()
+        response = await self._send(
+            lambda: self._http.build_request("GET", path), attempts=READ_ATTEMPTS, retry_on=_LOST
+        )
+        return response.text
+
     async def pages(self, path: str, kind: type[T], *, key: Callable[[T], str | int], **query: Any) -> list[T]:
         """All of a list that the head gives in pages; ``key`` of the last one on a page is where the next begins."""
         found: list[T] = []
@@ -109,11 +117,18 @@ class Connection:
 
     async def post(self, path: str, kind: type[T], body: BaseModel | dict[str, Any] | None = None) -> T:
         """POST ``body`` to ``path``; the answer as a value of type ``kind``. Sent once, whatever happens."""
+        return await self._send_body("POST", path, kind, body)
+
+    async def put(self, path: str, kind: type[T], body: BaseModel) -> T:
+        """PUT ``body`` to ``path``; the answer as a value of type ``kind``. Sent once, whatever happens."""
+        return await self._send_body("PUT", path, kind, body)
+
+    async def _send_body(self, method: str, path: str, kind: type[T], body: BaseModel | dict[str, Any] | None) -> T:
         self.check_token()
         content = TypeAdapter[Any](type(body)).dump_json(body) if body is not None else b""
         headers = {"Content-Type": "application/json"} if body is not None else {}
         response = await self._send(
-            lambda: self._http.build_request("POST", path, content=content, headers=headers), attempts=1, retry_on=()
+            lambda: self._http.build_request(method, path, content=content, headers=headers), attempts=1, retry_on=()
         )
         return self._parse(response, kind)
 

@@ -10,7 +10,8 @@
     │   ├── RecipeSpecError      unknown preset, runtime, transform, option
     │   ├── ModelError           does not export, unsafe file, wrong inputs
     │   ├── TooLargeError        upload over the limit
-    │   └── QuotaError           more jobs, or devices for longer, than one user may have
+    │   ├── QuotaError           more jobs, or devices for longer, than one user may have
+    │   └── ChannelRefused       a notice that its receiver does not take, now or later
     ├── RecipeError          fault="recipe"          conversion failed, build over its limits, wrong numbers
     ├── DeviceError          fault="device"          harness crashed or timed out, device refused
     │   ├── DeviceTimeout        the device did not answer a command in time
@@ -19,6 +20,7 @@
     │   ├── AttemptInterrupted   ended from outside: nothing is said of the device
     │   ├── NoBuilderError       no node of the cluster has the tools: another try would wait as long
     │   ├── DeviceBusyError      an attempt or a check still has it: ask again
+    │   ├── ChannelUnavailable   a notice that its receiver may take later (details: retry_after_seconds, if it said)
     │   └── LinkLost             the cable, the network or the adb server between agent and device
     └── InternalError        fault="bug"             an invariant of ours does not hold
 
@@ -115,6 +117,10 @@ class QuotaError(UserError):
     http_status = 429
 
 
+class ChannelRefused(UserError):
+    code = "notice-refused"
+
+
 class RecipeError(FarmError):
     fault = "recipe"
     code = "build-failed"
@@ -154,6 +160,10 @@ class DeviceBusyError(InfrastructureError):
 
 class LinkLost(InfrastructureError):
     code = "link-lost"
+
+
+class ChannelUnavailable(InfrastructureError):
+    code = "channel-unavailable"
 
 
 class InternalError(FarmError):

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from farm.blocking import LoopThread
 from farm.connection import Connection
@@ -17,6 +17,7 @@ from farm.types import Event, JobOutcome, JobState, JobWait, Run, RunState
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
+    from farm.analysis.difference import Difference
     from farm.analysis.profile import OperatorProfile
 
 logger = logging.getLogger("farm")
@@ -280,6 +281,13 @@ async def compare(
     return Comparison(found, runs=runs, load_samples=load_samples, include_virtual=include_virtual)
 
 
+async def diff(connection: Connection, before: Run, now: Run, **options: Any) -> Difference:
+    """``options``: those of ``Difference``."""
+    from farm.analysis.difference import Difference
+
+    return Difference(before, now, await outcomes(connection, before.id), await outcomes(connection, now.id), **options)
+
+
 def compare_blocking(
     connection: Connection, run_ids: Sequence[int], loop: LoopThread, *, include_virtual: bool = False
 ) -> Comparison:
@@ -295,6 +303,13 @@ async def outcomes(connection: Connection, run_id: int) -> list[JobOutcome]:
 
 
 async def latency_samples(connection: Connection, job_id: int) -> list[float]:
-    """Every measured latency of a job, in seconds. Raises NotFoundError where the farm keeps none."""
-    samples = await connection.get(f"/jobs/{job_id}/samples", dict[str, list[float]])
-    return samples["latency_seconds"]
+    """Every measured latency of a job, in seconds. Raises NotFoundError where the farm keeps none, or only quantiles of
+    them because of their age."""
+    samples = await connection.get(f"/jobs/{job_id}/samples", dict[str, Any])
+    if left := samples["thinned"]:
+        raise NotFoundError(
+            f"Of the {left['measured_count']} samples of job {job_id} only quantiles are kept: they got too old.",
+            remedy="The figures of its result stand; for samples, measure it again, or raise samples_days.",
+        )
+    found: list[float] = samples["latency_seconds"]
+    return found

@@ -118,3 +118,25 @@ def change(value: float) -> str:
 
 def change_interval(drop: Estimate) -> str:
     return f"{change(drop.low)} to {change(drop.high)}"
+
+
+def of_unit(value: float, unit: str) -> str:
+    """With the unit that suits it; ``unit``: as a quantity's (``farm.analysis.quantities``)."""
+    match unit:
+        case "seconds":
+            return f"{number(value, 4)} s" if abs(value) >= 1 else f"{milliseconds(value)} ms"
+        case "bytes":
+            return size(value)
+        case "joules":
+            return energy(value)
+        case "watts":
+            return power(value)
+        case "per second":
+            return f"{number(value, 4)}/s"
+        case _:
+            return score(value)
+
+
+def percent(share: float) -> str:
+    """Of a change, with its sign: ``+7.82 %``."""
+    return f"{share * 100:+.{2 if abs(share) < 0.0995 else 1}f} %"

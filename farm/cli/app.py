@@ -15,8 +15,11 @@ from farm.cli import (
     devices,
     metrics,
     models,
+    notifications,
     phone_runtime,
+    regressions,
     runs,
+    sweep,
     tokens,
     toolchains,
     tools,
@@ -25,6 +28,8 @@ from farm.cli import (
 from farm.cli.agent import agent
 from farm.cli.compare import compare
 from farm.cli.doctor import doctor
+from farm.cli.gate import gate
+from farm.cli.history import history
 from farm.cli.output import report_error
 from farm.cli.recipes import recipes
 from farm.cli.report import report
@@ -66,12 +71,17 @@ app.add_typer(models.app, name="models")
 app.command()(submit)
 app.command()(tune)
 app.add_typer(runs.app, name="runs")
+app.add_typer(sweep.app, name="sweep")
 app.command()(compare)
+app.command()(gate)
+app.command()(history)
 app.command()(report)
 app.command()(recipes)
 app.add_typer(builds.app, name="builds")
 app.add_typer(toolchains.app, name="toolchains")
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(regressions.app, name="regressions")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(phone_runtime.app, name="phone-runtime")
 app.add_typer(tools.app, name="tools")

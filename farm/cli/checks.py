@@ -30,6 +30,7 @@ HEAD = (
     "cramjam",
     "fastapi",
     "fsspec",
+    "markdown-it-py",
     "prometheus-client",
     "psutil",
     "pyarrow",
@@ -50,6 +51,7 @@ RUNTIMES = {
     "ncnn": ("ncnn", "pnnx"),
     "mnn": ("MNN",),
 }
+MLFLOW = ("mlflow-skinny",)
 DISK_WANTED_BYTES = 10 * 10**9  # a few dozen models with their variants
 HEAD_TIMEOUT_SECONDS = 5.0
 PROGRAM_TIMEOUT_SECONDS = 10.0
@@ -82,6 +84,9 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield database_driver(settings)
     yield from runtimes(needed=here)
     yield prometheus()
+    yield from channels(settings)
+    yield git(needed=here and settings.allow_sweep_commands)
+    yield packages("MLflow", "mlflow", MLFLOW, needed=False)
     yield phone_runtime(settings.phone_runtime_dir)
     yield readable("CPU frequency", [FREQUENCY], "throttling goes unseen")
     yield readable("temperature", sorted(ZONES.glob("thermal_zone*/temp")), "heat goes unseen")
@@ -199,18 +204,44 @@ def runtimes(needed: bool) -> Iterator[Check]:
 
 def prometheus() -> Check:
     """Only ``farm up --with-prometheus`` needs one here."""
-    program = shutil.which("prometheus")
-    if program is None:
-        remedy = "For `farm up --with-prometheus`: `apt install prometheus`, or from prometheus.io."
-        return Check("Prometheus", "missing", "not on PATH", remedy, needed=False)
+    remedy = "For `farm up --with-prometheus`: `apt install prometheus`, or from prometheus.io."
+    return program("Prometheus", "prometheus", remedy, needed=False)
+
+
+def git(needed: bool) -> Check:
+    """For sweeps whose models are exported from a repository (docs/model-sources.md)."""
+    return program("Git", "git", "For sweeps of Git repositories: `apt install git`.", needed=needed)
+
+
+def program(name: str, command: str, remedy: str, *, needed: bool) -> Check:
+    found = shutil.which(command)
+    if found is None:
+        return Check(name, "missing", "not on PATH", remedy, needed)
     try:
         said = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_SECONDS, check=True
+            [found, "--version"], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return Check("Prometheus", "warn", f"{program} does not run: {error}", "Install it anew.", needed=False)
+        return Check(name, "warn", f"{found} does not run: {error}", "Install it anew.", needed)
     first = (said.stdout or said.stderr).partition("\n")[0]
-    return Check("Prometheus", "ok", f"{first.partition(' (')[0]} at {program}", needed=False)
+    return Check(name, "ok", f"{first.partition(' (')[0]} at {found}", needed=needed)
+
+
+def channels(settings: Settings) -> Iterator[Check]:
+    """Who is told what the nights found. Nothing is sent: `farm notifications test` does."""
+    for name, setting in sorted(settings.channels.items()):
+        try:
+            from farm.notifications.readiness import lacks
+
+            lacking = lacks(name, setting)
+        except ModuleNotFoundError as error:
+            lacking = f"without {error.name}"
+        if lacking:
+            remedy = f"See [channels.{name}] of the head's settings and docs/notifications.md."
+            yield Check(f"channel {name}", "missing", lacking, remedy, needed=False)
+        else:
+            found = f"{setting.kind}; `farm notifications test {name}` sends a test"
+            yield Check(f"channel {name}", "ok", found, needed=False)
 
 
 def phone_runtime(folder: Path) -> Check:

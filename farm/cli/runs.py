@@ -52,6 +52,25 @@ def show(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) ->
 
 
 @app.command()
+def diff(
+    context: typer.Context,
+    before: Annotated[int, typer.Argument(help="Number of the run to compare with.")],
+    now: Annotated[int, typer.Argument(help="Number of the run that may differ.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Only this metric, e.g. latency_p99; may be given more than once.")
+    ] = None,
+    include_virtual: Annotated[
+        bool, typer.Option("--include-virtual", help="Virtual devices beside real ones; they are always marked.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """What changed from one run to another, with intervals."""
+    with connect(context) as client:
+        found = client.diff(before, now, include_virtual=include_virtual, metrics=metric or ())
+    output.emit(found.to_dict() if as_json else None, as_json, found)
+
+
+@app.command()
 def why(context: typer.Context, run: RunArgument, as_json: JsonFlag = False) -> None:
     """Why jobs of a run wait, and about when they start."""
     with connect(context) as client:

@@ -41,6 +41,7 @@ from farm.metrics.monitor import CoordinatorMonitor
 from farm.recipes.keys import tool_versions
 from farm.recipes.runtimes import BUILDERS
 from farm.recipes.specification import stages, trains
+from farm.store.ages import Ages
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
@@ -115,7 +116,8 @@ class Coordinator:
             await self._take_submissions()  # before an agent speaks of their jobs
             self.spawn(self._watch_inbox())
             self.spawn(self._discover_agents())
-            self.spawn(keep_house(self.store, self.artifacts, self.settings.retention_days))
+            ages = Ages(self.settings.retention_days, self.settings.samples_days, self.settings.history_days)
+            self.spawn(keep_house(self.store, self.artifacts, ages))
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(work)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from farm.errors import FarmError
 from farm.store import retention
+from farm.store.ages import Ages
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 
@@ -17,11 +18,10 @@ _PERIOD_SECONDS = 3_600.0
 _PAUSE_SECONDS = 0.1  # after each step, which holds the writers up for a few milliseconds
 
 
-async def keep_house(store: Store, artifacts: ArtifactStore, retention_days: float | None) -> None:
+async def keep_house(store: Store, artifacts: ArtifactStore, ages: Ages) -> None:
     """Until cancelled."""
     while True:
-        before = datetime.now(UTC) - timedelta(days=retention_days) if retention_days else None
-        steps = retention.sweep(store, artifacts, before)
+        steps = retention.sweep(store, artifacts, ages, datetime.now(UTC))
         over = object()
         try:
             step = await asyncio.to_thread(next, steps, over)

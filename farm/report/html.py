@@ -95,6 +95,11 @@ def fragment(comparison: Comparison) -> str:
     )
 
 
+def table(template: str, **values: Any) -> str:
+    """Another template that shows tables, with their style."""
+    return _environment().get_template(template).render(style=_text("table.css"), **values)
+
+
 def _plots(rows: Sequence[Row], samples: Mapping[int, plots.Samples]) -> list[dict[str, Any]]:
     drawn = [
         (

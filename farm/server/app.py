@@ -26,13 +26,16 @@ from farm.server.routes import (
     cluster,
     devices,
     health,
+    history,
     identity,
     jobs,
     metrics,
     models,
     recipes,
+    regressions,
     reservations,
     runs,
+    sweeps,
 )
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
@@ -85,7 +88,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(JsonBodies)
     app.add_middleware(Observing, monitor=monitor)
     api = APIRouter(prefix=API_PREFIX)
-    nouns = (health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds, cluster)
+    nouns = (
+        *(health, identity, blobs, models, recipes, devices, reservations, runs, jobs, builds),
+        *(sweeps, regressions, history, cluster),
+    )
     for noun in nouns:
         api.include_router(noun.router)
     app.include_router(api)

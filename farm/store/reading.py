@@ -14,8 +14,13 @@ from farm.errors import NotFoundError, UserError
 from farm.store import tables
 from farm.store.census import CensusReading
 from farm.store.devices import OPEN_ATTEMPT_STATES, DeviceReading
+from farm.store.history import HistoryReading
+from farm.store.notices import NoticeReading
 from farm.store.outbox import OutboxReading
+from farm.store.preparations import PreparationReading
+from farm.store.regressions import RegressionReading
 from farm.store.statement import as_value
+from farm.store.sweeps import SweepReading
 from farm.types import (
     Artifact,
     Attempt,
@@ -86,7 +91,16 @@ class ConclusionParts(NamedTuple):
     reference_artifact: Artifact | None
 
 
-class Reading(DeviceReading, OutboxReading, CensusReading):
+class Reading(
+    DeviceReading,
+    OutboxReading,
+    CensusReading,
+    RegressionReading,
+    SweepReading,
+    NoticeReading,
+    HistoryReading,
+    PreparationReading,
+):
     """One consistent view of the database."""
 
     # --- tokens --------------------------------------------------------------------------------------
@@ -198,10 +212,24 @@ class Reading(DeviceReading, OutboxReading, CensusReading):
         spec: RunSpec = row.spec
         return spec
 
-    def runs(self, limit: int = 50, before: int | None = None) -> list[Run]:
-        """The newest first; ``before`` is the id to go on from."""
-        query = sa.select(*_RUN_COLUMNS).order_by(tables.runs.c.id.desc()).limit(limit)
-        return self._runs(query if before is None else query.where(tables.runs.c.id < before))
+    def runs(
+        self,
+        limit: int = 50,
+        before: int | None = None,
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        state: RunState | None = None,
+    ) -> list[Run]:
+        """The newest first; ``before`` is the id to go on from. ``model`` and ``name``: of the model, of the run."""
+        table = tables.runs.c
+        query = sa.select(*_RUN_COLUMNS).order_by(table.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(table.id < before)
+        for column, wanted in ((table.model_name, model), (table.name, name), (table.state, state)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        return self._runs(query)
 
     def runs_after(self, run_id: int) -> list[Run]:
         """Active runs with a higher id, the oldest first."""

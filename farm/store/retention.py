@@ -9,29 +9,35 @@ was not stored just now, for then somebody is about to refer to it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from farm.errors import ConflictError, NotFoundError
 from farm.store import loose, tables
+from farm.store.ages import Ages, run_limits
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
+from farm.store.thinning import thin
 from farm.types import Blob, Result, RunState
 
 JOBS_PER_STEP = 100
 EVENTS_PER_STEP = 1_000
+LINES_PER_STEP = 500
 BLOBS_PER_STEP = 50
 PAGES_PER_STEP = 500
 CHECKPOINT_SECONDS = 14 * 86_400.0  # since one was written or used last
 SETTLED_SECONDS = 3_600.0  # more than any time between the storing of a file and the commit that refers to it
 
 
-def sweep(store: Store, artifacts: ArtifactStore, ended_before: datetime | None) -> Iterator[None]:
-    """Delete the runs that ended before then (None: none), then what has become loose, and checkpoints of trainings
-    that nobody went on with. Yields after every step."""
-    for run_id in _ended(store, ended_before) if ended_before else ():
+def sweep(store: Store, artifacts: ArtifactStore, ages: Ages, now: datetime) -> Iterator[None]:
+    """Delete the runs that are too old, thin the samples of those that stay and shorten history, then discard what has
+    become loose, and checkpoints of trainings that nobody went on with. Yields after every step."""
+    for run_id in _ended(store, ages, now):
         yield from delete_run(store, run_id)
+    yield from thin(store, artifacts, ages, now)
+    if ages.history_days is not None:
+        yield from _shorten_history(store, now - timedelta(days=ages.history_days))
     yield from discard_loose_blobs(store, artifacts)
     artifacts.discard_checkpoints(min_age_seconds=CHECKPOINT_SECONDS)
     yield
@@ -69,11 +75,28 @@ def discard_loose_blobs(
         yield
 
 
-def _ended(store: Store, before: datetime) -> list[int]:
+def _ended(store: Store, ages: Ages, now: datetime) -> list[int]:
     table = tables.runs.c
-    over = sa.and_(table.state != RunState.ACTIVE, table.finished_at < before, ~_has_open_attempt(table.id))
+    over = sa.and_(table.state != RunState.ACTIVE, ~_has_open_attempt(table.id))
+    ids: set[int] = set()
     with store.connected(writing=False) as connection:
-        return list(connection.execute(sa.select(table.id).where(over).order_by(table.id)).scalars())
+        for limit in run_limits(connection, table.id, ages, now):
+            query = sa.select(table.id).where(over, table.finished_at < limit.before, limit.of_run)
+            ids |= set(connection.execute(query).scalars())
+    return sorted(ids)
+
+
+def _shorten_history(store: Store, before: datetime) -> Iterator[None]:
+    """From the oldest job on, as long as what it comes to is too old: no index is needed for that."""
+    table = tables.history
+    oldest = sa.select(table.c.job_id, table.c.measured_at).order_by(table.c.job_id).limit(LINES_PER_STEP)
+    while True:
+        with store.connected(writing=True) as connection:
+            old = [row.job_id for row in connection.execute(oldest) if row.measured_at < before]
+            if not old:
+                return
+            connection.execute(sa.delete(table).where(table.c.job_id.in_(old)))
+        yield
 
 
 def _check_over(connection: sa.Connection, run_id: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -15,7 +16,6 @@ from farm.types import (
     Blob,
     DeviceFacts,
     DeviceReadings,
-    Estimate,
     Failure,
     Hook,
     ModelSpec,
@@ -72,6 +72,19 @@ class Document(TypeDecorator[Any]):
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
         return None if value is None else self._parse(value)
+
+
+class Json(TypeDecorator[Any]):
+    """Plain values as JSON text. For what is read by the ten thousand, where parsing into types would take longest."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else json.loads(value)
 
 
 class Prose(TypeDecorator[str]):
@@ -203,6 +216,8 @@ runs = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
     sa.Column("cancel_requested_at", UtcDateTime),
+    sa.Column("name", Prose, server_default="", nullable=False),  # the spec's, to be searched for
+    sa.Index(None, "model_name", "name"),
     sqlite_autoincrement=True,
 )
 
@@ -262,6 +277,9 @@ results = sa.Table(
     sa.Column("result", Document(Result), nullable=False),
     sa.Column("samples", Document(Blob), nullable=False),
     sa.Column("measured_at", UtcDateTime, nullable=False, index=True),  # as in the result, to be searched by
+    # Old enough to be thinned, and seen to: ``samples`` are few.
+    sa.Column("thinned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index(None, "thinned", "measured_at"),
 )
 
 # What is to be pushed to Prometheus, and what became of it. Nothing is written here where there is none.
@@ -325,7 +343,17 @@ nights = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# A line per result, which stays when its run is deleted: ``figures`` by metric.
+# What a version of a sweep's model source came to, by a digest of source, version and name.
+preparations = sa.Table(
+    "preparations",
+    metadata,
+    sa.Column("key", Digest, primary_key=True),
+    sa.Column("model_id", Digest, sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+# A line per result, which stays when its run is deleted: ``figures`` by metric, with low and high where they have an
+# interval.
 history = sa.Table(
     "history",
     metadata,
@@ -337,17 +365,17 @@ history = sa.Table(
     sa.Column("variant", Word, nullable=False),
     sa.Column("build_key", Digest, nullable=False),
     sa.Column("device_id", Word, nullable=False),
-    sa.Column("scenario", Word, nullable=False),
+    sa.Column("scenario", sa.String(200), nullable=False),  # may name a tool
     sa.Column("virtual", sa.Boolean, nullable=False),
     sa.Column("trusted", sa.Boolean, nullable=False),
     sa.Column("verdict", sa.String(20), nullable=False),
-    sa.Column("reasons", Document(tuple[str, ...]), nullable=False),
+    sa.Column("reasons", Document(tuple[str, ...], keep=_FEW), nullable=False),
     sa.Column("measured_at", UtcDateTime, nullable=False),
-    sa.Column("figures", Document(dict[str, Estimate]), nullable=False),
+    sa.Column("figures", Json, nullable=False),
     sa.Index(None, "model_name", "variant", "device_id", "measured_at"),
 )
 
-# ``sweep``, ``night_id`` and ``state`` as in the document, to be searched by.
+# ``confirm_run_id``: the run that measures it once more. The rest is as in the document, to be searched by.
 regressions = sa.Table(
     "regressions",
     metadata,
@@ -355,6 +383,8 @@ regressions = sa.Table(
     sa.Column("sweep", Word, sa.ForeignKey("sweeps.name"), nullable=False, index=True),
     sa.Column("night_id", Number, sa.ForeignKey("nights.id"), nullable=False, index=True),
     sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("variant", Word, nullable=False),
+    sa.Column("device", Word, nullable=False),
     sa.Column("confirm_run_id", Number),
     sa.Column("regression", Document(Regression), nullable=False),
     sqlite_autoincrement=True,
@@ -375,6 +405,7 @@ notices = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("queued_at", UtcDateTime, nullable=False),
     sa.Column("next_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
     sa.Column("reason", Prose, nullable=False, server_default=""),
     sa.UniqueConstraint("channel", "cause"),
     sa.Index(None, "state", "next_at"),

@@ -12,8 +12,13 @@ import sqlalchemy as sa
 from farm.errors import ConflictError, NotFoundError
 from farm.store import loose, tables
 from farm.store.devices import DeviceWriting
+from farm.store.history import HistoryWriting
+from farm.store.notices import NoticeWriting
 from farm.store.outbox import OutboxWriting
+from farm.store.preparations import PreparationWriting
 from farm.store.reading import Reading
+from farm.store.regressions import RegressionWriting
+from farm.store.sweeps import SweepWriting
 from farm.types import (
     Artifact,
     Blob,
@@ -59,7 +64,16 @@ class JobChange:
     epoch: int | None = None
 
 
-class Transaction(Reading, DeviceWriting, OutboxWriting):
+class Transaction(
+    Reading,
+    DeviceWriting,
+    OutboxWriting,
+    RegressionWriting,
+    SweepWriting,
+    NoticeWriting,
+    HistoryWriting,
+    PreparationWriting,
+):
     """Reads and writes that become visible together, or not at all."""
 
     # --- tokens --------------------------------------------------------------------------------------
@@ -136,6 +150,7 @@ class Transaction(Reading, DeviceWriting, OutboxWriting):
             spec=spec,
             model_id=model.id,
             model_name=model.spec.name,
+            name=spec.name,
             state=RunState.ACTIVE,
             created_by=by,
             created_at=at,
@@ -249,10 +264,13 @@ class Transaction(Reading, DeviceWriting, OutboxWriting):
         )
 
     def add_result(self, result: Result, samples: Blob) -> bool:
-        """False, and nothing changes, when the job already has one."""
-        return self._insert_new(
+        """With its line of history. False, and nothing changes, when the job already has one."""
+        added = self._insert_new(
             tables.results, job_id=result.job_id, result=result, samples=samples, measured_at=result.measured_at
         )
+        if added:
+            self._add_history(result)
+        return added
 
     def note_loose(self, blob: Blob | None) -> None:
         """Nothing here refers to this file any longer: it goes unless something else does."""

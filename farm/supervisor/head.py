@@ -1,8 +1,8 @@
 """``farm up``: the head of a farm.
 
-Three processes beside this one: the API answers from the store whatever happens to the others, the
-coordinator is the Ray driver, and ``ray start`` holds the embedded cluster with its agent (docs/adr/0001). Where
-results are pushed to a Prometheus, one more does that, and the Prometheus may be another (docs/metrics.md).
+Four processes beside this one: the API answers from the store whatever happens to the others, the coordinator is the
+Ray driver, ``ray start`` holds the embedded cluster with its agent (docs/adr/0001), and one keeps the sweeps going.
+Where results are pushed to a Prometheus, one more does that, and the Prometheus may be another (docs/metrics.md).
 This process imports neither ray nor the server.
 """
 
@@ -120,7 +120,8 @@ class _Head:
         self._coordinator = Child(
             "coordinator", [sys.executable, "-m", "farm.coordinator"], self._driver_environment, logs
         )
-        self._beside = [own_prometheus] if own_prometheus else []  # what nobody waits for
+        sweeps = Child("sweeps", [sys.executable, "-m", "farm.sweeps"], self._environment, logs)
+        self._beside = [*([own_prometheus] if own_prometheus else []), sweeps]  # what nobody waits for
         if settings.remote_write_url:
             publisher = [sys.executable, "-m", "farm.metrics"]
             self._beside.append(Child("publisher", publisher, self._environment, logs))

@@ -7,8 +7,15 @@ import sys
 
 from farm.config import load
 from farm.errors import FarmError
+from farm.notifications.sender import Sender
+from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.supervisor.ground import stop_signals
+from farm.sweeps import sources
+from farm.sweeps.bisection import Bisector
+from farm.sweeps.confirmation import Confirmation
+from farm.sweeps.examination import Examination
+from farm.sweeps.nights import Nights
 from farm.sweeps.watch import Duty, Watch
 
 
@@ -20,7 +27,14 @@ def main() -> int:
         with stop_signals() as stopping:
             store = Store(settings.resolved_database_url)
             try:
-                duties: list[Duty] = []
+                artifacts = ArtifactStore(settings.resolved_store_url)
+                duties: list[Duty] = [
+                    Nights(store, artifacts, settings, sources.prepare),
+                    Examination(store, settings),
+                    Confirmation(store, artifacts, settings),
+                    Bisector(store, artifacts, settings),
+                    Sender.of(store, settings),
+                ]
                 Watch(duties).run(stopping)
             finally:
                 store.close()

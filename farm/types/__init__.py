@@ -26,7 +26,7 @@ from farm.types.evaluation import Evaluation, EvaluationSpec, RocCurve
 from farm.types.failure import Failure
 from farm.types.insight import LoadCost, MemoryCourse, MemorySeries, OperatorTime, Profile
 from farm.types.models import CustomOperators, Filled, Fusion, FusionKind, FusionRequest, Model, ModelFormat, ModelSpec
-from farm.types.notices import Notice, NoticeKind
+from farm.types.notices import Notice, NoticeKind, NoticeState
 from farm.types.publication import DayCheck, OutboxEntry, Point, Publication
 from farm.types.recipes import (
     Artifact,
@@ -47,7 +47,13 @@ from farm.types.regressions import (
     BisectionStep,
     Evidence,
     HistoryPoint,
+    Member,
+    MissingNight,
+    Origin,
+    Pair,
     Regression,
+    RegressionKind,
+    RegressionScope,
     RegressionState,
     SeriesKey,
 )
@@ -171,8 +177,10 @@ __all__ = [
     "LineageStep",
     "LoadCost",
     "Measurement",
+    "Member",
     "MemoryCourse",
     "MemorySeries",
+    "MissingNight",
     "MlflowModel",
     "Model",
     "ModelFormat",
@@ -183,9 +191,12 @@ __all__ = [
     "NightState",
     "Notice",
     "NoticeKind",
+    "NoticeState",
     "OperatorTime",
     "OrderKind",
+    "Origin",
     "OutboxEntry",
+    "Pair",
     "Palettize",
     "Parity",
     "ParityLimits",
@@ -206,6 +217,8 @@ __all__ = [
     "RecipeInfo",
     "RecoveryStep",
     "Regression",
+    "RegressionKind",
+    "RegressionScope",
     "RegressionState",
     "Reservation",
     "Result",

@@ -65,7 +65,7 @@ class Schedule(Frozen):
     """``cron``: five fields, in the time of ``timezone`` (an IANA name). ``missed``: what becomes of nights that passed
     while the farm was away: the last one is run late, or all are skipped; either way they are on record."""
 
-    cron: str = Field(min_length=9, max_length=200)
+    cron: str = Field(min_length=1, max_length=200)
     timezone: str = "UTC"
     missed: Literal["run", "skip"] = "run"
 
@@ -174,15 +174,19 @@ class Night(Frozen):
 
 
 class SweepPlan(Frozen):
-    """What a night comes to as things are now. ``device_seconds`` and ``expected_seconds`` are estimates from what such
-    jobs took before; None, with ``why_unknown``, where nothing like it was measured yet."""
+    """What a night comes to as things are now.
+
+    ``jobs`` and builds are None where its model is not known yet, or a night would fail (``warnings`` says why).
+    ``device_seconds``, ``build_seconds`` and ``expected_seconds`` are estimates from what such jobs took before; None,
+    with ``why_unknown``, where nothing like it was measured yet. What else waits for the devices is not counted.
+    """
 
     changes: tuple[str, ...]  # against the sweep that is there, in words; empty for a new one
     is_new: bool
-    jobs: int
+    jobs: int | None
     devices: tuple[str, ...]
-    builds_to_make: int
-    builds_there: int
+    builds_to_make: int | None
+    builds_there: int | None
     device_seconds: float | None
     build_seconds: float | None
     expected_seconds: float | None

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict, Field
 
 from farm.errors import ConflictError, ForbiddenError, NotFoundError, QuotaError, SelectorError, TooLargeError
+from farm.planning.quotas import check_reservation
 from farm.selectors import parse
 from farm.server.auth import Admin, Reader, Writer
 from farm.server.parameters import PAGE, PageLimit
 from farm.server.problems import documented
-from farm.server.quotas import check_reservation
 from farm.server.resources import Farm, now
 from farm.server.route import Route
 from farm.types import Device, DeviceDetails, DeviceOrder, Frozen, Name, Reservation, Role

@@ -18,11 +18,22 @@ from farm.types import Attempt, Frozen, JobWait
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=Route)
 
 
+class ThinnedSamples(Frozen):
+    """What is left of samples that got too old: quantiles at every half percent, medians of 20 parts in measured
+    order, and how many samples there were."""
+
+    measured_count: int
+    warmup_count: int
+    quantiles_seconds: list[float]
+    blocks_seconds: list[float]
+
+
 class JobSamples(Frozen):
-    """In measured order."""
+    """In measured order; empty where only ``thinned`` is left."""
 
     latency_seconds: list[float]
     warmup_seconds: list[float]
+    thinned: ThinnedSamples | None = None
 
 
 @router.get("/{job_id}/samples", responses=documented(NotFoundError))
@@ -34,7 +45,8 @@ def job_samples(job_id: Id, farm: Farm, caller: Reader) -> JobSamples:
         raise NotFoundError(f"Job {job_id} has no samples: it is {job.state}.", remedy="Wait for its result.")
     with farm.artifacts.open(blob.sha256) as file:
         stored = samples.read(file.read())
-    return JobSamples(latency_seconds=stored.measured_seconds, warmup_seconds=stored.warmup_seconds)
+    left = ThinnedSamples(**stored.thinned._asdict()) if stored.thinned else None
+    return JobSamples(latency_seconds=stored.measured_seconds, warmup_seconds=stored.warmup_seconds, thinned=left)
 
 
 @router.get("/{job_id}/attempts", responses=documented(NotFoundError))

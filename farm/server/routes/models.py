@@ -7,14 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from farm.errors import ForbiddenError, ModelError, NotFoundError, TooLargeError
-from farm.planning.operators import check_operators
+from farm.planning.fusion import fuse
+from farm.planning.registration import register
 from farm.server.auth import Reader, Writer
-from farm.server.fusion import check_fusion, fuse
-from farm.server.inputs import check_inputs
 from farm.server.problems import documented
 from farm.server.resources import Farm, Resources, now
 from farm.server.route import Route
-from farm.store.artifacts import ArtifactStore
 from farm.types import FusionRequest, Model, ModelSpec
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=Route)
@@ -50,32 +48,4 @@ def model(ref: str, farm: Farm, caller: Reader) -> Model:
 
 
 def _added(spec: ModelSpec, farm: Resources, caller: str) -> Model:
-    check_operators(spec, farm.settings)
-    _check_files(spec, farm.artifacts)
-    _check(spec, farm.artifacts)
-    with farm.store.transaction() as transaction:
-        _check_files(spec, farm.artifacts)  # again: files that nothing refers to are removed in a transaction, too
-        return transaction.add_model(spec, caller, now())
-
-
-def _check(spec: ModelSpec, artifacts: ArtifactStore) -> None:
-    check_inputs(spec, artifacts)
-    check_fusion(spec, artifacts)
-    for part in spec.fusion.parts if spec.fusion else ():
-        _check(part, artifacts)
-
-
-def _check_files(spec: ModelSpec, artifacts: ArtifactStore) -> None:
-    for blob in spec.blobs:
-        if not artifacts.exists(blob.sha256):
-            raise ModelError(
-                f"{blob.name} ({blob.sha256[:12]}) of model {spec.name} was not uploaded.",
-                remedy="Upload it first: PUT /api/v1/blobs/{sha256}.",
-                details={"sha256": blob.sha256},
-            )
-        size = artifacts.size_bytes(blob.sha256)
-        if size != blob.size_bytes:
-            raise ModelError(
-                f"{blob.name} has {size:,} bytes, not {blob.size_bytes:,} as the model says.",
-                remedy="Describe the file that was uploaded.",
-            )
+    return register(spec, farm.store, farm.artifacts, farm.settings, caller, now())

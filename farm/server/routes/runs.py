@@ -21,18 +21,18 @@ from farm.errors import (
     TooLargeError,
 )
 from farm.planning.expansion import find_known
+from farm.planning.quotas import check_jobs
 from farm.planning.submission import expanded
 from farm.server.auth import Reader, Writer
 from farm.server.events import Tail
 from farm.server.parameters import PAGE, Id, PageLimit, Seq
 from farm.server.problems import documented
-from farm.server.quotas import check_jobs
 from farm.server.resources import Farm, now
 from farm.server.route import Route
 from farm.server.waits import waits
 from farm.store.reading import Token
 from farm.store.retention import delete_run
-from farm.types import JobOutcome, JobWait, Role, Run, RunSpec
+from farm.types import JobOutcome, JobWait, Role, Run, RunSpec, RunState
 
 router = APIRouter(prefix="/runs", tags=["runs"], route_class=Route)
 
@@ -70,11 +70,17 @@ def known(spec: RunSpec, farm: Farm, caller: Reader) -> list[JobOutcome]:
 
 @router.get("", responses=documented())
 def runs(
-    farm: Farm, caller: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 50, before: Id | None = None
+    farm: Farm,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    before: Id | None = None,
+    model: Annotated[str | None, Query(max_length=100)] = None,
+    name: Annotated[str | None, Query(max_length=200)] = None,
+    state: RunState | None = None,
 ) -> list[Run]:
-    """The newest first; ``before`` is the id to go on from."""
+    """The newest first; `before` is the id to go on from. `model` and `name` are those of the model and of the run."""
     with farm.store.reading() as reading:
-        return reading.runs(limit, before)
+        return reading.runs(limit, before, model=model, name=name, state=state)
 
 
 @router.get("/{run_id}", responses=documented(NotFoundError))

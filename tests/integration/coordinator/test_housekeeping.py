@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from farm.coordinator.housekeeping import keep_house
+from farm.store.ages import Ages
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.types import RunState
@@ -28,7 +29,7 @@ def test_old_runs_go_if_it_is_so_set(tmp_path: Path, retention_days: float | Non
             return [run.id for run in reading.runs()]
 
     async def until_it_pauses() -> None:
-        house = asyncio.create_task(keep_house(store, artifacts, retention_days))
+        house = asyncio.create_task(keep_house(store, artifacts, Ages(retention_days)))
         for _ in range(100):
             await asyncio.sleep(0.02)
             if ids() == [active]:

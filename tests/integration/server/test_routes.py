@@ -283,6 +283,26 @@ class TestRuns:
             assert [run["id"] for run in http.get("/runs", params={"limit": 2}).json()] == ids[:0:-1]
             assert [run["id"] for run in http.get("/runs", params={"before": ids[1]}).json()] == [ids[0]]
 
+    def test_the_newest_finished_of_a_name(self, ready: LiveFarm) -> None:
+        names = ["main", "ünïted \N{SNOWMAN}", "main", "main", ""]
+        first, other, second, active, unnamed = (submit(ready, name=name).id for name in names)
+        with ready.store.transaction() as t:
+            for id in (first, other, second, unnamed):
+                t.set_run(id, RunState.FINISHED, NOW)
+
+        def found(**params: object) -> list[int]:
+            with ready.client() as http:
+                return [run["id"] for run in http.get("/runs", params=params).json()]
+
+        assert found(model="net", name="main") == [active, second, first]
+        assert found(model="net", name="main", state="finished") == [second, first]
+        assert found(model="net", name="main", state="finished", limit=1, before=second) == [first]
+        assert found(name=names[1]) == [other]
+        assert found(name="") == [unnamed]
+        assert found(model="another", name="main") == found(name="Main") == found(name="mai%") == []
+        with ready.client() as http:
+            problem(http.get("/runs", params={"state": "over"}), 422, "bad-request")
+
     def test_a_second_submission_shares_builds(self, ready: LiveFarm) -> None:
         first, second = submit(ready), submit(ready)
         with ready.store.reading() as r:

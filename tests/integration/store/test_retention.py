@@ -12,6 +12,7 @@ import pytest
 
 from farm.errors import ConflictError, NotFoundError
 from farm.store import retention
+from farm.store.ages import Ages
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.transaction import NewJob
@@ -20,6 +21,7 @@ from tests.values import NOW, artifact, device, model_spec, recipe, result, run_
 
 DAY = timedelta(days=1)
 CUTOFF = NOW + 10 * DAY
+AGES = Ages(runs_days=1)
 PYTORCH = recipe("pytorch")
 
 
@@ -59,7 +61,7 @@ def finish(steps: Iterator[None]) -> int:
 
 
 def sweep(store: Store, artifacts: ArtifactStore) -> None:
-    finish(retention.sweep(store, artifacts, CUTOFF))
+    finish(retention.sweep(store, artifacts, AGES, CUTOFF + DAY))
     finish(retention.discard_loose_blobs(store, artifacts, settled_seconds=0))
 
 
@@ -84,7 +86,7 @@ class TestRuns:
 
     def test_without_a_time_no_run_goes(self, store: Store, artifacts: ArtifactStore) -> None:
         end(store, add_run(store, []))
-        finish(retention.sweep(store, artifacts, None))
+        finish(retention.sweep(store, artifacts, Ages(), CUTOFF))
         with store.reading() as r:
             assert len(r.runs()) == 1
 
@@ -116,7 +118,7 @@ class TestRuns:
         run_id = add_run(store, blobs)
         end(store, run_id)
         for steps in range(8):
-            list(itertools.islice(retention.sweep(store, artifacts, CUTOFF), steps))
+            list(itertools.islice(retention.sweep(store, artifacts, AGES, CUTOFF + DAY), steps))
             list(itertools.islice(retention.discard_loose_blobs(store, artifacts, settled_seconds=0), 1))
         sweep(store, artifacts)
         with store.reading() as r:
@@ -211,7 +213,7 @@ class TestFiles:
         file = put(artifacts, "file")
         run_id = add_run(store, [(file, file)])
         end(store, run_id)
-        finish(retention.sweep(store, artifacts, CUTOFF))
+        finish(retention.sweep(store, artifacts, AGES, CUTOFF + DAY))
         assert artifacts.exists(file.sha256)
         finish(retention.discard_loose_blobs(store, artifacts, settled_seconds=0))
         assert not artifacts.exists(file.sha256)

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 
 from farm.store.database import MIGRATIONS, Store
 from farm.store.tables import metadata
-from farm.types import Result
+from farm.types import Evaluation, Parity, Reason, Result, Verdict, VerdictLevel
 from tests.integration.metrics.results import add_results, now, outbox_states
 
 _ELSEWHERE = timezone(timedelta(hours=5, minutes=30))
@@ -51,10 +51,24 @@ def copy_as_of(revision: str, source: sa.Engine, target: sa.Engine) -> None:
                 writing.execute(sa.insert(table), rows)
 
 
-def test_results_get_the_time_that_they_were_measured_at(database_url: str, tmp_path: Path) -> None:
+def test_results_get_their_time_and_their_history(database_url: str, tmp_path: Path) -> None:
     today = Store(f"sqlite:///{tmp_path}/today.db")
     today.migrate()
     at = now() - timedelta(days=3)
+    endless = Parity(samples=1, max_abs_error=0, max_rel_error=0, reference_abs_max=0, cosine=float("inf"), snr_db=0)
+    score = {"accuracy": 0.75, "balanced_accuracy": 0.7}
+    labelled = Evaluation(
+        task="classification", samples=9, score="accuracy", metrics=score, reference_metrics=score, confidence=0.95
+    )
+    mae = {"mae": 2.0}
+    error = labelled.model_copy(
+        update={"score": "mae", "higher_is_better": False, "metrics": mae, "reference_metrics": mae}
+    )
+    suspect = Verdict(
+        level=VerdictLevel.SUSPECT, reasons=(Reason(code="throttled", level=VerdictLevel.SUSPECT, text="hot"),)
+    )
+    add_results(today, [at], publish=False, parity=endless, evaluation=labelled, verdict=suspect, batch=4)
+    add_results(today, [at], publish=False, parity=None, evaluation=error, latency_seconds={}, power_watts=None)
     add_results(today, [at, at + timedelta(days=1)], devices=60, variants=5, publish=False)  # more than go at once
     add_results(today, [at], publish=False, measured_at=(at + timedelta(minutes=7)).astimezone(_ELSEWHERE))
     source = sa.create_engine(f"sqlite:///{tmp_path}/today.db", poolclass=sa.NullPool)
@@ -69,10 +83,11 @@ def test_results_get_the_time_that_they_were_measured_at(database_url: str, tmp_
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             assert alembic.autogenerate.compare_metadata(context, metadata) == []
         expected = results_of(today)
-        assert len(expected) == 601
+        assert len(expected) == 603
         assert results_of(store) == expected
         with store.reading() as reading, today.reading() as wanted:
             assert reading.devices() == wanted.devices()
+            assert reading.history(limit=1000) == wanted.history(limit=1000)
             # One of them was written down in another time zone: searched for in UTC all the same.
             begin = at + timedelta(minutes=6)
             assert len(list(reading.measured_between(begin, begin + timedelta(minutes=2)))) == 1

@@ -20,6 +20,7 @@ def names(requirements: list[str]) -> list[str]:
 def test_the_checked_packages_are_those_of_the_extras():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert sorted(checks.HEAD) == names(extras["head"])
+    assert sorted(checks.MLFLOW) == names(extras["mlflow"])
     for extra, distributions in checks.RUNTIMES.items():
         assert sorted(distributions) == names(extras[extra])
 
@@ -36,6 +37,12 @@ def test_what_is_not_installed_names_the_extra():
 def test_postgresql_is_needed_only_where_it_is_configured():
     assert not checks.database_driver(Settings()).needed
     assert checks.database_driver(Settings(database_url="postgresql://db/farm")).needed
+
+
+def test_git_is_needed_only_where_it_exports_models(monkeypatch):
+    assert checks.git(needed=True).status == "ok"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert checks.git(needed=True).broken and not checks.git(needed=False).broken
 
 
 def test_a_state_folder_is_judged_by_what_exists_of_it(tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from farm.errors import ModelError, TooLargeError
-from farm.server.inputs import arrays_of
+from farm.planning.inputs import arrays_of
 from farm.store.artifacts import ArtifactStore
 from farm.types import Blob, Fusion, FusionKind, ModelFormat, ModelSpec, TensorSpec
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.errors import ModelError
-from farm.server.inputs import check_inputs
+from farm.planning.inputs import check_inputs
 from farm.store.artifacts import ArtifactStore
 from farm.types import TensorSpec
 from tests.values import model_spec

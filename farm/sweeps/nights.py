@@ -1,0 +1,215 @@
+"""What becomes of a night: it waits, its model is prepared, its run is submitted. ``python -m farm.sweeps`` has this as
+its first duty.
+
+All of it is in the store; what a killed process had begun to prepare is begun again. Sources take their time, a command
+of a repository up to hours: each is prepared in a thread, so that other nights are not late.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from farm.config import Settings
+from farm.coordinator.nudge import Nudge
+from farm.errors import FarmError, InfrastructureError, QuotaError
+from farm.planning.quotas import check_jobs
+from farm.selectors import parse
+from farm.store.artifacts import ArtifactStore
+from farm.store.database import Store
+from farm.sweeps.firing import fire
+from farm.types import Model, ModelSource, Night, NightState, RunSpec, SweepSpec
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME = 2  # sources
+GIVE_UP = timedelta(hours=6)  # on what another try may mend
+_LONGEST_PAUSE_SECONDS = 300.0
+
+
+class Prepared(Protocol):
+    """``version``: of the model at its source."""
+
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def version(self) -> str: ...
+
+
+class Prepare(Protocol):
+    """As ``farm.sweeps.sources.prepare``."""
+
+    def __call__(
+        self, source: ModelSource, store: Store, artifacts: ArtifactStore, settings: Settings, by: str, *, name: str
+    ) -> Prepared: ...
+
+
+class Nights:
+    def __init__(self, store: Store, artifacts: ArtifactStore, settings: Settings, prepare: Prepare) -> None:
+        self._store, self._artifacts, self._settings, self._prepare = store, artifacts, settings, prepare
+        self._nudge = Nudge(settings.state_dir)
+        self._work: dict[int, _Work] = {}  # by night
+        self._pauses: dict[int, _Pause] = {}
+
+    def turn(self, now: datetime) -> bool:
+        """Raises InfrastructureError where the database does not serve."""
+        fired, begun = self._fire(now), self._begin(now)
+        settled = self._go_on(now)
+        return fired or begun or settled
+
+    def _fire(self, now: datetime) -> bool:
+        with self._store.reading() as reading:
+            if reading.first_due_sweep(now) is None:
+                return False
+        with self._store.transaction() as tx:
+            if sweep := tx.first_due_sweep(now):
+                fire(tx, sweep, now)
+        return True
+
+    def _begin(self, now: datetime) -> bool:
+        with self._store.reading() as reading:
+            if not reading.nights_in(NightState.WAITING):
+                return False
+        begun = False
+        with self._store.transaction() as tx:
+            for night in tx.nights_in(NightState.WAITING):
+                if earlier := tx.night_in_the_way(night.sweep):
+                    reason = f"waits for night {earlier.id}, which is {earlier.state}"
+                    if reason != night.reason:
+                        tx.set_night(night.id, [NightState.WAITING], reason=reason)
+                else:
+                    tx.set_night(night.id, [NightState.WAITING], state=NightState.PREPARING, reason="", started_at=now)
+                    begun = True
+        return begun
+
+    def _go_on(self, now: datetime) -> bool:
+        """Start, or take, what is prepared; whether a night is settled."""
+        with self._store.reading() as reading:
+            preparing = reading.nights_in(NightState.PREPARING)
+        settled = False
+        for night in preparing:
+            work = self._work.get(night.id)
+            if work is None:
+                if len(self._work) < AT_A_TIME and not self._rests(night):
+                    self._start(night)
+            elif not work.is_alive():
+                del self._work[night.id]
+                settled |= self._settle(night, work, now)
+        return settled
+
+    def _start(self, night: Night) -> None:
+        with self._store.reading() as reading:
+            spec = reading.sweep(night.sweep).spec
+        by = night.requested_by
+        self._work[night.id] = work = _Work(
+            spec,
+            lambda: self._prepare(spec.model, self._store, self._artifacts, self._settings, by, name=spec.name),
+        )
+        work.start()
+
+    def _rests(self, night: Night) -> bool:
+        pause = self._pauses.get(night.id)
+        return pause is not None and time.monotonic() < pause.until_seconds
+
+    def _settle(self, night: Night, work: _Work, now: datetime) -> bool:
+        try:
+            self._submit(night, work.spec, work.result(), now)
+        except (InfrastructureError, QuotaError) as error:
+            if now - (night.started_at or now) < GIVE_UP:
+                self._pause(night, error)
+                return False
+            self._fail(night, str(error), now)
+        except FarmError as error:
+            self._fail(night, str(error), now)
+        except Exception as error:  # a mistake of ours: it must not end this process again and again
+            log.exception("Night %d of %s", night.id, night.sweep)
+            self._fail(night, f"{type(error).__name__}: {error} (a mistake of the farm: its log has more)", now)
+        self._pauses.pop(night.id, None)
+        return True
+
+    def _submit(self, night: Night, spec: SweepSpec, prepared: Prepared, now: datetime) -> None:
+        from farm.planning.submission import expanded
+
+        wanted = run_of(spec, night, prepared.model)
+        with self._store.reading() as reading:
+            wanted, model, expansion = expanded(wanted, reading, self._settings)
+        with self._store.transaction() as tx:
+            if tx.night(night.id).state is not NightState.PREPARING:
+                return
+            check_jobs(self._settings, tx, night.requested_by, len(expansion.jobs))
+            run = tx.add_run(wanted, model, expansion.jobs, expansion.builds, night.requested_by, now, expansion.pools)
+            tx.set_night(
+                night.id,
+                [NightState.PREPARING],
+                state=NightState.RUNNING,
+                reason="",
+                run_id=run.id,
+                model_id=model.id,
+                version=prepared.version,
+            )
+        self._nudge.send()
+        log.info("Night %d of %s is run %d", night.id, night.sweep, run.id)
+
+    def _pause(self, night: Night, error: FarmError) -> None:
+        before = self._pauses.get(night.id)
+        seconds = min(2 * before.seconds, _LONGEST_PAUSE_SECONDS) if before else 1.0
+        self._pauses[night.id] = _Pause(seconds, time.monotonic() + seconds)
+        log.warning("Night %d of %s, again in %.0f s: %s", night.id, night.sweep, seconds, error)
+        with self._store.transaction() as tx:
+            tx.set_night(night.id, [NightState.PREPARING], reason=f"is tried again: {error}")
+
+    def _fail(self, night: Night, reason: str, now: datetime) -> None:
+        log.warning("Night %d of %s failed: %s", night.id, night.sweep, reason)
+        with self._store.transaction() as tx:
+            tx.set_night(night.id, [NightState.PREPARING], state=NightState.FAILED, reason=reason, ended_at=now)
+
+
+def run_of(spec: SweepSpec, night: Night, model: Model) -> RunSpec:
+    """Where every device that matches is measured, one that lacks a runtime costs the others nothing: its own jobs end
+    with that as their reason."""
+    return RunSpec(
+        model=model.id,
+        recipes=spec.recipes,
+        devices=spec.devices,
+        scenarios=spec.scenarios,
+        protocol=spec.protocol,
+        name=f"{spec.name} {night.due_at:%Y-%m-%d %H:%M}",
+        priority=spec.priority,
+        keep_unable=parse(spec.devices).quantifier.kind == "each",
+    )
+
+
+@dataclass(frozen=True)
+class _Pause:
+    seconds: float
+    until_seconds: float
+
+
+class _Work(threading.Thread):
+    """A daemon: what it fetches is fetched again after a stop."""
+
+    def __init__(self, spec: SweepSpec, prepare: Callable[[], Prepared]) -> None:
+        super().__init__(daemon=True)
+        self.spec = spec
+        self._prepare = prepare
+        self._prepared: Prepared | None = None
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._prepared = self._prepare()
+        except Exception as error:  # noqa: BLE001 - raised again by ``result``
+            self._error = error
+
+    def result(self) -> Prepared:
+        """Raises what the source raised."""
+        if self._error is not None:
+            raise self._error
+        assert self._prepared is not None  # noqa: S101 - for the type checker
+        return self._prepared
