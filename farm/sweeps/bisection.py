@@ -77,6 +77,11 @@ class Bisector:
         self._nudge = Nudge(settings.state_dir)
         self._work: _Work | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a source is being asked; a later turn takes its answer."""
+        return self._work is not None
+
     def turn(self, now: datetime) -> bool:
         """Raises InfrastructureError where a source is to be asked again."""
         if self._work is not None:

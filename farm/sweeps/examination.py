@@ -75,7 +75,7 @@ class Examination:
             if not reading.nights_untold(now - _TOLD_BACK):
                 return
         with self._store.transaction() as tx:
-            tell_of_missing_nights(tx, tx.nights_untold(now - _TOLD_BACK), self._settings, now)
+            tell_of_missing_nights(tx, tx.nights_untold(now - _TOLD_BACK), now)
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ class Weighing:
             reason=finding.text if kind == "worse" else self._why(members),
             baseline=worst.baseline,
             members=tuple(members[:MOST_MEMBERS]),
-            since=worst.since or finding.since,
+            since=_since(worst, self._lines[_series(worst.key)].points),
             affected=affected,
             unaffected=tuple(device for device in finding.unaffected if device not in affected),
             created_at=self._at,
@@ -208,7 +208,7 @@ class Weighing:
         points = [point for point in (*line.points, line.pinned) if point]
         by_job = {point.job_id: point for point in points}
         new = by_job.get(change.job_id) if change.job_id is not None else line.points[-1]
-        old = _old(change, points, by_job, new)
+        old = _old(change, points, by_job, new, _since(change, line.points))
         return Member(
             key=change.key,
             before=change.before,
@@ -233,13 +233,31 @@ class Weighing:
         return list(members.values())
 
 
+def _since(change: Change, points: Sequence[HistoryPoint | None]) -> datetime | None:
+    """When the first night was measured that is more as it is now than as it was, from the change-point on: that itself
+    is found to a night or two."""
+    metric = change.key.metric
+    if change.since is None or change.before is None or change.now is None:
+        return change.since
+    score = quantity(metric).score
+    for point in points:
+        figure = point.figures.get(metric) if point and point.measured_at >= change.since else None
+        if point and figure and _distance(figure, change.now, score) < _distance(figure, change.before, score):
+            return point.measured_at
+    return change.since
+
+
 def _old(
-    change: Change, points: Collection[HistoryPoint], by_job: Mapping[int, HistoryPoint], new: HistoryPoint | None
+    change: Change,
+    points: Collection[HistoryPoint],
+    by_job: Mapping[int, HistoryPoint],
+    new: HistoryPoint | None,
+    since: datetime | None,
 ) -> HistoryPoint | None:
     """What the new one is measured against: the last that is trusted from before the series changed, where that is
     known; else the baseline's."""
-    if change.since is not None:
-        before = [point for point in points if point.trusted and point.measured_at < change.since]
+    if since is not None:
+        before = [point for point in points if point.trusted and point.measured_at < since]
         if before:
             return max(before, key=lambda point: point.measured_at)
     if change.baseline_job_id is not None and change.baseline_job_id in by_job:

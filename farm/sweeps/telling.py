@@ -28,7 +28,7 @@ def tell_of_findings(tx: Transaction, sweep: Sweep, night: Night, settings: Sett
         _tell(tx, sweep, "regression", f"regression {each.id} of night {night.id}", message, at)
 
 
-def tell_of_missing_nights(tx: Transaction, nights: Sequence[Night], settings: Settings, at: datetime) -> None:
+def tell_of_missing_nights(tx: Transaction, nights: Sequence[Night], at: datetime) -> None:
     """Nights that came to no run: those of one sweep together, by the last of them to end."""
     for name in sorted({night.sweep for night in nights}):
         mine = sorted((night for night in nights if night.sweep == name), key=lambda night: (night.ended_at, night.id))

@@ -54,6 +54,11 @@ def last_step(values: Values, noise: float, nights: int) -> Step | None:
     if len(known) - first > nights or len(before) < FEWEST_BEFORE:
         return None
     moved = known[first:] - np.median(before)
+    # It finds two nights or more together: one that is still nearer to what was before does not belong to them.
+    while len(moved) and abs(moved.mean()) > 0 and moved[0] / moved.mean() < 0.5:
+        first, moved = first + 1, moved[1:]
+    if len(moved) < FEWEST_AFTER:
+        return None
     size = float(moved.mean())
     nearest = float((moved if size > 0 else -moved).min())
-    return Step(int(columns[first]), size, nearest, len(before), len(known) - first)
+    return Step(int(columns[first]), size, nearest, len(before), len(moved))

@@ -325,3 +325,24 @@ def test_the_scan_was_tried_beyond_every_bound() -> None:
             chaos.step()
         reached |= chaos.reached
     assert reached == {"ages", "builds in a row", "one student", "quota", "together"}
+
+
+def test_a_run_of_turns_keeps_its_order_whoever_else_is_there() -> None:
+    """Old and new artifacts take turns (``farm.analysis.interleaved``): what infrastructure failed goes again at once,
+    and nobody of the same priority comes in between."""
+    bench = Bench("a")
+    bench.submit("bob", *["a"] * 8, priority="nightly")
+    turns = bench.submit("ada", *["a"] * TOGETHER, priority="nightly")
+    for number in range(60):
+        if "a" not in bench.running:
+            break
+        job = bench.state.jobs[bench.running["a"][0]]
+        if job.run_id == turns and number % 5 == 3:
+            bench.apply(AttemptEnded(*bench.running.pop("a"), failure=LOST))
+            bench.apply(DeviceReleased(job.id, job.epoch))
+        else:
+            bench.turn("a")
+    mine = [job.id for job in bench.order if job.run_id == turns]
+    assert mine == sorted(mine)
+    places = [place for place, job in enumerate(bench.order) if job.run_id == turns]
+    assert places == list(range(places[0], places[0] + len(places)))

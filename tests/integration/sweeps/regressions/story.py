@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from farm.config import Settings
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.transaction import JobChange, NewJob, Transaction
+from farm.sweeps.confirmation import Confirmation
+from farm.sweeps.examination import Examination
 from farm.types import (
     AlertRule,
     Artifact,
@@ -22,7 +25,10 @@ from farm.types import (
     JobState,
     Model,
     NightState,
+    Notice,
     Recipe,
+    Regression,
+    RegressionState,
     Result,
     RunState,
     Scenario,
@@ -42,8 +48,9 @@ class Story:
 
     store: Store
     artifacts: ArtifactStore
+    settings: Settings
     devices: Sequence[str]
-    variants: Sequence[str] = ("int8",)
+    variants: Sequence[str] = ("fp32", "int8")
     notify: tuple[str, ...] = ("team",)
     noise: Mapping[str, float] = field(default_factory=dict)
     factor: Callable[[str, str, str], float] = lambda version, variant, device: 1.0
@@ -72,7 +79,41 @@ class Story:
                 tx.upsert_device(device(name, platform="android", virtual=True), FIRST)
             tx.put_sweep(self.spec, "ada", FIRST, None, paused=False)
 
-    def pass_night(self, version: str, *, examine: bool = False) -> int:
+    @property
+    def now(self) -> datetime:
+        return FIRST + self.night * ONE_DAY
+
+    def examine(self) -> None:
+        """The night's results, in a process of its own as far as memory goes."""
+        while Examination(self.store, self.settings).turn(self.now):
+            pass
+
+    def confirm(self, *, measure: bool = True) -> list[Job]:
+        """What is measured once more is measured, and judged; its jobs."""
+        jobs: list[Job] = []
+        while Confirmation(self.store, self.artifacts, self.settings).turn(self.now):
+            with self.store.transaction() as tx:
+                for run_id, run in tx.confirming_runs():
+                    if measure and run and run.state is RunState.ACTIVE:
+                        jobs += tx.jobs(run_id)
+                        self.measure(tx, run_id, self.now)
+        return jobs
+
+    def quiet_nights(self, count: int, version: str = "v1") -> None:
+        for _ in range(count):
+            self.pass_night(version)
+            self.examine()
+            self.confirm()
+
+    def regressions(self, *states: RegressionState) -> list[Regression]:
+        with self.store.reading() as reading:
+            return reading.regressions(states=states, limit=None)[::-1]
+
+    def notices(self) -> list[Notice]:
+        with self.store.reading() as reading:
+            return reading.notices(limit=500)[::-1]
+
+    def pass_night(self, version: str) -> int:
         """A night with its results, whose run has ended; its id."""
         begin = FIRST + self.night * ONE_DAY
         with self.store.transaction() as tx:
@@ -88,7 +129,7 @@ class Story:
             tx.set_night(
                 night.id,
                 [NightState.WAITING],
-                state=NightState.EXAMINED if examine else NightState.RUNNING,
+                state=NightState.RUNNING,
                 run_id=run.id,
                 model_id=model.id,
                 version=version,
