@@ -35,6 +35,7 @@ HEAD = (
     "psutil",
     "pyarrow",
     "ray",
+    "ruptures",
     "scikit-learn",
     "scipy",
     "sqlalchemy",

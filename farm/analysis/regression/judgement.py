@@ -206,7 +206,7 @@ def _chance(step: Step, error: float, scale: float, memory: float, tails: float)
     )
     base_error = scale * math.sqrt(memory * _MEDIAN_VARIANCE / step.before)
     nearest = np.asarray([max(0.0, step.nearest - 2 * base_error)])
-    of_nearest = float(t.sf(_standardized(nearest, np.asarray([scale]))[0], tails)) ** (step.after / memory)
+    of_nearest = math.pow(float(t.sf(_standardized(nearest, np.asarray([scale]))[0], tails)), step.after / memory)
     return min(1.0, 2 * 2 * min(of_mean, of_nearest))
 
 
