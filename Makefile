@@ -59,7 +59,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format $(SOURCES)
 
 # `make bench NAME=harness` runs one. `builds` takes options: python -m tests.bench.builds --help.
-BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery builds push android_job remote_write)
+BENCHES := $(if $(NAME),$(NAME),startup harness dispatch scheduler makespan submit recovery builds push android_job remote_write nightly regressions changepoints)
 bench: $(VENV)/.installed
 	@for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name || exit 1; done
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from farm.cli.session import connect
 from farm.client import Client
 from farm.errors import NotFoundError, UserError
 from farm.sweeps import document
-from farm.types import Night, Sweep, SweepPlan, SweepSpec
+from farm.types import Night, NightState, Regression, Sweep, SweepPlan, SweepSpec
 
 app = typer.Typer(help="Nightly sweeps: runs on a schedule (docs/sweeps.md).", no_args_is_help=True)
 
@@ -148,7 +149,8 @@ def history(context: typer.Context, name: NameArgument, limit: LimitOption = 20,
     """What became of its nights, the newest first."""
     with connect(context) as client:
         found = client.nights(name, limit)
-    columns = ("night", "due (UTC)", "by", "version", "run", "state", "took", "why")
+        regressions = client.regressions(name, limit=_LOOK_BACK)
+    columns = ("night", "due (UTC)", "by", "version", "run", "state", "took", "found", "why")
     rows = (
         (
             night.id,
@@ -158,6 +160,7 @@ def history(context: typer.Context, name: NameArgument, limit: LimitOption = 20,
             night.run_id or "",
             output.state(night.state),
             _took(night),
+            _found(night, regressions),
             night.reason,
         )
         for night in found
@@ -284,6 +287,14 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return output.seconds(seconds)
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _found(night: Night, regressions: Sequence[Regression]) -> str:
+    """How many findings of the night are in which state; empty where it was not examined yet."""
+    states = Counter(each.state for each in regressions if each.night_id == night.id)
+    if not states:
+        return "nothing" if night.state is NightState.EXAMINED else ""
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
 
 def _took(night: Night) -> str:

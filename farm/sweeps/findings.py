@@ -291,6 +291,8 @@ def _went_on(known: Member, member: Member) -> bool:
     if known.now is None or member.now is None or member.limit is None:
         return False
     asked = quantity(known.key.metric)
+    if not asked.score and min(known.now.low, member.now.low) <= 0:
+        return False
     if asked.score:
         value = member.now.value - known.now.value
         change = Estimate(value=value, low=value, high=value)
@@ -300,4 +302,6 @@ def _went_on(known: Member, member: Member) -> bool:
 
 
 def _distance(one: Estimate, other: Estimate, score: bool) -> float:
-    return abs(one.value - other.value) if score else abs(math.log(one.value / other.value))
+    if score or min(one.value, other.value) <= 0:
+        return abs(one.value - other.value)
+    return abs(math.log(one.value / other.value))

@@ -48,6 +48,8 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
             reading.run_spec(spec.baseline.run_id)
         except NotFoundError:
             warnings.append(f"The baseline is run {spec.baseline.run_id}, which is not there: nothing is compared.")
+    if unknown := [name for name in spec.notify if name not in settings.channels]:
+        warnings.append(f"Nobody is told by {', '.join(unknown)}: the farm's settings have no such channel.")
     devices = tuple(sorted({job.device_id for job in expansion.jobs})) if expansion else ()
     virtual = {device.id for device in reading.devices_named(devices) if device.facts.virtual}
     if devices and virtual == set(devices):

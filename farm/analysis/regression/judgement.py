@@ -14,7 +14,7 @@ import numpy as np
 
 from farm.analysis.regression.changepoint import Step, last_step
 from farm.analysis.regression.grid import Codes, Grid, Values
-from farm.analysis.regression.noise import FEWEST_LINES, TAILS_OF_FEW, Noise, noise, spread, wider
+from farm.analysis.regression.noise import FEWEST_LINES, TAILS_OF_FEW, Noise, median, noise, spread, wider
 from farm.types import Baseline
 
 FEWEST_BASELINE_NIGHTS = 3
@@ -63,7 +63,7 @@ class Judgement:
 def judge(grid: Grid, baseline: Baseline) -> Judgement:
     """Needs two nights or more."""
     floor = noise(grid)
-    own_past = grid.values[:, :-1] - floor.shared[grid.device_of]
+    own_past = grid.values[:, :-1] - np.nan_to_num(floor.shared)[grid.device_of]
     base_own, counts, columns = _levels(grid, own_past, baseline)
     base_seen, _, _ = _levels(grid, grid.values[:, :-1], baseline)
     difference = grid.values[:, -1] - base_own
@@ -163,9 +163,9 @@ def _device_base(shared: Values, baseline: Baseline) -> tuple[Values, float]:
     if baseline.mode == "pinned":
         return np.zeros(len(shared)), 1.0
     if baseline.mode == "last-trusted":
-        return shared[:, -1], 1.0
+        return np.nan_to_num(shared[:, -1]), 1.0
     recent = shared[:, -baseline.nights :]
-    return np.median(recent, axis=1), _MEDIAN_VARIANCE / recent.shape[1]
+    return np.nan_to_num(median(recent, 1)), _MEDIAN_VARIANCE / recent.shape[1]
 
 
 def _effects(
@@ -275,7 +275,7 @@ def _night(moved: Values, floor: Noise, baseline: Baseline) -> Effects:
     if np.isfinite(moved).sum() < FEWEST_LINES:
         return Effects(none, none, none, np.full(1, -1, dtype=np.int64), none)
     devices = np.isfinite(moved)
-    before = np.median(floor.shared[devices], axis=0)
+    before = median(floor.shared[devices], 0)
     _, once = _device_base(before[None, :], baseline)
     single = math.sqrt(_MEDIAN_VARIANCE / devices.sum()) * float(np.median(floor.common[devices]))
     error = np.asarray([math.hypot(spread(before), single) * math.sqrt(1 + once)])

@@ -34,9 +34,9 @@ class Noise:
     """Standard deviations between nights, by line and by device, and what the nights before had in common.
 
     ``own``: by line. ``common``: by device, 0 where it cannot be told from ``own``. ``shared``: devices x nights, the
-    examined one left out. ``usual``: of a device in the middle, own and common together. ``tails``: degrees of freedom
-    of the Student distribution that has them, of ``own`` and of ``common``. ``values``: by device, repeats that say so.
-    ``widened``: by device, how many times its usual noise it has lately, 1 where no more.
+    examined one left out; NaN where too few lines tell. ``tails``: degrees of freedom of the Student distribution that
+    has them, of ``own`` and of ``common``. ``values``: by device, repeats that say so. ``widened``: by device, how many
+    times its usual noise it has lately, 1 where no more.
     """
 
     own: Values
@@ -81,12 +81,12 @@ def noise(grid: Grid) -> Noise:
     device_own = _leaning(device_scale, device_count, _middle(device_scale))
     lines_own = _leaning(line_scale, np.where(line_count < FEWEST_NIGHTS, 0, line_count), device_own[grid.device_of])
     together = np.asarray([len(grid.rows(device)) >= FEWEST_LINES for device in range(len(grid.devices))])
-    common_scale, common_count = _scale(np.where(together[:, None], shared, math.nan))
+    common_scale, common_count = _scale(shared)
     common = np.where(together, _leaning(common_scale, common_count, _middle(common_scale)), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         tails = (
             _tails(own / lines_own[:, None]),
-            _tails(np.where(together[:, None], shared / common[:, None], math.nan)),
+            _tails(shared / common[:, None]),
         )
     still = np.ones(len(grid.devices))
     usual = Noise(lines_own, device_own, common, shared, tails, device_count, still, from_repeats)
@@ -111,12 +111,12 @@ def _polish(values: Values) -> tuple[Values, Values]:
     shared = np.zeros(values.shape[1])
     enough = np.isfinite(values).sum(axis=0) >= FEWEST_LINES
     for _ in range(3):
-        rows = _median(values - shared, 1)
-        shared = np.where(enough, _median(values - rows[:, None], 0), 0.0)
+        rows = median(values - shared, 1)
+        shared = np.where(enough, median(values - rows[:, None], 0), 0.0)
         if enough.any():
             shared[enough] -= np.median(shared[enough])
     left = values - shared
-    return shared, left - _median(left, 1)[:, None]
+    return np.where(enough, shared, math.nan), left - median(left, 1)[:, None]
 
 
 def _repeats(residuals: Values, builds: Codes) -> Values:
@@ -134,7 +134,7 @@ def _repeats(residuals: Values, builds: Codes) -> Values:
 def _scale(values: Values) -> tuple[Values, Codes]:
     """Of each row the spread about 0, 0 where it has no value, and of how many values."""
     counts = np.isfinite(values).sum(axis=1)
-    scale = _MAD_OF_NORMAL * _median(np.abs(values), 1)
+    scale = _MAD_OF_NORMAL * median(np.abs(values), 1)
     return np.where(counts > 0, scale, 0.0), counts
 
 
@@ -170,7 +170,7 @@ def _tails(standardized: Values) -> float:
     return float(np.interp(np.quantile(values, 0.99) / middle, ratios, freedoms))
 
 
-def _median(values: Values, axis: int) -> Values:
+def median(values: Values, axis: int) -> Values:
     """NaN where there is nothing, without a warning."""
     found = np.full(values.shape[1 - axis], math.nan)
     there = np.isfinite(values).any(axis=axis)
