@@ -121,6 +121,11 @@ def _levels(grid: Grid, past: Values, baseline: Baseline) -> tuple[Values, Codes
     rows = past.shape[0]
     level, counts = np.full(rows, math.nan), np.zeros(rows, dtype=np.int64)
     columns = np.full(rows, -1, dtype=np.int64)
+    if baseline.mode == "window":
+        window = past[:, -baseline.nights :]
+        counts = np.isfinite(window).sum(axis=1)
+        enough = counts >= FEWEST_BASELINE_NIGHTS
+        return np.where(enough, median(window, 1), math.nan), np.where(enough, counts, 0), columns
     for row in range(rows):
         if baseline.mode == "pinned":
             pinned = grid.lines[row].pinned
@@ -132,10 +137,6 @@ def _levels(grid: Grid, past: Values, baseline: Baseline) -> tuple[Values, Codes
         if baseline.mode == "last-trusted" and len(known):
             columns[row], counts[row] = known[-1], 1
             level[row] = past[row, known[-1]]
-        elif baseline.mode == "window":
-            known = known[known >= past.shape[1] - baseline.nights]
-            if len(known) >= FEWEST_BASELINE_NIGHTS:
-                level[row], counts[row] = np.median(past[row, known]), len(known)
     return level, counts, columns
 
 

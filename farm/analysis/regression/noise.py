@@ -171,10 +171,10 @@ def _tails(standardized: Values) -> float:
 
 
 def median(values: Values, axis: int) -> Values:
-    """NaN where there is nothing, without a warning."""
-    found = np.full(values.shape[1 - axis], math.nan)
-    there = np.isfinite(values).any(axis=axis)
-    kept = values[:, there] if axis == 0 else values[there]
-    if kept.size:
-        found[there] = np.nanmedian(kept, axis=axis)
-    return found
+    """NaN where there is nothing. Many times faster than numpy's, which masks arrays as small as these."""
+    if values.shape[axis] == 0:
+        return np.full(values.shape[1 - axis], math.nan)
+    ordered = np.sort(values, axis=axis)  # NaN come last
+    counts = np.expand_dims((~np.isnan(values)).sum(axis=axis), axis)
+    low, high = (np.take_along_axis(ordered, np.maximum(place, 0), axis) for place in ((counts - 1) // 2, counts // 2))
+    return np.asarray(np.squeeze((low + high) / 2, axis))
