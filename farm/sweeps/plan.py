@@ -49,7 +49,7 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
         except NotFoundError:
             warnings.append(f"The baseline is run {spec.baseline.run_id}, which is not there: nothing is compared.")
     if unknown := [name for name in spec.notify if name not in settings.channels]:
-        warnings.append(f"Nobody is told by {', '.join(unknown)}: the farm's settings have no such channel.")
+        warnings.append(f"The farm's settings have no channel {', '.join(unknown)}: what is found is not told there.")
     devices = tuple(sorted({job.device_id for job in expansion.jobs})) if expansion else ()
     virtual = {device.id for device in reading.devices_named(devices) if device.facts.virtual}
     if devices and virtual == set(devices):
