@@ -131,7 +131,8 @@ class Settings(BaseSettings):
     sweep_fetch_timeout_seconds: float = Field(default=1800.0, gt=0)
     # Who is told what the nights found (docs/notifications.md)
     channels: dict[Name, ChannelSetting] = {}
-    public_url: str | None = None  # of this farm, as people reach it; for links in notices
+    # Of this farm, as people reach it, for links in what they are told.
+    public_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     # quotas; None: no limit
     devices_per_user: int | None = Field(default=None, ge=1)  # leased at a time, and reserved at a time
     jobs_per_user: int | None = Field(default=None, ge=1)  # that have not ended

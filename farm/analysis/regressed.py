@@ -19,8 +19,7 @@ _WRITTEN: Mapping[Unit, Callable[[float], str]] = {
     "per second": lambda rate: f"{figures.number(rate)} per second",
 }
 
-# Said after the state.
-MEANINGS: Mapping[RegressionState, str] = {
+_MEANINGS: Mapping[RegressionState, str] = {
     RegressionState.SUSPECTED: "a night found it; it is about to be measured once more",
     RegressionState.CONFIRMING: "it is being measured once more, in turns with the artifact before",
     RegressionState.CONFIRMED: "it is there",
@@ -61,6 +60,13 @@ def noise(value: float, metric: str) -> str:
     return figures.number(value, digits=2) if quantity(metric).score else f"{figures.number(100 * value, digits=2)} %"
 
 
+def meaning(regression: Regression) -> str:
+    """What its state says."""
+    if regression.kind == "missing" and regression.state is RegressionState.CONFIRMED:
+        return "there was one on the nights before"
+    return _MEANINGS[regression.state]
+
+
 def where(regression: Regression) -> str:
     """Device, or how many of them."""
     count = len(regression.affected)
@@ -96,4 +102,6 @@ def _signed(value: float, *, score: bool) -> str:
     if score:
         return figures.change(value)
     percent = 100 * (value - 1)
+    if percent == 0:
+        return "0 %"
     return f"{percent:+.1f} %" if abs(percent) < 100 else f"{percent:+.0f} %"

@@ -87,6 +87,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield from channels(settings)
     yield git(needed=here and settings.allow_sweep_commands)
     yield packages("MLflow", "mlflow", MLFLOW, needed=False)
+    yield packages("Grafana", "grafana", ("grafana-api",), needed=False)
     yield phone_runtime(settings.phone_runtime_dir)
     yield readable("CPU frequency", [FREQUENCY], "throttling goes unseen")
     yield readable("temperature", sorted(ZONES.glob("thermal_zone*/temp")), "heat goes unseen")

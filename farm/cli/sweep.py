@@ -18,7 +18,7 @@ from farm.cli.output import JsonFlag
 from farm.cli.runs import INTERRUPTED, exit_code, follow
 from farm.cli.session import connect
 from farm.client import Client
-from farm.errors import UserError
+from farm.errors import NotFoundError, UserError
 from farm.sweeps import document
 from farm.types import Night, Sweep, SweepPlan, SweepSpec
 
@@ -27,6 +27,7 @@ app = typer.Typer(help="Nightly sweeps: runs on a schedule (docs/sweeps.md).", n
 NameArgument = Annotated[str, typer.Argument(help="Name of the sweep.")]
 LimitOption = Annotated[int, typer.Option(min=1, max=500, help="At most so many.")]
 _POLL_SECONDS = 1.0
+_LOOK_BACK = 500  # nights
 
 
 @app.command()
@@ -163,6 +164,49 @@ def history(context: typer.Context, name: NameArgument, limit: LimitOption = 20,
     )
     empty = f"{name} had no night yet. `farm sweep run {name}` makes one."
     output.emit(found, as_json, output.table(columns, rows, empty))
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    name: NameArgument,
+    nights: Annotated[
+        list[int] | None,
+        typer.Argument(help="Numbers of one night, against the one before it, or of two. Default: the last two."),
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metrics with commas between; default: the main ones.")] = None,
+    include_virtual: Annotated[
+        bool, typer.Option("--include-virtual", help="Virtual devices beside real ones.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Two nights side by side, per variant, device and scenario."""
+    with connect(context) as client:
+        before, now = _two(client.nights(name, _LOOK_BACK), nights or [], name)
+        found = client.diff(before, now, include_virtual=include_virtual, metrics=metrics.split(",") if metrics else ())
+    output.emit(found.to_dict() if as_json else None, as_json, found)
+
+
+def _two(found: Sequence[Night], wanted: Sequence[int], name: str) -> tuple[int, int]:
+    """The runs of two nights, the older one first unless both are named. ``found``: the newest first. Raises UserError,
+    NotFoundError."""
+    if len(wanted) > 2:
+        raise UserError("More than two nights cannot be compared.", remedy="Name one or two.")
+    with_run = {night.id: night.run_id for night in found if night.run_id is not None}
+    if missing := [number for number in wanted if number not in with_run]:
+        raise NotFoundError(
+            f"{name} has no night {missing[0]} with a run.", remedy=f"`farm sweep history {name}` shows its nights."
+        )
+    chosen = list(wanted)
+    if len(chosen) < 2:
+        earlier = [number for number in with_run if not chosen or number <= chosen[0]]
+        chosen = earlier[:2][::-1]
+    if len(chosen) < 2:
+        raise NotFoundError(
+            f"{name} has no two nights with a run yet.", remedy=f"`farm sweep history {name}` shows its nights."
+        )
+    before, now = (with_run[number] for number in chosen)
+    return before, now
 
 
 def _read(files: Sequence[Path]) -> list[SweepSpec]:

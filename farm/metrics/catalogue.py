@@ -83,7 +83,13 @@ RUN_DURATION = Metric(
     "farm_run_duration_seconds", "gauge", "seconds", (), "Time from the submission to the end of the run.", "run"
 )
 RUN_INFO = Metric(
-    "farm_run_info", "info", "", ("commit",), "Which commit a run measured.", "run", awaits="runs know no commit yet"
+    "farm_run_info",
+    "info",
+    "",
+    ("commit",),
+    "Which commit a run measured.",
+    "run",
+    awaits="the version that a night measured is told by its night, `farm sweep history`",
 )
 
 DEVICE_INFO = Metric(
@@ -117,6 +123,15 @@ LEASE_AGE = Metric(
 RUNS = Metric("farm_runs", "gauge", "", ("state",), "Runs that are kept.", "head")
 JOBS = Metric("farm_jobs", "gauge", "", ("state",), "Jobs of active runs.", "head")
 QUEUE_JOBS = Metric("farm_queue_jobs", "gauge", "", ("platform",), "Jobs that are ready and wait for a device.", "head")
+SWEEP_NIGHTS = Metric(
+    "farm_sweep_nights", "gauge", "", ("sweep", "state"), "Nights of a sweep that are on record, by state.", "head"
+)
+REGRESSIONS = Metric(
+    "farm_regressions", "gauge", "", ("sweep", "state"), "Regressions of a sweep that are on record, by state.", "head"
+)
+NOTICES = Metric(
+    "farm_notices", "gauge", "", ("state",), "Notifications: `pending`, `sent`, or `dead` (given up).", "head"
+)
 OUTBOX_PENDING = Metric("farm_outbox_pending", "gauge", "", (), "Results and runs not pushed yet.", "head")
 OUTBOX_DEAD = Metric(
     "farm_outbox_dead", "gauge", "", (), "Results and runs that were refused for good (`farm metrics status`).", "head"
@@ -203,7 +218,7 @@ DEVICE_ENERGY = Metric(
     ("device",),
     "Energy that the device took.",
     "agent",
-    awaits="no driver reads an energy counter yet",
+    awaits="fuel gauges and power rails are read only while something is measured",
 )
 NOISE = Metric(
     "farm_device_noise_ratio",
@@ -212,7 +227,7 @@ NOISE = Metric(
     ("device",),
     "How far repeated measurements of one artifact differ.",
     "head",
-    awaits="noise floors are not worked out yet",
+    awaits="it is worked out when a night is compared, and told with its regressions",
 )
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

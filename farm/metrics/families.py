@@ -26,6 +26,9 @@ class Snapshot:
     queued: Mapping[str, int]  # by device
     outbox: Mapping[str, int]  # by state
     outbox_since: datetime | None
+    nights: Mapping[tuple[str, str], int]  # by sweep and state; every sweep has all states
+    regressions: Mapping[tuple[str, str], int]  # likewise
+    notices: Mapping[str, int]  # by state
 
 
 def of_head(now: Snapshot) -> Iterator[Family]:
@@ -62,6 +65,9 @@ def of_head(now: Snapshot) -> Iterator[Family]:
     for id, count in now.queued.items():
         queues[platforms[id]] += count
     yield Family(catalogue.QUEUE_JOBS, (((platform,), count) for platform, count in sorted(queues.items())))
+    yield Family(catalogue.SWEEP_NIGHTS, now.nights.items())
+    yield Family(catalogue.REGRESSIONS, now.regressions.items())
+    yield Family(catalogue.NOTICES, (((state,), count) for state, count in now.notices.items()))
     yield Family(catalogue.OUTBOX_PENDING, [((), now.outbox["pending"])])
     yield Family(catalogue.OUTBOX_DEAD, [((), now.outbox["dead"])])
     age_seconds = (now.at - now.outbox_since).total_seconds() if now.outbox_since else 0.0

@@ -13,6 +13,7 @@ from farm.notifications.markup import code, escaped
 from farm.types import Estimate, Night, NightState, Regression, RegressionState
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_WHOLE = "result"  # the metric of a regression where nothing of a result is there
 _SHOWN = 5  # names, and members
 _VERSION_CHARACTERS = 12  # of a commit
 _IN_UNITS: Mapping[Unit, Callable[[float], str]] = {
@@ -102,7 +103,7 @@ def _what(regression: Regression) -> str:
     """``latency_p50 up 10.2 %``"""
     metric, change = regression.key.metric, regression.worst.change
     if regression.kind == "missing":
-        return "Result is missing"
+        return "Result is missing" if metric == _WHOLE else f"{metric} is missing"
     return f"{metric} {_moved(metric, change.value)}" if change else f"{metric} worse"
 
 
@@ -123,7 +124,8 @@ def _first_line(regression: Regression) -> str:
     key, worst = regression.key, regression.worst
     series = f"{code(key.variant)} on {code(key.device)}, {escaped(key.scenario)}"
     if regression.kind == "missing":
-        return f"No result of {series}, where there was one on the nights before."
+        lost = "result" if key.metric == _WHOLE else code(key.metric)
+        return f"No {lost} of {series}, where there was one on the nights before."
     most = ", most of all" if len(regression.members) > 1 else ""
     said = f"{code(key.metric)} of {series}{most}: **{_change(key.metric, worst.change)}**"
     if worst.before and worst.now:
@@ -134,12 +136,12 @@ def _first_line(regression: Regression) -> str:
 def _facts(regression: Regression) -> Iterator[str]:
     metric, worst = regression.key.metric, regression.worst
     yield _state(regression)
-    if regression.limit is not None:
+    if worst.limit is not None:
         noise = worst.noise_ratio
         known = (
             "not known yet" if noise is None else f"{_percent(noise)} (95 % of repeated measurements differ by less)"
         )
-        yield f"Allowed: {_limit(metric, regression.limit)}. Noise of the device: {known}"
+        yield f"Allowed: {_limit(metric, worst.limit)}. Noise of the device: {known}"
     if regression.baseline:
         yield f"Compared with: {escaped(regression.baseline)}"
     since = f"since {_time(regression.since)}, " if regression.since else ""

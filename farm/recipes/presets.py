@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from farm.errors import RecipeSpecError
 from farm.recipes.runtimes import BUILDERS
-from farm.recipes.specification import REFERENCE_RUNTIME, accepts, complete, did_you_mean, installed, tools
+from farm.recipes.specification import REFERENCE_RUNTIME, accepts, complete, installed, tools
+from farm.suggestion import did_you_mean
 from farm.types import Recipe, RecipeInfo
 from farm.types.recipes import FP32
 

@@ -3,7 +3,6 @@ packages' metadata."""
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import os
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from farm.errors import RecipeSpecError
 from farm.recipes import toolchains, transforms
 from farm.recipes.runtimes import BUILDERS
 from farm.recipes.toolchains.environments import Environments
+from farm.suggestion import did_you_mean
 from farm.types import ModelFormat, Recipe, Transform
 
 REFERENCE_RUNTIME = "reference"
@@ -203,8 +203,3 @@ def sdks(wanted: Iterable[str]) -> dict[str, Path]:
     names = (tool[1:] for tool in wanted if tool.startswith("$"))
     paths = {name: Path(os.environ[name]).resolve() for name in names if os.environ.get(name)}
     return {name: path for name, path in paths.items() if path.is_dir()}
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -31,10 +31,12 @@ class Scale:
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """At most so many round numbers within [low, high]: steps of 1, 2 or 5 times a power of ten."""
-    step = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(step * each for each in (1, 2, 5, 10, 20) if (high - low) / (step * each) <= most - 1)
-    first = math.ceil(low / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+    finest = 10.0 ** math.floor(math.log10((high - low) / most))
+    for step in (finest * each for each in (1, 2, 5, 10, 20)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            return [round(number * step, 12) for number in range(first, last + 1)]
+    return []
 
 
 def padded(values: Sequence[float], share: float = 0.08) -> tuple[float, float]:

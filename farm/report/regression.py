@@ -36,7 +36,7 @@ def render(regression: Regression, points: Sequence[HistoryPoint], nights: Mappi
             policy=POLICY,
             regression=regression,
             headline=regressed.headline(regression),
-            meaning=regressed.MEANINGS[regression.state],
+            meaning=regressed.meaning(regression),
             metric=metric,
             change=change,
             night=nights.get(regression.night_id),

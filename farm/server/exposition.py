@@ -66,4 +66,7 @@ def _snapshot(store: Store) -> Snapshot:
             queued=reading.queued_by_device(),
             outbox=reading.outbox_counts(),
             outbox_since=oldest[0].queued_at if oldest else None,
+            nights=reading.nights_by_state(),
+            regressions=reading.regressions_by_state(),
+            notices=reading.notices_by_state(),
         )

@@ -27,7 +27,7 @@ class JsonBodies:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http" or not _takes_json(scope):
             await self._app(scope, receive, send)
             return
         try:
@@ -43,6 +43,11 @@ class JsonBodies:
             return unread.pop() if unread else await receive()
 
         await self._app(scope, replay, send)
+
+
+def _takes_json(scope: Scope) -> bool:
+    """Every POST, and every PUT but that of a file."""
+    return scope["method"] == "POST" or (scope["method"] == "PUT" and "/blobs/" not in scope["path"])
 
 
 async def _body(headers: Headers, receive: Receive) -> bytes:

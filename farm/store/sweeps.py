@@ -20,17 +20,21 @@ _NEAR = 3
 
 
 class SweepReading(Reader):
+    def find_sweep(self, name: str) -> Sweep | None:
+        row = self._first(sa.select(*_SWEEP).where(tables.sweeps.c.name == name))
+        return as_value(Sweep, row) if row else None
+
     def sweep(self, name: str) -> Sweep:
         """Raises NotFoundError with the nearest names."""
-        row = self._first(sa.select(*_SWEEP).where(tables.sweeps.c.name == name))
-        if row is None:
+        found = self.find_sweep(name)
+        if found is None:
             names = self._connection.execute(sa.select(tables.sweeps.c.name)).scalars().all()
             near = difflib.get_close_matches(name, names, n=_NEAR)
             raise NotFoundError(
                 f"No sweep {name!r}.",
                 remedy=f"Did you mean {' or '.join(near)}?" if near else "`farm sweep list` shows those there are.",
             )
-        return as_value(Sweep, row)
+        return found
 
     def sweeps(self, limit: int | None = None, after: str = "") -> list[Sweep]:
         """By name; ``after`` is the name to go on from."""

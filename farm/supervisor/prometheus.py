@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from farm.errors import ConfigError
+import farm
+from farm.errors import ConfigError, InternalError
 from farm.supervisor.child import Child
 
 PROGRAM = "prometheus"
@@ -26,6 +27,16 @@ def find() -> str:
     return found
 
 
+def rules() -> list[Path]:
+    """The farm's recording rules and alerts. Raises InternalError where the package lacks them."""
+    package = Path(farm.__file__).parent
+    folders = (package / "dashboards" / "rules", package.parent / "dashboards" / "rules")  # installed, or a checkout
+    found = next((files for folder in folders if (files := sorted(folder.glob("*.yml")))), None)
+    if found is None:
+        raise InternalError("This installation has no rules for Prometheus.", remedy="Install torchfarm anew.")
+    return found
+
+
 def configuration(head_url: str, token_file: Path) -> str:
     """YAML. What to scrape, Prometheus asks the head."""
 
@@ -35,6 +46,7 @@ def configuration(head_url: str, token_file: Path) -> str:
     targets = {"url": f"{head_url}/metrics/targets", "refresh_interval": f"{_SCRAPE_SECONDS}s", **access()}
     document = {
         "global": {"scrape_interval": f"{_SCRAPE_SECONDS}s"},
+        "rule_files": [str(path) for path in rules()],
         "storage": {"tsdb": {"out_of_order_time_window": _LATE}},
         "scrape_configs": [{"job_name": "farm", "http_sd_configs": [targets], **access()}],
     }

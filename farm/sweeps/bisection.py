@@ -17,7 +17,7 @@ from farm.analysis import interleaved
 from farm.analysis.quantities import quantity
 from farm.config import Settings
 from farm.coordinator.nudge import Nudge
-from farm.errors import FarmError, InfrastructureError
+from farm.errors import FarmError, InfrastructureError, InternalError
 from farm.planning.submission import expanded
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
@@ -76,6 +76,11 @@ class Bisector:
         self._store, self._artifacts, self._settings, self._source = store, artifacts, settings, source
         self._nudge = Nudge(settings.state_dir)
         self._work: _Work | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a source is being asked; a later turn takes its answer."""
+        return self._work is not None
 
     def turn(self, now: datetime) -> bool:
         """Raises InfrastructureError where a source is to be asked again."""
@@ -289,13 +294,17 @@ class _Work(threading.Thread):
             self._error = error
 
     def finish(self, now: datetime) -> None:
-        """Raises InfrastructureError, and what is a mistake of ours."""
-        if self._error is None:
+        """Raises InfrastructureError: another try may mend it."""
+        error = self._error
+        if error is None:
             self._take(self._found, now)
-        elif isinstance(self._error, FarmError) and not isinstance(self._error, InfrastructureError):
-            self._fail(self._error, now)
-        else:
-            raise self._error
+        elif isinstance(error, InfrastructureError):
+            raise error
+        elif isinstance(error, FarmError):
+            self._fail(error, now)
+        else:  # it must not end this process again and again
+            log.error("A source failed by a mistake of ours", exc_info=error)
+            self._fail(InternalError(f"{type(error).__name__}: {error}.", remedy="Report it."), now)
 
 
 def _started(good: str, bad: str, candidates: Sequence[str]) -> Bisection:

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from farm import selectors
 from farm.analysis.quantities import QUANTITIES
 from farm.errors import UserError
-from farm.recipes.specification import did_you_mean
+from farm.suggestion import did_you_mean
 from farm.sweeps import schedule
 from farm.sweeps.checking import check_rule
 from farm.sweeps.entry import Entry, lower

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from farm.errors import FarmError, UserError
-from farm.recipes.specification import did_you_mean
+from farm.suggestion import did_you_mean
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -79,7 +79,8 @@ class Entry:
         return Entry(node, self.file, (self.key + "".join(words)).removeprefix("."))
 
     def wrong(self, what: str, remedy: str) -> UserError:
-        return _at(self.node, self.file, f"{self.key or 'this'} {what.rstrip('.')}.", remedy)
+        end = "" if what.endswith((".", "?")) else "."
+        return _at(self.node, self.file, f"{self.key or 'this'} {what}{end}", remedy)
 
     def passing_on(self, error: FarmError) -> UserError:
         """What another module found wrong, with the place."""

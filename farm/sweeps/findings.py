@@ -234,17 +234,23 @@ class Weighing:
 
 
 def _since(change: Change, points: Sequence[HistoryPoint | None]) -> datetime | None:
-    """When the first night was measured that is more as it is now than as it was, from the change-point on: that itself
-    is found to a night or two."""
-    metric = change.key.metric
-    if change.since is None or change.before is None or change.now is None:
+    """When the first night was measured that is as it became: from the change-point on, which is found to a night or
+    two; without one, of the nights at the end that are nearer to now than to before."""
+    if change.before is None or change.now is None:
         return change.since
-    score = quantity(metric).score
-    for point in points:
-        figure = point.figures.get(metric) if point and point.measured_at >= change.since else None
-        if point and figure and _distance(figure, change.now, score) < _distance(figure, change.before, score):
-            return point.measured_at
-    return change.since
+    metric, score = change.key.metric, quantity(change.key.metric).score
+    since = None
+    for point in reversed(points):
+        figure = point.figures.get(metric) if point else None
+        if point is None or figure is None:
+            continue
+        if change.since is not None and point.measured_at < change.since:
+            break
+        if _distance(figure, change.now, score) < _distance(figure, change.before, score):
+            since = point.measured_at
+        elif change.since is None:
+            break
+    return since or change.since
 
 
 def _old(
@@ -291,6 +297,8 @@ def _went_on(known: Member, member: Member) -> bool:
     if known.now is None or member.now is None or member.limit is None:
         return False
     asked = quantity(known.key.metric)
+    if not asked.score and min(known.now.low, member.now.low) <= 0:
+        return False
     if asked.score:
         value = member.now.value - known.now.value
         change = Estimate(value=value, low=value, high=value)
@@ -300,4 +308,6 @@ def _went_on(known: Member, member: Member) -> bool:
 
 
 def _distance(one: Estimate, other: Estimate, score: bool) -> float:
-    return abs(one.value - other.value) if score else abs(math.log(one.value / other.value))
+    if score or min(one.value, other.value) <= 0:
+        return abs(one.value - other.value)
+    return abs(math.log(one.value / other.value))

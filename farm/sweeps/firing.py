@@ -29,7 +29,7 @@ def fire(tx: Transaction, sweep: Sweep, now: datetime) -> bool:
 
 def apply(tx: Transaction, spec: SweepSpec, by: str, now: datetime) -> Sweep:
     """What was due by the old schedule is put on record first. The same spec once more changes nothing."""
-    found = next((sweep for sweep in tx.sweeps() if sweep.spec.name == spec.name), None)
+    found = tx.find_sweep(spec.name)
     if found is not None:
         if found.spec == spec:
             return found

@@ -5,21 +5,24 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
 from farm.config import Settings
-from farm.errors import NotFoundError, UserError
+from farm.errors import InfrastructureError, NotFoundError, UserError
 from farm.planning.expansion import Expansion
 from farm.planning.submission import expanded
 from farm.selectors import parse
 from farm.store.reading import Reading
+from farm.sweeps import sources
 from farm.sweeps.changes import changes
 from farm.sweeps.checking import check
 from farm.sweeps.schedule import upcoming
-from farm.types import BuildState, RunSpec, SweepPlan, SweepSpec, UploadedModel
+from farm.types import BuildState, ModelSource, RunSpec, SweepPlan, SweepSpec, UploadedModel
 
 NEXT_NIGHTS = 3
+SOURCE_SECONDS = 10.0
 
 
 def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -> SweepPlan:
@@ -29,10 +32,7 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
     """
     check(spec)
     warnings: list[str] = []
-    try:
-        old = reading.sweep(spec.name).spec
-    except NotFoundError:
-        old = None
+    old = reading.find_sweep(spec.name)
     last = reading.last_night_with_run(spec.name)
     model_ref, known_model = _model(spec, last.model_id if last else None)
     expansion = None
@@ -43,6 +43,11 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
             _, _, expansion = expanded(_run_spec(spec, model_ref), reading, settings)
         except UserError as error:
             warnings.append(f"As things are now, a night would fail: {error}")
+    if spec.baseline.run_id is not None:
+        try:
+            reading.run_spec(spec.baseline.run_id)
+        except NotFoundError:
+            warnings.append(f"The baseline is run {spec.baseline.run_id}, which is not there: nothing is compared.")
     devices = tuple(sorted({job.device_id for job in expansion.jobs})) if expansion else ()
     virtual = {device.id for device in reading.devices_named(devices) if device.facts.virtual}
     if devices and virtual == set(devices):
@@ -54,7 +59,7 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
     if period_seconds and cost.expected_seconds and cost.expected_seconds > period_seconds:
         warnings.append("A night is expected to take longer than the time to the next: some will give way.")
     return SweepPlan(
-        changes=changes(old, spec) if old else (),
+        changes=changes(old.spec, spec) if old else (),
         is_new=old is None,
         jobs=len(expansion.jobs) if expansion else None,
         devices=devices,
@@ -67,6 +72,21 @@ def plan(spec: SweepSpec, reading: Reading, settings: Settings, now: datetime) -
         next_at=nights,
         warnings=tuple(warnings),
     )
+
+
+def problem_of(source: ModelSource, settings: Settings) -> UserError | None:
+    """What keeps the farm from taking the model from there, if it can be told within seconds. A server that is away is
+    none: it may be back at night."""
+    asked = ThreadPoolExecutor(1, thread_name_prefix="source")
+    try:
+        asked.submit(sources.check, source, settings).result(SOURCE_SECONDS)
+    except UserError as error:
+        return error
+    except (InfrastructureError, TimeoutError):
+        pass
+    finally:
+        asked.shutdown(wait=False)
+    return None
 
 
 def _model(spec: SweepSpec, last: str | None) -> tuple[str | None, bool]:

@@ -196,7 +196,7 @@ def _belongs(outcome: JobOutcome, trial: Trial) -> bool:
 def _pair(one: JobOutcome, two: JobOutcome, trial: Trial, asked: Quantity) -> Pair | None:
     old, new = (one, two) if one.job.build_key == trial.old_build else (two, one)
     before, now = _figure(old, asked), _figure(new, asked)
-    if before is None or now is None:
+    if before is None or now is None or not (asked.score or min(before.value, now.value) > 0):
         return None
     return Pair(before_job_id=old.job.id, now_job_id=new.job.id, before=before.value, now=now.value)
 
@@ -212,7 +212,8 @@ def _figure(outcome: JobOutcome, asked: Quantity) -> Estimate | None:
 def _lost(outcomes: Sequence[JobOutcome], asked: Quantity) -> str:
     reasons: dict[str, int] = {}
     for outcome in outcomes:
-        if _figure(outcome, asked) is None:
+        figure = _figure(outcome, asked)
+        if figure is None or not (asked.score or figure.value > 0):
             why = _why(outcome, asked)
             reasons[why] = reasons.get(why, 0) + 1
     worst = sorted(reasons, key=lambda why: -reasons[why])[:2]
@@ -224,7 +225,8 @@ def _why(outcome: JobOutcome, asked: Quantity) -> str:
     if result is None:
         return str(job.failure or job.reason) or f"{job.state}"
     if result.verdict.level is VerdictLevel.TRUSTED:
-        return f"no {asked.name} in the result"
+        figure = asked.of(result)
+        return f"{asked.name} is {figure.value:g}" if figure else f"no {asked.name} in the result"
     codes = ", ".join(reason.code for reason in result.verdict.reasons)
     return f"{result.verdict.level} ({codes})" if codes else str(result.verdict.level)
 

@@ -165,8 +165,8 @@ class Bisection(Frozen):
 
 class Regression(Frozen):
     """What a night found; all that changed alike is one. ``key``: the series that shows it most; ``members``: those
-    that show it, that one first (of very many, the first). ``since``: when the series changed, where a change-point was
-    found. ``seen_night_id``: the last night that showed it. ``unaffected``: devices that measured the same, and where
+    that show it, that one first (of very many, the first). ``since``: when the first night was measured that is as it
+    became. ``seen_night_id``: the last night that showed it. ``unaffected``: devices that measured the same, and where
     such a change is ruled out.
 
     Where ``kind`` is ``missing``, there are no figures, and where all of a result is, the metric is ``result``.

@@ -6,44 +6,52 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from farm.errors import ConflictError, ForbiddenError, NotFoundError, RecipeSpecError, SelectorError, UserError
+from farm.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RecipeSpecError,
+    SelectorError,
+    TooLargeError,
+    UserError,
+)
 from farm.server.auth import Reader, Writer
 from farm.server.parameters import PAGE, Id, PageLimit
 from farm.server.problems import documented
 from farm.server.resources import Farm, now
 from farm.server.route import Route
-from farm.store.reading import Reading, Token
-from farm.sweeps import firing, sources
+from farm.store.reading import Token
+from farm.sweeps import firing
 from farm.sweeps.checking import check
 from farm.sweeps.plan import plan as plan_of
+from farm.sweeps.plan import problem_of
 from farm.types import Name, Night, Role, Sweep, SweepPlan, SweepSpec
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"], route_class=Route)
 
 
-@router.put("/{name}", responses=documented(NotFoundError, SelectorError, RecipeSpecError))
+@router.put("/{name}", responses=documented(NotFoundError, SelectorError, RecipeSpecError, TooLargeError))
 def apply(name: Name, spec: SweepSpec, farm: Farm, caller: Writer) -> Sweep:
     """Make it, or put it in place of the one of that name, which keeps its owner and nights. Idempotent. Owners change
     their own, admins any."""
     if spec.name != name:
         raise UserError(f"The sweep is called {spec.name}, not {name}.", remedy=f"Send it to /sweeps/{spec.name}.")
     check(spec)
-    sources.check(spec.model, farm.settings)
+    if problem := problem_of(spec.model, farm.settings):
+        raise problem
     with farm.store.transaction() as tx:
-        _check_owner_if_any(caller, tx, name)
+        if found := tx.find_sweep(name):
+            _check_owner(caller, found)
         return firing.apply(tx, spec, caller.name, now())
 
 
-@router.post("/plan", responses=documented(NotFoundError, SelectorError, RecipeSpecError))
-def plan(spec: SweepSpec, farm: Farm, caller: Reader) -> SweepPlan:
+@router.post("/plan", responses=documented(NotFoundError, SelectorError, RecipeSpecError, TooLargeError))
+def plan(spec: SweepSpec, farm: Farm, caller: Writer) -> SweepPlan:
     """What applying it would change, and what a night would come to. Changes nothing."""
     with farm.store.reading() as reading:
         found = plan_of(spec, reading, farm.settings, now())
-    try:
-        sources.check(spec.model, farm.settings)
-    except UserError as error:
-        found = found.model_copy(update={"warnings": (*found.warnings, str(error))})
-    return found
+    problem = problem_of(spec.model, farm.settings)
+    return found.model_copy(update={"warnings": (*found.warnings, str(problem))}) if problem else found
 
 
 @router.get("", responses=documented())
@@ -67,7 +75,7 @@ def remove(name: Name, farm: Farm, caller: Writer) -> None:
         firing.remove(tx, name)
 
 
-@router.post("/{name}/run", status_code=201, responses=documented(NotFoundError, ConflictError))
+@router.post("/{name}/run", status_code=201, responses=documented(NotFoundError, ConflictError, TooLargeError))
 def run(name: Name, farm: Farm, caller: Writer) -> Night:
     """A night now, also of a sweep that is paused; it waits for an earlier one that is under way."""
     with farm.store.transaction() as tx:
@@ -75,7 +83,7 @@ def run(name: Name, farm: Farm, caller: Writer) -> Night:
         return firing.ask(tx, name, caller.name, now())
 
 
-@router.post("/{name}/pause", responses=documented(NotFoundError))
+@router.post("/{name}/pause", responses=documented(NotFoundError, TooLargeError))
 def pause(name: Name, farm: Farm, caller: Writer) -> Sweep:
     """Nothing is due until it is resumed; what is under way goes on. Idempotent."""
     with farm.store.transaction() as tx:
@@ -83,7 +91,7 @@ def pause(name: Name, farm: Farm, caller: Writer) -> Sweep:
         return firing.pause(tx, name, now())
 
 
-@router.post("/{name}/resume", responses=documented(NotFoundError))
+@router.post("/{name}/resume", responses=documented(NotFoundError, TooLargeError))
 def resume(name: Name, farm: Farm, caller: Writer) -> Sweep:
     """From now on; what would have been due in the meantime is not missed. Idempotent."""
     with farm.store.transaction() as tx:
@@ -99,14 +107,6 @@ def nights(
     with farm.store.reading() as reading:
         reading.sweep(name)
         return reading.nights(name, limit, before)
-
-
-def _check_owner_if_any(caller: Token, reading: Reading, name: str) -> None:
-    try:
-        found = reading.sweep(name)
-    except NotFoundError:
-        return
-    _check_owner(caller, found)
 
 
 def _check_owner(caller: Token, sweep: Sweep) -> None:

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 import farm
 from farm.cli.app import main
 from farm.errors import NotFoundError
-from farm.store import tables
+from farm.store import retention, tables
+from farm.store.ages import Ages
+from farm.store.artifacts import ArtifactStore
 from farm.store.transaction import JobChange
 from farm.types import JobState, NightState, SweepSpec, UploadedModel
 from tests.integration.metrics.results import add_results
@@ -117,3 +119,18 @@ def test_the_command_line(nightly, head, monkeypatch, capsys) -> None:
     assert "latency_p50" in capsys.readouterr().err
     assert main(["history", *SERIES, "--metric", "accuracy"]) == 0
     assert "None of these results has it" in capsys.readouterr().out
+
+
+def test_a_report_says_that_samples_were_thinned(head, tmp_path) -> None:
+    run = head.submit("pytorch")
+    (job,) = head.jobs(run)
+    head.measure(job, [0.01 + index / 1e6 for index in range(1000)])
+    head.end(run)
+    artifacts = ArtifactStore(head.settings.resolved_store_url)
+    for _ in retention.sweep(head.store, artifacts, Ages(samples_days=1), datetime.now(UTC) + timedelta(days=3650)):
+        pass
+    with farm.Client(head.url, token=head.token()) as client:
+        client.run(run.id).report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "thinned to quantiles because of their age" in page
+    assert '"title": "Latency"' not in page  # no distribution of what is left

@@ -182,6 +182,7 @@ def test_promtool_accepts_the_configuration(prometheus: Prometheus) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("rules found") == 2
     text = prometheus.config.read_text()
     assert "&" not in text  # with YAML aliases, Prometheus 2.42 asks the head without its token
     assert (prometheus.config.parent / "token").stat().st_mode & 0o077 == 0

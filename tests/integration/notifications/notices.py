@@ -30,6 +30,7 @@ def member(key: SeriesKey = KEY) -> Member:
         now=estimate(0.01360, 0.00003),
         change=estimate(1.102, 0.006),
         noise_ratio=0.008,
+        limit=0.03,
         old=origin(GOOD, 29),
         new=origin(BAD, 30),
     )
@@ -42,7 +43,6 @@ def regression(**changes: Any) -> Regression:
         "night_id": 30,
         "seen_night_id": 30,
         "state": RegressionState.CONFIRMED,
-        "limit": 0.03,
         "baseline": "the median of 14 nights before",
         "members": (member(),),
         "since": NOW,

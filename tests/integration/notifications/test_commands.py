@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from farm.cli import checks
 from farm.errors import ConfigError
 from farm.store.database import Store
 from tests.integration.notifications.notices import NOW
-from tests.integration.notifications.receiver import Answer, Receiver
+from tests.integration.notifications.receiver import Answer, Receiver, Request
 
 SECRET_PATH = "/services/T0SECRET"
 
@@ -93,6 +96,51 @@ def test_channels_reach_the_heads_processes_without_their_secrets(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert config.load().channels == loaded.channels
+
+
+def test_a_process_that_is_killed_after_it_sent_sends_the_same_once_more(
+    store: Store, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text(f"whsec_{base64.b64encode(b'k' * 32).decode()}")
+    file = tmp_path / "farm.toml"
+    file.write_text(
+        f'state_dir = "{tmp_path}"\n[channels.team]\nkind = "webhook"\nurl = "{receiver.url}/"\n'
+        f'secret_file = "{tmp_path}/secret"\n'
+    )
+    monkeypatch.setenv("FARM_CONFIG", str(file))
+    monkeypatch.delenv("FARM_STATE_DIR", raising=False)
+    with store.transaction() as tx:
+        tx.add_notice("team", "night", "night 3 failed", "The night failed", "why", {}, NOW)
+    process = subprocess.Popen([sys.executable, "-m", "farm.sweeps"], stderr=subprocess.PIPE, text=True)
+
+    def killing(request: Request) -> Answer:
+        if len(receiver.requests) == 1:
+            process.kill()
+            process.wait(timeout=10)
+        return Answer()
+
+    monkeypatch.setattr(receiver, "answer", killing)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    with store.reading() as reading:
+        assert reading.notice_counts()["team"]["pending"] == 1
+    again = subprocess.Popen([sys.executable, "-m", "farm.sweeps"], stderr=subprocess.PIPE, text=True)
+    until_seconds = time.monotonic() + 60
+    while not counts(store)["sent"] and time.monotonic() < until_seconds:
+        time.sleep(0.1)
+    again.terminate()
+    _, log = again.communicate(timeout=30)
+    assert counts(store) == {"pending": 0, "sent": 1, "dead": 0}, log
+    first, second = receiver.requests
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.body == second.body
+    assert "was sent to channel team" in log
+    assert receiver.url not in log
+
+
+def counts(store: Store) -> dict[Any, int]:
+    with store.reading() as reading:
+        return dict(reading.notice_counts()["team"])
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import torch
 import farm
 from farm.errors import ModelError
 from farm.packaging import package
+from farm.planning.fusion import fuse
 from farm.recipes import presets, samples
 from farm.recipes.program import Program
-from farm.planning.fusion import fuse
 from farm.types import ModelSpec
 from tests.integration.recipes import engines
 from tests.integration.recipes.workshop import SHAPE, images, small_net

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
@@ -20,12 +21,13 @@ from farm.errors import InfrastructureError
 from farm.metrics import catalogue
 from farm.metrics.instruments import exposition
 from farm.metrics.monitor import CoordinatorMonitor
+from farm.store import tables
 from farm.store.devices import DeviceChange
-from farm.types import DeviceHealth, DeviceReadings, DeviceState, JobState, Role, VerdictLevel
+from farm.types import DeviceHealth, DeviceReadings, DeviceState, JobState, Role, SweepSpec, UploadedModel, VerdictLevel
 from tests.integration.metrics.results import add_results, now
 from tests.integration.server.conftest import LiveFarm
 from tests.integration.server.test_routes import submit
-from tests.values import device
+from tests.values import device, recipe
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 READINGS = {
@@ -86,6 +88,12 @@ def coordinator(
 
 def populate(farm: LiveFarm) -> None:
     at = datetime.now(UTC)
+    spec = SweepSpec(name="every-night", model=UploadedModel(ref="net"), recipes=(recipe(),), devices="each")
+    with farm.store.connected(writing=True) as connection:
+        values = {"paused": False, "created_by": "ada", "created_at": at, "changed_at": at}
+        connection.execute(sa.insert(tables.sweeps).values(name=spec.name, spec=spec, **values))
+        night = {"due_at": at, "trigger": "schedule", "state": "skipped", "requested_by": "ada"}
+        connection.execute(sa.insert(tables.nights).values(sweep=spec.name, **night))
     with farm.store.transaction() as tx:
         for name in ("online", "leased", "hot", "bad", "away", "out"):
             tx.upsert_device(device(name, platform="android"), at)
@@ -133,6 +141,10 @@ def test_every_metric_of_the_head_and_its_coordinator_is_there(farm: LiveFarm) -
     assert 90 <= age < 120
     assert value(text, "farm_build_cache_requests_total", result="miss") == 2
     assert value(text, "farm_runs", state="active") == 1
+    assert value(text, "farm_sweep_nights", sweep="every-night", state="skipped") == 1
+    assert value(text, "farm_sweep_nights", sweep="every-night", state="failed") == 0
+    assert value(text, "farm_regressions", sweep="every-night", state="confirmed") == 0
+    assert value(text, "farm_notices", state="dead") == 0
 
 
 def test_the_states_of_devices_with_the_reason(farm: LiveFarm) -> None:

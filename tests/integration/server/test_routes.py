@@ -387,6 +387,7 @@ class TestResults:
             assert http.get(f"/jobs/{job.id}/samples").json() == {
                 "latency_seconds": [0.25, 0.125],
                 "warmup_seconds": [0.5],
+                "thinned": None,
             }
             assert "it is waiting" in problem(http.get(f"/jobs/{other.id}/samples"), 404, "not-found").detail
             (kept,) = [Attempt.model_validate(one) for one in http.get(f"/jobs/{job.id}/attempts").json()]

@@ -16,6 +16,7 @@ from farm.store.database import Store
 from farm.sweeps import sources
 from farm.sweeps.nights import Nights
 from farm.types import Schedule, SweepSpec, UploadedModel
+from tests.integration.store.conftest import database_url  # noqa: F401 - a fixture: SQLite, and PostgreSQL
 from tests.values import device, model_spec
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -32,8 +33,8 @@ def sweep_spec(name: str = "nightly", cron: str | None = "0 2 * * *", **changes:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(state_dir=tmp_path / "state")
+def settings(tmp_path: Path, database_url: str) -> Settings:  # noqa: F811
+    return Settings(state_dir=tmp_path / "state", database_url=database_url)
 
 
 @pytest.fixture

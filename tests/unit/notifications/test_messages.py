@@ -49,9 +49,9 @@ def test_a_virtual_device_is_said_to_be_virtual() -> None:
 def test_a_drop_of_a_score_is_absolute() -> None:
     key = KEY.model_copy(update={"metric": "accuracy"})
     drop = member(key).model_copy(
-        update={"before": estimate(0.712), "now": estimate(0.698), "change": estimate(-0.014, 0.002)}
+        update={"before": estimate(0.712), "now": estimate(0.698), "change": estimate(-0.014, 0.002), "limit": 0.01}
     )
-    said = regression_message(regression(key=key, members=(drop,), limit=0.01, evidence=()))
+    said = regression_message(regression(key=key, members=(drop,), evidence=()))
     assert said.subject.startswith("accuracy down 0.01400: int8")
     assert "down 0.01400 (-0.0160 to -0.0120), from 0.7120 to 0.6980" in as_plain(said.text)
 
@@ -60,10 +60,14 @@ def test_a_result_that_is_missing() -> None:
     lost = member().model_copy(update={"now": None, "change": None, "new": None})
     key = KEY.model_copy(update={"metric": "result"})
     said = regression_message(
-        regression(kind="missing", key=key, members=(lost,), limit=None, evidence=(), state=RegressionState.SUSPECTED)
+        regression(kind="missing", key=key, members=(lost,), evidence=(), state=RegressionState.SUSPECTED)
     )
     assert said.subject == "Result is missing: int8 on pixel-8 (sweep nightly)"
     assert "commit" not in said.data
+    key = KEY.model_copy(update={"metric": "energy"})
+    lost = lost.model_copy(update={"key": key})
+    said = regression_message(regression(kind="missing", key=key, members=(lost,), evidence=()))
+    assert said.subject == "energy is missing: int8 on pixel-8 (sweep nightly)"
 
 
 def test_many_series_are_one_message() -> None:

@@ -13,7 +13,7 @@ seconds = st.lists(st.floats(min_value=0, max_value=1e6), max_size=200)
 
 @given(seconds, seconds)
 def test_samples_come_back_in_order(warmup: list[float], measured: list[float]) -> None:
-    assert samples.read(samples.write(warmup, measured)) == (warmup, measured)
+    assert samples.read(samples.write(warmup, measured)) == samples.Samples(warmup, measured)
 
 
 def test_any_parquet_reader_finds_the_documented_columns(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,15 @@ def test_the_examples_are_sweeps(path: Path) -> None:
     for spec in read(path):
         check(spec)
         assert sweeps(dump(spec), "dumped") == (spec,)
+
+
+@pytest.mark.parametrize("page", ["sweeps.md", "model-sources.md"])
+def test_what_the_pages_show_is_read(page: str) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (EXAMPLES.parents[1] / "docs" / page).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        whole = block if "name:" in block else f"name: shown\nrecipes: [onnxruntime]\ndevices: each\n{block}"
+        assert len(sweeps(whole, page)) == 1
 
 
 def test_there_are_examples() -> None:

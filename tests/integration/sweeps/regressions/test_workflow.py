@@ -249,7 +249,7 @@ def test_two_thousand_series_take_seconds(story: Stories) -> None:
         variants=variants,
         factor=slower(1.1, "variant-07", "phone-042"),
     )
-    for _ in range(20):
+    for _ in range(8):
         told.pass_night("v1")
     with told.store.transaction() as tx:
         for night in tx.nights("nightly"):

@@ -1,0 +1,124 @@
+"""Regressions over the API, by the client and on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import farm
+from farm.cli.app import main
+from farm.store.artifacts import ArtifactStore
+from farm.types import Regression, RegressionState, Role
+from tests.integration.server.conftest import LiveFarm, problem
+from tests.integration.sweeps.regressions.story import Story
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory) -> Iterator[LiveFarm]:
+    from farm.config import Settings
+    from tests.integration.server.conftest import serve
+
+    with serve(Settings(state_dir=tmp_path_factory.mktemp("farm"))) as found:
+        story = Story(
+            found.store,
+            ArtifactStore(found.settings.resolved_store_url),
+            found.settings,
+            [f"phone-{number:02d}" for number in range(4)],
+            factor=lambda version, variant, device: 1.1 if version != "v1" and variant == "int8" else 1.0,
+            silent=lambda night, variant, device: night == 8 and (variant, device) == ("fp32", "phone-01"),
+        )
+        story.quiet_nights(8)
+        story.pass_night("<script>alert(1)<script>")
+        story.examine()
+        story.confirm()
+        yield found
+
+
+@pytest.fixture
+def client(live: LiveFarm) -> Iterator[farm.Client]:
+    with farm.Client(live.url, token=live.tokens[Role.USER]) as found:
+        yield found
+
+
+def by_kind(client: farm.Client, kind: str) -> Regression:
+    return next(found for found in client.regressions("nightly") if found.kind == kind)
+
+
+def test_lists_are_filtered(client: farm.Client) -> None:
+    everything = client.regressions()
+    assert {found.kind for found in everything} == {"worse", "missing"}
+    worse = by_kind(client, "worse")
+    assert worse.state is RegressionState.CONFIRMED, worse.reason
+    assert client.regressions("nightly", variant="int8", state="confirmed") == [worse]
+    assert client.regressions(device="nobody") == []
+    assert client.regressions(state="refuted") == []
+    assert [each.id for each in client.regressions(before=everything[0].id)] == [each.id for each in everything[1:]]
+    with pytest.raises(farm.errors.NotFoundError, match="No sweep 'weekly'"):
+        client.regressions("weekly")
+    with pytest.raises(farm.errors.NotFoundError, match="No regression 999"):
+        client.regression(999)
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attributes if name in ("src", "href")]
+
+
+def test_the_page_says_all_and_runs_nothing(live: LiveFarm, client: farm.Client) -> None:
+    found = by_kind(client, "worse")
+    with live.client() as http:
+        answer = http.get(f"/regressions/{found.id}/page")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "script" not in policy
+    html = answer.text
+    page = Page()
+    page.feed(html)
+    assert "script" not in page.tags, "the version is quoted"
+    assert page.links == []
+    assert page.tags.count("svg") == 1 + len(found.evidence) + 1, "history, pairs, and where"
+    for said in ("confirmed", "virtual", "phone-00", "latency_p50", "&lt;script&gt;"):
+        assert said in html
+    assert "No result of fp32 on phone-01" in client.regression_page(by_kind(client, "missing").id)
+
+
+def test_on_the_command_line(live: LiveFarm, client: farm.Client, capsys, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = ["--url", live.url, "--token", live.tokens[Role.USER]]
+    found = by_kind(client, "worse")
+    assert main([*target, "regressions", "list", "--sweep", "nightly"]) == 0
+    assert "latency_p50 of int8" in capsys.readouterr().out
+    assert main([*target, "regressions", "show", str(found.id)]) == 0
+    shown = capsys.readouterr().out
+    assert "measured once more" in shown
+    assert "phone-03" in shown
+    assert main([*target, "regressions", "show", str(found.id), "--json"]) == 0
+    assert Regression.model_validate(json.loads(capsys.readouterr().out)) == found
+    assert main([*target, "regressions", "page", str(found.id)]) == 0
+    assert (tmp_path / f"regression-{found.id}.html").read_text().startswith("<!doctype html>")
+    assert main([*target, "regressions", "show", "999"]) == 2
+    assert "farm regressions list" in capsys.readouterr().err
+
+
+def test_only_who_owns_the_sweep_closes(live: LiveFarm, client: farm.Client) -> None:
+    missing = by_kind(client, "missing")
+    with live.client() as http:
+        problem(http.post(f"/regressions/{missing.id}/close", json={"reason": "mine"}), 403, "forbidden")
+    with live.client(Role.ADMIN) as http:
+        problem(http.post(f"/regressions/{missing.id}/close", json={"reason": ""}), 422, "bad-request")
+    with farm.Client(live.url, token=live.tokens[Role.ADMIN]) as admin:
+        closed = admin.close_regression(missing.id, "the phone is on loan")
+        assert closed.state is RegressionState.CLOSED
+        assert closed.reason == "closed by the-admin: the phone is on loan"
+        with pytest.raises(farm.errors.ConflictError, match="is closed already"):
+            admin.close_regression(missing.id, "again")
