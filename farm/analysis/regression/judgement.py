@@ -185,7 +185,7 @@ def _effects(
             if step is None:
                 continue
             step_error = float(scale[row]) * math.sqrt(memory * (1 / step.after + _MEDIAN_VARIANCE / step.before))
-            chance = 2 * series.shape[1] * _chance(step, step_error, float(scale[row]), memory, tails)
+            chance = 2 * longest_after * _chance(step, step_error, float(scale[row]), memory, tails)
             if step.size * jump[row] > 0 and chance <= p_value[row]:
                 size[row], error[row], since[row] = step.size, step_error, step.column
                 p_value[row] = min(1.0, chance)

@@ -47,7 +47,8 @@ def told(found: Examination) -> list[tuple[str, str, str | None, str | None]]:
 @pytest.mark.parametrize("tails", [5.0, 30.0])
 @pytest.mark.parametrize("mode", ["window", "last-trusted"])
 def test_quiet_nights_are_quiet(tails: float, mode: str) -> None:
-    """At most 0.1 false suspicions a night are expected: of 4 nights, 3 or more come by chance once in 100."""
+    """At most 0.1 false suspicions a night are expected of so few comparisons, each with a p-value of 0.001 at most: in
+    4 nights, 3 or more come by chance once in 100."""
     all_nights = lines(small(Noise(tails=tails)))
     found = [examined(until(all_nights, night), Baseline(mode=mode)) for night in range(LAST - 3, NIGHTS)]  # type: ignore[arg-type]
     assert sum(len(each.findings) for each in found) < 3
