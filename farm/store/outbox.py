@@ -43,14 +43,13 @@ class OutboxReading(Reader):
         query = sa.select(*_ENTRY).where(tables.outbox.c.state == state).order_by(tables.outbox.c.id).limit(limit)
         return [as_value(OutboxEntry, row) for row in self._connection.execute(query)]
 
-    def count_results(self, since: datetime, until: datetime) -> int:
-        """Measured in [since, until), without those that were refused for good."""
-        results, outbox = tables.results.c, tables.outbox.c
-        measured = sa.select(sa.func.count()).where(results.measured_at >= since, results.measured_at < until)
-        dead = sa.select(sa.func.count()).where(
-            outbox.state == "dead", outbox.kind == "result", outbox.at >= since, outbox.at < until
+    def refused_results(self, since: datetime, until: datetime) -> set[int]:
+        """Jobs whose results, measured in [since, until), were refused for good."""
+        table = tables.outbox.c
+        dead = sa.select(table.subject).where(
+            table.state == "dead", table.kind == "result", table.at >= since, table.at < until
         )
-        return self._connection.execute(measured).scalar_one() - self._connection.execute(dead).scalar_one()
+        return set(self._connection.execute(dead).scalars())
 
     def first_result_at(self) -> datetime | None:
         """When the oldest of the results that are kept was measured."""

@@ -39,7 +39,8 @@ class OutboxEntry(Frozen):
 
 
 class DayCheck(Frozen):
-    """Results of one day (UTC) in the database, without those that were refused, and those that Prometheus has."""
+    """Results of one day (UTC) in the database, without those that were refused, and how many of them Prometheus has
+    with all their series."""
 
     day: str
     expected: int

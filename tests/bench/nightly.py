@@ -5,7 +5,9 @@
 Everything is the farm's own but the phones, whose figures come from ``tests.unit.analysis.simulated``: results, history
 and outbox in one transaction, the publisher as a process of its own, a real Prometheus, the duties that examine a night
 and measure suspects once more. Half-way through, the writer of a night, the publisher and Prometheus are each killed by
-SIGKILL. At the end results in Prometheus are counted against the database, and every query of every dashboard is timed.
+SIGKILL. The comparison with Prometheus, which a farm makes each day, is made every few nights (their days pass in
+seconds). At the end results in the database are counted against the plan, and in Prometheus, by day and series, against
+the database; and every query of every dashboard is timed.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from pathlib import Path
 from farm.analysis import regression
 from farm.analysis.regression import FindingKind
 from farm.config import Settings
-from farm.metrics import catalogue
+from farm.metrics.reconciliation import DAY, check_day, mend
+from farm.metrics.remotewrite import Endpoint
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.sweeps.confirmation import Confirmation
@@ -39,6 +42,7 @@ from tests.integration.metrics.swept import SWEEP, World, found, measure_again, 
 
 DEVICES, VARIANTS, NIGHTS = 100, 20, 30
 SERIES_BUDGET_PER_LINE = 16  # of a device and variant: docs/metrics.md
+_COMPARED_NIGHTS = 5  # of six days, which Prometheus takes
 _AWAY_SECONDS = 2.0
 _PUSH_SECONDS = 600.0
 _ROOT = Path(__file__).parents[2]
@@ -85,7 +89,8 @@ class Trial:
         }
         self._environment, self._log = environment, folder / "child.log"
         self.publisher = Child([sys.executable, "-m", "farm.metrics"], environment, self._log)
-        self.measured_again, self.examine_seconds = 0, [0.0]
+        self.endpoint = Endpoint(self.prometheus.write_url, self.prometheus.url)
+        self.measured_again, self.mended, self.examine_seconds = 0, 0, [0.0]
 
     def nights(self) -> None:
         found(self.store, self.world)
@@ -95,6 +100,8 @@ class Trial:
             else:
                 pass_night(self.store, self.artifacts, self.world, night)
             self._examine(night)
+            if (night + 1) % _COMPARED_NIGHTS == 0 or night + 1 == self.world.nights:
+                self._compare(night)
             print(f"night {night + 1} of {self.world.nights}: {self.examine_seconds[-1]:.1f} s to examine", flush=True)
 
     def _night_with_kills(self, night: int) -> None:
@@ -138,6 +145,22 @@ class Trial:
         self.examine_seconds.append(time.perf_counter() - began)
         while confirmation.turn(now):
             self.measured_again += measure_again(self.store, self.world, night)
+
+    def _compare(self, night: int) -> None:
+        """And push again what Prometheus lacks of the last nights."""
+        self.until_pushed()
+        days = self.days(max(0, night + 1 - _COMPARED_NIGHTS), night)
+        for check in mend(self.store, self.endpoint, days, datetime.now(UTC)):
+            if check.found < check.expected:
+                print(f"Prometheus has {check.found} of {check.expected} results of {check.day}", flush=True)
+                self.mended += check.expected - check.found
+        self.until_pushed()
+
+    def days(self, first: int, last: int) -> list[datetime]:
+        """On which these nights measured."""
+        begin, end = self.world.begin(first), self.world.begin(last) + timedelta(hours=4)
+        day = begin.replace(hour=0, minute=0, second=0)
+        return [day + number * DAY for number in range((end - day) // DAY + 1)]
 
     def results(self) -> int:
         with self.store.reading() as reading:
@@ -233,8 +256,9 @@ def query_seconds(prometheus: Prometheus) -> list[float]:
 
 def figures(made: Trial, wall_seconds: float) -> dict[str, float]:
     world = made.world
-    results = world.devices * world.variants * world.nights - 1
-    in_prometheus = made.prometheus.count(f"sum(count_over_time({catalogue.TRUSTED.name}[60d]))")
+    planned = world.devices * world.variants * world.nights - 1
+    checks = [check_day(made.store, made.endpoint, day, datetime.now(UTC)) for day in made.days(0, world.nights - 1)]
+    results = sum(check.expected for check in checks) - made.measured_again
     series = made.prometheus.count('count(last_over_time({__name__=~"farm_result_.+"}[60d]))')
     took = query_seconds(made.prometheus)
     with made.store.reading() as reading:
@@ -246,7 +270,9 @@ def figures(made: Trial, wall_seconds: float) -> dict[str, float]:
         "variants": world.variants,
         "nights": world.nights,
         "results": results,
-        "lost_results": results - in_prometheus,
+        "unwritten_results": planned - results,
+        "mended_results": made.mended,
+        "lost_results": sum(abs(check.expected - check.found) for check in checks),
         "dead_letters": dead,
         "measured_again_jobs": made.measured_again,
         "examine_last_night_seconds": made.examine_seconds[-1],

@@ -20,5 +20,5 @@ def test_the_planted_regressions_and_only_they_are_reported_and_no_result_is_los
         measured = figures(made, 0.0)
     assert (measured["planted"], measured["reported"], measured["false_reports"]) == (5, 5, 0)
     assert measured["results"] == 10 * 6 * 24 - 1
-    assert (measured["lost_results"], measured["dead_letters"]) == (0, 0)
+    assert (measured["unwritten_results"], measured["lost_results"], measured["dead_letters"]) == (0, 0, 0)
     assert measured["series"] <= measured["series_budget"]
