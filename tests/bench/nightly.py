@@ -174,7 +174,7 @@ def trial(folder: Path, world: World) -> Iterator[Trial]:
 
 
 def verdict(made: Trial) -> dict[str, float]:
-    """Planted: the four changes and the noisy phone. Reported: those on record that people hear of. False: any other."""
+    """Planted: the four changes and the noisy phone. Reported: of the records people hear of. False: any other."""
     planted = {
         (f"phone-{phone:04d}", f"variant-{variant:02d}"): name
         for name, (phone, variant, _) in made.world.planted.items()
