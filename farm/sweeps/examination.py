@@ -106,9 +106,11 @@ def _question(reading: Reading, sweep: Sweep, night: Night) -> _Question:
         reading.regressions(sweep=night.sweep, states=[state], limit=_REMEMBERED)
         for state in (RegressionState.REFUTED, RegressionState.CLOSED)
     )
-    known = Known([each for each in still if each.kind != "noisy"], refuted)
+    lasting = [*still, *(each for each in closed if each.ended_night_id is None)]
+    known = Known([each for each in lasting if each.kind != "noisy"], refuted)
+    wild = [each for each in lasting if each.kind == "noisy"]
     lines = lines_of(spec, nights, points, pinned)
-    return _Question(nights, lines, known, noise.lasting([*still, *closed]), _reasons(reading, night))
+    return _Question(nights, lines, known, wild, _reasons(reading, night))
 
 
 def _reasons(reading: Reading, night: Night) -> Callable[[Series], str]:

@@ -28,12 +28,13 @@ from farm.types import (
 
 MOST_MEMBERS = 200  # that are written down; ``affected`` has the devices of all
 
-_SETTLED = (RegressionState.CONFIRMED, RegressionState.UNCONFIRMED)
+_SETTLED = (RegressionState.CONFIRMED, RegressionState.UNCONFIRMED, RegressionState.CLOSED)
 
 
 @dataclass(frozen=True)
 class Known:
-    """``open``: regressions of the sweep that have not ended, but for noisy devices (``farm.sweeps.noise``).
+    """``open``: regressions of the sweep that have not ended, also those closed, but for noisy devices
+    (``farm.sweeps.noise``).
     ``refuted``: what was measured once more and found to be as before."""
 
     open: Sequence[Regression] = ()
@@ -95,7 +96,7 @@ class Weighing:
             return regression.model_copy(update={"seen_night_id": self._night.id, "changed_at": self._at})
         return regression.model_copy(
             update={
-                "state": RegressionState.ENDED,
+                "state": RegressionState.ENDED if regression.state.open else regression.state,
                 "ended_night_id": self._night.id,
                 "changed_at": self._at,
             }
@@ -132,9 +133,10 @@ class Weighing:
             self._new.append(self._regression(finding, kind, fresh))
 
     def _covered(self, kind: RegressionKind, member: Member) -> bool:
-        """Whether a regression that is open has the series, and nothing is to be added."""
+        """Whether a regression that lasts has the series, and nothing is to be added; or one that this night ended, though
+        the nights before it still make a step."""
         for each in self._open.values():
-            if each.kind == kind and each.state is not RegressionState.ENDED and not self._to_be_tried(each):
+            if each.kind == kind and each.ended_night_id in (None, self._night.id) and not self._to_be_tried(each):
                 for known in each.members:
                     if known.key == member.key and not went_on(known, member):
                         return True
@@ -145,7 +147,7 @@ class Weighing:
         return regression.state is RegressionState.UNCONFIRMED and regression.seen_night_id == self._night.id
 
     def _same(self, regression: Regression, kind: RegressionKind, members: Sequence[Member]) -> bool:
-        if regression.kind != kind or regression.state is RegressionState.ENDED:
+        if regression.kind != kind or not regression.state.open:
             return False
         if self._to_be_tried(regression):
             return bool({member.key for member in regression.members} & {member.key for member in members})

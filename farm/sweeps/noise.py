@@ -5,7 +5,7 @@ There is nothing to measure once more: each is opened once, goes on while it las
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from farm.analysis.regression import Examination, Finding, FindingKind, Line
@@ -21,11 +21,6 @@ def floor(found: Examination) -> dict[str, float]:
     return {device: ratio for (device, metric), ratio in found.noise.items() if metric == _METRIC}
 
 
-def lasting(regressions: Iterable[Regression]) -> list[Regression]:
-    """Of those open or closed. A phone is noisy for weeks: who has closed that hears of it once it has been quiet."""
-    return [each for each in regressions if each.kind == "noisy" and each.ended_night_id is None]
-
-
 def weigh(
     night: Night,
     nights: Sequence[Night],
@@ -34,7 +29,8 @@ def weigh(
     found: Examination,
     at: datetime,
 ) -> Outcome:
-    """``known``: those that last."""
+    """``known``: those that last, also those closed: a phone is noisy for weeks, and who has closed that hears of it
+    once it has been quiet."""
     noisy = {str(finding.device): finding for finding in found.of(FindingKind.NOISY)}
     changed = []
     for each in known:

@@ -220,7 +220,14 @@ def test_what_a_person_closed_stays_closed(story: Stories) -> None:
         told.measure(tx, run_id, told.now)
     Confirmation(told.store, told.artifacts, told.settings).turn(told.now)
     assert only(told.regressions()) == closed
+    told.quiet_nights(2, "v2")
+    assert only(told.regressions()).state is RegressionState.CLOSED, "nor do later nights find it anew"
     assert told.notices() == []
+    told.quiet_nights(1, "v1")
+    assert only(told.regressions()).ended_night_id is not None
+
+    told.quiet_nights(2, "v2")
+    assert [each.state for each in told.regressions()] == [RegressionState.CLOSED, RegressionState.CONFIRMED]
 
 
 def test_no_night_is_examined_twice(story: Stories) -> None:
