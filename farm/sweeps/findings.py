@@ -133,8 +133,8 @@ class Weighing:
             self._new.append(self._regression(finding, kind, fresh))
 
     def _covered(self, kind: RegressionKind, member: Member) -> bool:
-        """Whether a regression that lasts has the series, and nothing is to be added; or one that this night ended, though
-        the nights before it still make a step."""
+        """Whether a regression that lasts has the series, and nothing is to be added; or one that this night has ended,
+        though the nights before it still make a step."""
         for each in self._open.values():
             if each.kind == kind and each.ended_night_id in (None, self._night.id) and not self._to_be_tried(each):
                 for known in each.members:
