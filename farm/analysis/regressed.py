@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from farm.analysis import figures
 from farm.analysis.quantities import Unit, quantity
-from farm.types import Estimate, Regression, RegressionState
+from farm.types import Estimate, Member, Regression, RegressionState
 
 MISSING_METRIC = "result"
 
@@ -27,6 +27,11 @@ _MEANINGS: Mapping[RegressionState, str] = {
     RegressionState.UNCONFIRMED: "it could not be told",
     RegressionState.ENDED: "a later night is as good as before",
     RegressionState.CLOSED: "somebody closed it",
+}
+
+_OF_NOISY: Mapping[RegressionState, str] = {
+    RegressionState.CONFIRMED: "its measurements differ far more than is usual",
+    RegressionState.ENDED: "it is quiet again",
 }
 
 
@@ -64,6 +69,8 @@ def meaning(regression: Regression) -> str:
     """What its state says."""
     if regression.kind == "missing" and regression.state is RegressionState.CONFIRMED:
         return "there was one on the nights before"
+    if regression.kind == "noisy" and regression.state in _OF_NOISY:
+        return _OF_NOISY[regression.state]
     return _MEANINGS[regression.state]
 
 
@@ -73,6 +80,19 @@ def where(regression: Regression) -> str:
     return regression.key.device if count == 1 else f"{count} devices"
 
 
+def of_its_own(member: Member) -> Estimate | None:
+    """What is left of the change without what the whole device did that night, where that is told apart; else all."""
+    return member.own_change or member.change
+
+
+def shared(member: Member) -> bool:
+    """Whether what the whole device did that night makes a difference that is seen."""
+    if member.own_change is None or member.change is None:
+        return False
+    metric = member.key.metric
+    return change(member.own_change, metric) != change(member.change, metric)
+
+
 def amount(regression: Regression) -> tuple[str, Estimate | None]:
     """Of which metric, and how much: as measured once more where that confirmed it, else as the night had it."""
     proven = (
@@ -80,7 +100,7 @@ def amount(regression: Regression) -> tuple[str, Estimate | None]:
         for each in regression.evidence
         if each.outcome is RegressionState.CONFIRMED and each.change
     )
-    return next(proven, (regression.key.metric, regression.worst.change))
+    return next(proven, (regression.key.metric, of_its_own(regression.worst)))
 
 
 def headline(regression: Regression) -> str:
@@ -92,10 +112,18 @@ def headline(regression: Regression) -> str:
         "night": f"most of what was measured, on {device}",
     }[regression.scope]
     mark = " (virtual)" if regression.virtual else ""
+    if regression.kind == "noisy":
+        return f"{key.device} is noisy: {key.metric} of one artifact differs{_by_up_to(regression.worst)}{mark}"
     if regression.kind == "missing":
         return f"No {key.metric} of {what}{mark}"
     metric, much = amount(regression)
     return f"{metric} of {what}: {change(much, metric) if much else 'worse'}{mark}"
+
+
+def _by_up_to(member: Member) -> str:
+    if member.noise_ratio is None:
+        return ""
+    return f" by up to {noise(member.noise_ratio, member.key.metric)}"
 
 
 def _signed(value: float, *, score: bool) -> str:

@@ -264,6 +264,12 @@ def _reserved(reservation: Reservation) -> str:
     return f"reserved by {reservation.user} until {output.local_time(reservation.until)}{reason}"
 
 
+def _noise(device: Device) -> str | None:
+    if device.noise_ratio is None:
+        return None
+    return f"latency of one artifact differs by up to {100 * device.noise_ratio:.2g} % from night to night"
+
+
 def _details(found: DeviceDetails) -> RenderableType:
     device, holder = found.device, found.holder
     facts = device.facts
@@ -288,6 +294,7 @@ def _details(found: DeviceDetails) -> RenderableType:
         ("cpu_count", facts.cpu_count or None),
         ("clusters", " + ".join(f"{len(c.cpus)} × {c.max_hertz / 1e9:.2f} GHz" for c in facts.clusters) or None),
         ("last readings", _readings(device.readings)),
+        ("noise", _noise(device)),
         ("accelerators", ", ".join(facts.accelerators)),
         ("runtimes", ", ".join(facts.runtimes)),
         ("native tools", ", ".join(f"{tool.name} ({', '.join(tool.accelerators)})" for tool in facts.tools)),

@@ -98,6 +98,7 @@ def _details(found: Regression) -> RenderableType:
         ("sweep", f"{key.sweep}, night {found.night_id}, last seen in night {found.seen_night_id}"),
         ("scenario", key.scenario),
         ("night's figures", _figures(found)),
+        ("of its own", _own(found)),
         ("baseline", found.baseline),
         ("noise", _noise(found)),
         ("since", f"{found.since:%Y-%m-%d %H:%M} UTC" if found.since else None),
@@ -128,6 +129,14 @@ def _figures(found: Regression) -> str | None:
     figures = f"{regressed.figure(worst.before.value, metric)} → {regressed.figure(worst.now.value, metric)}"
     interval = regressed.change_interval(worst.change, metric)
     return f"{figures} on {found.key.device}, {regressed.change(worst.change, metric)} ({interval})"
+
+
+def _own(found: Regression) -> str | None:
+    worst, metric = found.worst, found.key.metric
+    if worst.own_change is None or not regressed.shared(worst):
+        return None
+    own = f"{regressed.change(worst.own_change, metric)} ({regressed.change_interval(worst.own_change, metric)})"
+    return f"{own} without what all variants of {found.key.device} did alike that night"
 
 
 def _evidence(one: Evidence) -> tuple[object, ...]:

@@ -127,7 +127,12 @@ SWEEP_NIGHTS = Metric(
     "farm_sweep_nights", "gauge", "", ("sweep", "state"), "Nights of a sweep that are on record, by state.", "head"
 )
 REGRESSIONS = Metric(
-    "farm_regressions", "gauge", "", ("sweep", "state"), "Regressions of a sweep that are on record, by state.", "head"
+    "farm_regressions",
+    "gauge",
+    "",
+    ("sweep", "state"),
+    "Regressions of a sweep that are on record, by state; also its missing results and noisy devices.",
+    "head",
 )
 NOTICES = Metric(
     "farm_notices", "gauge", "", ("state",), "Notifications: `pending`, `sent`, or `dead` (given up).", "head"
@@ -225,9 +230,8 @@ NOISE = Metric(
     "gauge",
     "ratio",
     ("device",),
-    "How far repeated measurements of one artifact differ.",
+    "How far the median latency of one artifact differs from night to night, in 95 of 100 cases at most.",
     "head",
-    awaits="it is worked out when a night is compared, and told with its regressions",
 )
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -55,6 +55,10 @@ def of_head(now: Snapshot) -> Iterator[Family]:
         ),
     )
     yield Family(
+        catalogue.NOISE,
+        (((device.id,), device.noise_ratio) for device in now.devices if device.noise_ratio is not None),
+    )
+    yield Family(
         catalogue.LEASE_AGE,
         (((id,), max(0.0, (now.at - since).total_seconds())) for id, since in now.leased_since.items()),
     )

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from farm.analysis import figures
 from farm.analysis.quantities import QUANTITIES, Unit
+from farm.analysis.regressed import of_its_own, shared
 from farm.notifications.markup import code, escaped
 from farm.types import Estimate, Night, NightState, Regression, RegressionState
 
@@ -101,7 +102,9 @@ def message_of_test(channel: str) -> Message:
 
 def _what(regression: Regression) -> str:
     """``latency_p50 up 10.2 %``"""
-    metric, change = regression.key.metric, regression.worst.change
+    metric, change = regression.key.metric, of_its_own(regression.worst)
+    if regression.kind == "noisy":
+        return "Noisy device"
     if regression.kind == "missing":
         return "Result is missing" if metric == _WHOLE else f"{metric} is missing"
     return f"{metric} {_moved(metric, change.value)}" if change else f"{metric} worse"
@@ -109,6 +112,8 @@ def _what(regression: Regression) -> str:
 
 def _where(regression: Regression) -> str:
     key, count = regression.key, len(regression.affected) or 1
+    if regression.kind == "noisy":
+        return key.device
     match regression.scope:
         case "variant" if count > 1:
             return f"{key.variant} on {count} devices"
@@ -123,11 +128,17 @@ def _where(regression: Regression) -> str:
 def _first_line(regression: Regression) -> str:
     key, worst = regression.key, regression.worst
     series = f"{code(key.variant)} on {code(key.device)}, {escaped(key.scenario)}"
+    if regression.kind == "noisy":
+        much = _percent_or_score(key.metric, worst.noise_ratio)
+        said = f"Figures of one artifact on {code(key.device)} differ far more from night to night than is usual"
+        return f"{said}: {code(key.metric)} by up to **{much}**." if much else f"{said}."
     if regression.kind == "missing":
         lost = "result" if key.metric == _WHOLE else code(key.metric)
         return f"No {lost} of {series}, where there was one on the nights before."
     most = ", most of all" if len(regression.members) > 1 else ""
-    said = f"{code(key.metric)} of {series}{most}: **{_change(key.metric, worst.change)}**"
+    said = f"{code(key.metric)} of {series}{most}: **{_change(key.metric, of_its_own(worst))}**"
+    if shared(worst):
+        said += f" without what the whole device did that night; as measured {_change(key.metric, worst.change)}"
     if worst.before and worst.now:
         said += f", from {_value(key.metric, worst.before)} to {_value(key.metric, worst.now)}"
     return f"{said}."
@@ -135,6 +146,9 @@ def _first_line(regression: Regression) -> str:
 
 def _facts(regression: Regression) -> Iterator[str]:
     metric, worst = regression.key.metric, regression.worst
+    if regression.kind == "noisy":
+        yield from _facts_of_noise(regression)
+        return
     yield _state(regression)
     if worst.limit is not None:
         noise = worst.noise_ratio
@@ -157,12 +171,19 @@ def _facts(regression: Regression) -> Iterator[str]:
         before = f", before {_version(worst.old.version)}" if worst.old and worst.old.version else ""
         yield f"Version: {_version(worst.new.version)}{before}"
     for member in regression.members[1:_SHOWN]:
-        change = f": {_change(member.key.metric, member.change)}" if member.change else ""
+        change = f": {_change(member.key.metric, of_its_own(member))}" if member.change else ""
         yield f"Also {code(member.key.metric)} of {code(member.key.variant)} on {code(member.key.device)}{change}"
     if len(regression.members) > _SHOWN:
         yield f"And {len(regression.members) - _SHOWN} more series"
     if regression.unaffected:
         yield f"Not on {_names(regression.unaffected)}"
+
+
+def _facts_of_noise(regression: Regression) -> Iterator[str]:
+    if regression.reason:
+        yield escaped(regression.reason)
+    yield "There is nothing to measure once more: its noise counts in what is said of it, and small changes do not show"
+    yield f"Seen: found by night {regression.night_id}, last shown by night {regression.seen_night_id}"
 
 
 def _state(regression: Regression) -> str:
@@ -197,6 +218,12 @@ def _size(metric: str, by: float) -> str:
     return figures.score(by) if _is_score(metric) else _percent(by)
 
 
+def _percent_or_score(metric: str, ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    return figures.score(ratio) if _is_score(metric) else _percent(ratio)
+
+
 def _limit(metric: str, limit: float) -> str:
     """As it was given."""
     return f"{limit:g}" if _is_score(metric) else f"{100 * limit:g} %"
@@ -220,6 +247,8 @@ def _is_score(metric: str) -> bool:
 def _culprit_or_version(regression: Regression) -> str:
     if regression.bisection and regression.bisection.culprit:
         return regression.bisection.culprit
+    if regression.kind == "noisy":
+        return ""  # no version is to blame
     return regression.worst.new.version if regression.worst.new else ""
 
 

@@ -3,8 +3,10 @@ packages' metadata."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -181,6 +183,7 @@ def installed(wanted: Iterable[str]) -> dict[str, str]:
     """Versions of those distributions, SDKs and toolchains that are there. An SDK's version is the name of its folder,
     a toolchain's its key."""
     found = {}
+    site = _site()
     for tool in wanted:
         if tool.startswith("$"):
             if (path := sdks([tool]).get(tool[1:])) is not None:
@@ -191,11 +194,23 @@ def installed(wanted: Iterable[str]) -> dict[str, str]:
             if Environments(toolchains.directory()).find(toolchain):
                 found[tool] = toolchain.key
             continue
-        try:
-            found[tool] = importlib.metadata.version(tool)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        if version := _version(tool, site):
+            found[tool] = version
     return found
+
+
+def _site() -> tuple[int, ...]:
+    """Changes when a package is installed, upgraded or removed: its folder of metadata has the version in its name."""
+    return tuple(Path(place).stat().st_mtime_ns for place in sys.path if place and Path(place).is_dir())
+
+
+@functools.lru_cache(maxsize=1000)
+def _version(distribution: str, site: tuple[int, ...]) -> str | None:
+    """Kept, because finding and reading its metadata takes milliseconds, and a submission asks for hundreds."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def sdks(wanted: Iterable[str]) -> dict[str, Path]:

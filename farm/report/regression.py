@@ -39,6 +39,7 @@ def render(regression: Regression, points: Sequence[HistoryPoint], nights: Mappi
             meaning=regressed.meaning(regression),
             metric=metric,
             change=change,
+            own=regression.worst.own_change if regressed.shared(regression.worst) else None,
             night=nights.get(regression.night_id),
             seen=nights.get(regression.seen_night_id),
             history=_history(regression, points),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -151,6 +151,14 @@ class DeviceWriting(DeviceReading, Writer):
         values = [{"device" if name == "device_id" else name: v for name, v in vars(c).items()} for c in changes]
         if self._connection.execute(_SET_DEVICE, values).rowcount < len(changes):
             raise NotFoundError(f"Not all of {len(changes)} devices are there.", remedy="They may have been removed.")
+
+    def set_noise(self, ratios: Mapping[str, float]) -> None:
+        """By device; of one that is not there any longer, nothing is kept."""
+        if ratios:
+            table = tables.devices
+            statement = sa.update(table).where(table.c.id == sa.bindparam("device"))
+            rows = [{"device": device, "noise": ratio} for device, ratio in ratios.items()]
+            self._connection.execute(statement.values(noise_ratio=sa.bindparam("noise")), rows)
 
     def all_devices_offline(self) -> None:
         self._connection.execute(

@@ -164,6 +164,7 @@ devices = sa.Table(
     sa.Column("health_reason", Prose, nullable=False, server_default=""),
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("maintenance", Prose),
+    sa.Column("noise_ratio", sa.Float),
 )
 
 device_checks = sa.Table(

@@ -16,15 +16,16 @@ from farm.errors import UserError
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.regressions import OPEN
+from farm.sweeps import noise
 from farm.sweeps.findings import Known, Outcome, Weighing
 from farm.sweeps.lines import Series, lines_of
 from farm.sweeps.telling import tell_of_findings, tell_of_missing_nights
-from farm.types import JobState, Night, NightState, RegressionState, Sweep
+from farm.types import JobState, Night, NightState, Regression, RegressionState, Sweep
 
 log = logging.getLogger(__name__)
 
 NIGHTS = 60  # of history that a night is examined against, at least
-_REFUTED = 500  # of those that were refuted, so many are remembered
+_REMEMBERED = 500  # of those that were refuted or closed
 _TOLD_BACK = timedelta(days=1)  # of what nobody was told in so long a time, nobody is
 
 
@@ -46,10 +47,14 @@ class Examination:
             sweep = reading.sweep(night.sweep)
             question = _question(reading, sweep, night)
         reason, outcome = "", Outcome((), ())
+        floor: dict[str, float] = {}
         try:
             found = regression.examine(question.lines, sweep.spec.alerts, sweep.spec.baseline)
             weighing = Weighing(night, question.nights, question.lines, question.known, now, question.why_missing)
             outcome = weighing.outcome(found)
+            floor = noise.floor(found)
+            wild = noise.weigh(night, question.nights, question.lines, question.noisy, found, now)
+            outcome = Outcome(outcome.new + wild.new, outcome.changed + wild.changed)
         except UserError as error:
             reason = f"not examined: {error}"
         except Exception as error:  # a mistake of ours: it must not end this process again and again
@@ -59,9 +64,10 @@ class Examination:
             values = {"state": NightState.EXAMINED, "reason": reason, "ended_at": now}
             if not tx.set_night(night.id, [NightState.RUNNING], **values):
                 return
+            tx.set_noise(floor)
             for new in outcome.new:
                 tx.add_regression(new)
-            before = {each.id: each.state for each in question.known.open}
+            before = {each.id: each.state for each in (*question.known.open, *question.noisy)}
             for changed in outcome.changed:
                 if tx.regression(changed.id).state is before[changed.id]:  # nobody has closed it meanwhile
                     tx.set_regression(changed)
@@ -85,6 +91,7 @@ class _Question:
     nights: list[Night]
     lines: list[regression.Line]
     known: Known
+    noisy: list[Regression]
     why_missing: Callable[[Series], str]
 
 
@@ -94,11 +101,16 @@ def _question(reading: Reading, sweep: Sweep, night: Night) -> _Question:
     metrics = {rule.metric for rule in spec.alerts}
     points = reading.night_points(night.sweep, since=nights[0].due_at, metrics=metrics)
     pinned = reading.points_of_run(spec.baseline.run_id) if spec.baseline.run_id is not None else []
-    known = Known(
-        reading.regressions(sweep=night.sweep, states=OPEN, limit=None),
-        reading.regressions(sweep=night.sweep, states=[RegressionState.REFUTED], limit=_REFUTED),
+    still = reading.regressions(sweep=night.sweep, states=OPEN, limit=None)
+    refuted, closed = (
+        reading.regressions(sweep=night.sweep, states=[state], limit=_REMEMBERED)
+        for state in (RegressionState.REFUTED, RegressionState.CLOSED)
     )
-    return _Question(nights, lines_of(spec, nights, points, pinned), known, _reasons(reading, night))
+    lasting = [*still, *(each for each in closed if each.ended_night_id is None)]
+    known = Known([each for each in lasting if each.kind != "noisy"], refuted)
+    wild = [each for each in lasting if each.kind == "noisy"]
+    lines = lines_of(spec, nights, points, pinned)
+    return _Question(nights, lines, known, wild, _reasons(reading, night))
 
 
 def _reasons(reading: Reading, night: Night) -> Callable[[Series], str]:

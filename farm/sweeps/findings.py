@@ -6,19 +6,16 @@ what got slower, and would call it healed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from farm.analysis.interleaved import worsening
 from farm.analysis.quantities import quantity
-from farm.analysis.ratio import ratio
 from farm.analysis.regressed import MISSING_METRIC
-from farm.analysis.regression import Change, Examination, Finding, FindingKind, Line
+from farm.analysis.regression import Change, Examination, Finding, FindingKind, Line, Scope
+from farm.sweeps.levels import distance, own_levels, went_on
 from farm.sweeps.lines import Series, origin_of
 from farm.types import (
-    Estimate,
     HistoryPoint,
     Member,
     Night,
@@ -31,13 +28,14 @@ from farm.types import (
 
 MOST_MEMBERS = 200  # that are written down; ``affected`` has the devices of all
 
-_SETTLED = (RegressionState.CONFIRMED, RegressionState.UNCONFIRMED)
+_SETTLED = (RegressionState.CONFIRMED, RegressionState.UNCONFIRMED, RegressionState.CLOSED)
 
 
 @dataclass(frozen=True)
 class Known:
-    """``open``: regressions of the sweep that have not ended. ``refuted``: what was measured once more and found to be
-    as before."""
+    """``open``: regressions of the sweep that have not ended, also those closed, but for noisy devices
+    (``farm.sweeps.noise``).
+    ``refuted``: what was measured once more and found to be as before."""
 
     open: Sequence[Regression] = ()
     refuted: Sequence[Regression] = ()
@@ -71,13 +69,16 @@ class Weighing:
         self._before = dict(self._open)
         self._new: list[Regression] = []
         self._said: dict[Series, tuple[str, ...]] = {}  # of what is missing
+        self._own: dict[SeriesKey, float | None] = {}  # tonight's figures, without what their devices did
 
     def outcome(self, examination: Examination) -> Outcome:
+        self._own = {change.key: change.own_now for change in examination.changes}
         for regression in self._before.values():
             self._open[regression.id] = self._continued(regression)
         for finding in examination.findings:
             if finding.kind is FindingKind.REGRESSED:
-                self._take(finding, "worse", [self._member(change) for change in finding.members])
+                own = finding.scope in (Scope.SERIES, Scope.VARIANT)  # of the others, the device's part is what changed
+                self._take(finding, "worse", [self._member(change, own) for change in finding.members])
             elif finding.kind is FindingKind.MISSING:
                 self._take(finding, "missing", self._missing(finding.members))
         changed = [each for id, each in self._open.items() if each != self._before[id]]
@@ -95,7 +96,7 @@ class Weighing:
             return regression.model_copy(update={"seen_night_id": self._night.id, "changed_at": self._at})
         return regression.model_copy(
             update={
-                "state": RegressionState.ENDED,
+                "state": RegressionState.ENDED if regression.state.open else regression.state,
                 "ended_night_id": self._night.id,
                 "changed_at": self._at,
             }
@@ -112,8 +113,12 @@ class Weighing:
         figure = tonight.figures.get(member.key.metric) if tonight and tonight.trusted else None
         if figure is None or member.before is None or member.now is None:
             return None
+        before, became, value = member.before.value, member.now.value, figure.value
+        own, levels = self._own.get(member.key), own_levels(member)
+        if own is not None and levels is not None:
+            (before, became), value = levels, own
         score = quantity(member.key.metric).score
-        return _distance(figure, member.now, score) <= _distance(figure, member.before, score)
+        return distance(value, became, score) <= distance(value, before, score)
 
     # --- what the night found -------------------------------------------------------------------------
 
@@ -128,11 +133,12 @@ class Weighing:
             self._new.append(self._regression(finding, kind, fresh))
 
     def _covered(self, kind: RegressionKind, member: Member) -> bool:
-        """Whether a regression that is open has the series, and nothing is to be added."""
+        """Whether a regression that lasts has the series, and nothing is to be added; or one that this night has ended,
+        though the nights before it still make a step."""
         for each in self._open.values():
-            if each.kind == kind and each.state is not RegressionState.ENDED and not self._to_be_tried(each):
+            if each.kind == kind and each.ended_night_id in (None, self._night.id) and not self._to_be_tried(each):
                 for known in each.members:
-                    if known.key == member.key and not _went_on(known, member):
+                    if known.key == member.key and not went_on(known, member):
                         return True
         return False
 
@@ -141,7 +147,7 @@ class Weighing:
         return regression.state is RegressionState.UNCONFIRMED and regression.seen_night_id == self._night.id
 
     def _same(self, regression: Regression, kind: RegressionKind, members: Sequence[Member]) -> bool:
-        if regression.kind != kind or regression.state is RegressionState.ENDED:
+        if regression.kind != kind or not regression.state.open:
             return False
         if self._to_be_tried(regression):
             return bool({member.key for member in regression.members} & {member.key for member in members})
@@ -203,7 +209,7 @@ class Weighing:
             return self._why_missing(series)
         return "; ".join(self._said.get(series, ()))
 
-    def _member(self, change: Change) -> Member:
+    def _member(self, change: Change, own: bool) -> Member:
         line = self._lines[_series(change.key)]
         points = [point for point in (*line.points, line.pinned) if point]
         by_job = {point.job_id: point for point in points}
@@ -214,6 +220,8 @@ class Weighing:
             before=change.before,
             now=change.now,
             change=change.change,
+            own_change=change.own_change if own and change.own_before is not None else None,
+            own_before=change.own_before if own else None,
             noise_ratio=change.noise_ratio,
             limit=change.limit,
             old=origin_of(old, self._nights) if old else None,
@@ -246,7 +254,7 @@ def _since(change: Change, points: Sequence[HistoryPoint | None]) -> datetime | 
             continue
         if change.since is not None and point.measured_at < change.since:
             break
-        if _distance(figure, change.now, score) < _distance(figure, change.before, score):
+        if distance(figure.value, change.now.value, score) < distance(figure.value, change.before.value, score):
             since = point.measured_at
         elif change.since is None:
             break
@@ -290,24 +298,3 @@ def _lacks(point: HistoryPoint | None, metric: str) -> bool:
     if point is None or point.verdict == VerdictLevel.INVALID:
         return True
     return metric != MISSING_METRIC and metric not in point.figures
-
-
-def _went_on(known: Member, member: Member) -> bool:
-    """Whether it is worse by the limit once more than it was found to be, beyond the noise."""
-    if known.now is None or member.now is None or member.limit is None:
-        return False
-    asked = quantity(known.key.metric)
-    if not asked.score and min(known.now.low, member.now.low) <= 0:
-        return False
-    if asked.score:
-        value = member.now.value - known.now.value
-        change = Estimate(value=value, low=value, high=value)
-    else:
-        change = ratio(member.now, known.now)
-    return worsening(change, asked).value > member.limit + (member.noise_ratio or 0.0)
-
-
-def _distance(one: Estimate, other: Estimate, score: bool) -> float:
-    if score or min(one.value, other.value) <= 0:
-        return abs(one.value - other.value)
-    return abs(math.log(one.value / other.value))

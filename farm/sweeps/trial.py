@@ -105,7 +105,8 @@ def _take(
 
 
 def _pairs(member: Member, asked: Quantity) -> int:
-    effect = interleaved.worsening(member.change, asked).value if member.change else 0.0
+    change = member.own_change or member.change
+    effect = interleaved.worsening(change, asked).value if change else 0.0
     return interleaved.pairs_for(effect, member.noise_ratio)
 
 

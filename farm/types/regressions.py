@@ -78,7 +78,8 @@ class RegressionState(StrEnum):
 
 
 # ``worse``: a figure is worse by more than its limit. ``missing``: a result that was there on the nights before is not.
-RegressionKind = Literal["worse", "missing"]
+# ``noisy``: repeated measurements on a device differ far more than on the others, or than they did there before.
+RegressionKind = Literal["worse", "missing", "noisy"]
 # One variant on one device; one variant on most devices; most variants of one device; most of everything.
 RegressionScope = Literal["series", "variant", "device", "night"]
 
@@ -106,12 +107,17 @@ class Pair(Frozen):
 class Member(Frozen):
     """A series that shows it, of one metric. ``change``: now over before (scores: now minus before). ``noise_ratio``:
     how much repeated measurements of one artifact differ on its device (95 % of them by less). ``new`` is absent where
-    the result is missing."""
+    the result is missing.
+
+    ``own_change`` and ``own_before``: as ``change`` and ``before``, without what all variants of the device did alike
+    that night; absent where too few of them tell, and where it is the device that changed."""
 
     key: SeriesKey
     before: Estimate | None = None
     now: Estimate | None = None
     change: Estimate | None = None
+    own_change: Estimate | None = None
+    own_before: float | None = None
     noise_ratio: float | None = None
     limit: float | None = None
     old: Origin | None = None
@@ -169,7 +175,8 @@ class Regression(Frozen):
     became. ``seen_night_id``: the last night that showed it. ``unaffected``: devices that measured the same, and where
     such a change is ruled out.
 
-    Where ``kind`` is ``missing``, there are no figures, and where all of a result is, the metric is ``result``.
+    Where ``kind`` is ``missing``, there are no figures, and where all of a result is, the metric is ``result``. Where
+    it is ``noisy``, it is about ``key.device``; the series is the one that differs most there.
     """
 
     id: int

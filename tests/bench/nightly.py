@@ -25,8 +25,6 @@ from datetime import UTC, datetime, timedelta
 from json import loads
 from pathlib import Path
 
-from farm.analysis import regression
-from farm.analysis.regression import FindingKind
 from farm.config import Settings
 from farm.metrics.reconciliation import DAY, check_day, mend
 from farm.metrics.remotewrite import Endpoint
@@ -34,7 +32,6 @@ from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.sweeps.confirmation import Confirmation
 from farm.sweeps.examination import Examination
-from farm.sweeps.lines import lines_of
 from farm.types import Regression, RegressionState
 from tests.bench import report
 from tests.integration.metrics.prometheus import Prometheus
@@ -179,13 +176,6 @@ class Trial:
         with self.store.reading() as reading:
             return reading.regressions(sweep=SWEEP, limit=None)
 
-    def last_night(self) -> regression.Examination:
-        with self.store.reading() as reading:
-            spec, night = reading.sweep(SWEEP).spec, reading.nights(SWEEP)[0]
-            nights = reading.nights_until(night, self.world.nights)
-            points = reading.night_points(SWEEP, since=nights[0].due_at, metrics={rule.metric for rule in spec.alerts})
-        return regression.examine(lines_of(spec, nights, points), spec.alerts, spec.baseline)
-
 
 def _over(child: Child) -> bool:
     return child._process is not None and child._process.poll() is not None
@@ -207,7 +197,7 @@ def trial(folder: Path, world: World) -> Iterator[Trial]:
 
 
 def verdict(made: Trial) -> dict[str, float]:
-    """Planted: the four changes and the noisy phone. Reported: those that people were told of. False: anything else."""
+    """Planted: the four changes and the noisy phone. Reported: of the records people hear of. False: any other."""
     planted = {
         (f"phone-{phone:04d}", f"variant-{variant:02d}"): name
         for name, (phone, variant, _) in made.world.planted.items()
@@ -218,17 +208,20 @@ def verdict(made: Trial) -> dict[str, float]:
     for each in told:
         if each.state not in (RegressionState.CONFIRMED, RegressionState.ENDED):
             continue
+        if each.kind == "noisy":
+            planted_one = each.key.device == f"phone-{made.world.noisy:04d}"
+            reported |= {"noisy"} if planted_one else set()
+            false += not planted_one
+            continue
         places = {(member.key.device, member.key.variant) for member in each.members}
         if places <= set(planted):
             reported |= {planted[place] for place in places}
         else:
             false += 1
-    noisy = {finding.device for finding in made.last_night().of(FindingKind.NOISY)}
-    reported |= {"noisy"} & {"noisy" for each in noisy if each == f"phone-{made.world.noisy:04d}"}
     return {
         "planted": len(planted) + 1,
         "reported": len(reported),
-        "false_reports": false + len(noisy - {f"phone-{made.world.noisy:04d}"}),
+        "false_reports": false,
         "suspected": len(told),
         "refuted": sum(each.state is RegressionState.REFUTED for each in told),
         "unconfirmed": sum(each.state is RegressionState.UNCONFIRMED for each in told),

@@ -45,7 +45,8 @@ class Change:
     between nights, not only within the run.
 
     ``own_change``: the same without what the whole device did that night; ``kind`` is by it, or by what the device, or
-    the variant on all devices, did. ``p_value``: over all comparisons of the night. ``noise_ratio``: 95 % of repeated
+    the variant on all devices, did. ``own_before`` and ``own_now``: the figures without that, where enough variants of
+    the device tell what it did. ``p_value``: over all comparisons of the night. ``noise_ratio``: 95 % of repeated
     measurements of one artifact on the device differ by less (scores: absolute). ``smallest_ratio``: the smallest
     change for the worse that three such nights would show with 95 % probability. ``since``: when the first night
     after the change-point was measured, where there is one. ``reasons``: why nothing more can be said.
@@ -58,6 +59,8 @@ class Change:
     now: Estimate | None = None
     change: Estimate | None = None
     own_change: Estimate | None = None
+    own_before: float | None = None
+    own_now: float | None = None
     noise_ratio: float | None = None
     smallest_ratio: float | None = None
     p_value: float | None = None
@@ -91,6 +94,8 @@ class Finding:
     ``members``: the changes that it sums up, by metric, the largest first. ``change``: of the first one's, or of the
     device, the variant or the night as a whole.
     ``unaffected``: devices that measured the same variant in the same scenario, and where a change is ruled out.
+
+    Of a noisy device there is one member: the series that differs most of those measured tonight, none if none was.
     """
 
     kind: FindingKind
@@ -114,12 +119,14 @@ class Finding:
 @dataclass(frozen=True)
 class Examination:
     """``changes``: every series of the night. ``comparisons``: how many share the false suspicions of a night.
-    ``noise``: by device and metric, as ``Change.noise_ratio``."""
+    ``noise``: by device and metric, as ``Change.noise_ratio``. ``quiet``: devices that are not noisy by
+    far: what lies between is neither."""
 
     changes: tuple[Change, ...]
     findings: tuple[Finding, ...]
     comparisons: int
     noise: Mapping[tuple[str, str], float]
+    quiet: frozenset[str] = frozenset()
 
     def of(self, kind: FindingKind) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.kind is kind)

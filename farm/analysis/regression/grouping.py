@@ -34,8 +34,10 @@ def findings(changes: Sequence[Change], metrics: Sequence[str]) -> list[Finding]
     return made
 
 
-def noisy(device: str, ratios: Sequence[tuple[str, float]], usual: float, smallest: float | None) -> Finding:
-    """``ratios`` by metric, the leading one first; ``usual`` and ``smallest`` are of that."""
+def noisy(
+    device: str, ratios: Sequence[tuple[str, float]], usual: float, smallest: float | None, shown: Change | None
+) -> Finding:
+    """``ratios`` by metric, the leading one first; ``usual``, ``smallest`` and ``shown`` are of that."""
     metric, ratio = ratios[0]
     text = (
         f"{device} is noisy: {metric} of one artifact differs by up to {_percent(ratio)} between nights, "
@@ -43,6 +45,8 @@ def noisy(device: str, ratios: Sequence[tuple[str, float]], usual: float, smalle
     )
     if smallest is not None:
         text += f"; a change of less than {_percent(smallest)} does not show on it in three nights"
+    if others := ", ".join(name for name, _ in ratios[1:]):
+        text += f"; so does {others}"
     return Finding(
         FindingKind.NOISY,
         Scope.DEVICE,
@@ -53,7 +57,7 @@ def noisy(device: str, ratios: Sequence[tuple[str, float]], usual: float, smalle
         None,
         ratio,
         None,
-        (),
+        (shown,) if shown else (),
         (),
         text,
     )

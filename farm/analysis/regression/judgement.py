@@ -46,6 +46,8 @@ class Judgement:
     noise: Noise
     tonight: Noise
     base: Values  # by line, as measured
+    own_base: Values  # by line, without what was shared
+    shift: Values  # by device: what its lines share tonight, NaN where too few tell
     base_counts: Codes
     base_columns: Codes
     lines: Effects
@@ -106,6 +108,8 @@ def judge(grid: Grid, baseline: Baseline) -> Judgement:
         floor,
         tonight,
         base_seen,
+        base_own,
+        np.where(known >= FEWEST_LINES, shift, math.nan),
         counts,
         columns,
         lines,

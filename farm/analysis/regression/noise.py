@@ -21,7 +21,7 @@ FEWEST_NIGHTS = 4  # of a line, for its own spread to count at all
 
 # A spread of few values leans on that of its device, and that on the others', as if that many more had been seen.
 _PRIOR_VALUES = 10
-_RECENT_NIGHTS = 5
+_RECENT_NIGHTS, _RECENT_NIGHTS_IN_COMMON = 5, 10
 _MAD_OF_NORMAL = 1.482602
 _MAD_VARIANCE = 1.36  # of a scale by MAD: times scale squared over count (Huber, "Robust Statistics" (1981), 5.1)
 TAILS_OF_FEW = 5.0  # degrees of freedom where too few values tell
@@ -35,8 +35,9 @@ class Noise:
 
     ``own``: by line. ``common``: by device, 0 where it cannot be told from ``own``. ``shared``: devices x nights, the
     examined one left out; NaN where too few lines tell. ``tails``: degrees of freedom of the Student distribution that
-    has them, of ``own`` and of ``common``. ``values``: by device, repeats that say so. ``widened``: by device, how many
-    times its usual noise it has lately, 1 where no more.
+    has them, of ``own`` and of ``common``. ``values``: by device, repeats that say so. ``recent``: by device, as
+    ``total``, of the last nights alone, NaN where they are too few to tell. ``widened``: by device, how many times
+    its usual noise it has lately, 1 where no more.
     """
 
     own: Values
@@ -45,6 +46,7 @@ class Noise:
     shared: Values
     tails: tuple[float, float]
     values: Codes
+    recent: Values
     widened: Values
     from_repeats: bool
 
@@ -89,8 +91,11 @@ def noise(grid: Grid) -> Noise:
             _tails(shared / common[:, None]),
         )
     still = np.ones(len(grid.devices))
-    usual = Noise(lines_own, device_own, common, shared, tails, device_count, still, from_repeats)
-    return usual.widened_by(_widened(grid, own, device_own, together), grid.device_of)
+    recent_own, counts = _recent(grid, own, together)
+    recent = np.hypot(recent_own, _recent_common(shared))
+    usual = Noise(lines_own, device_own, common, shared, tails, device_count, recent, still, from_repeats)
+    times = [wider(*each) for each in zip(recent_own.tolist(), device_own.tolist(), counts.tolist(), strict=True)]
+    return usual.widened_by(np.asarray(times), grid.device_of)
 
 
 def wider(found: float, usual: float, count: int) -> float:
@@ -148,13 +153,26 @@ def _middle(scale: Values) -> float:
     return float(np.median(known)) if len(known) else 0.0
 
 
-def _widened(grid: Grid, own: Values, usual: Values, together: NDArray[np.bool_]) -> Values:
-    """A device that became noisy a few nights ago must not be judged by the quiet weeks before."""
-    recent = own[:, -_RECENT_NIGHTS:]
-    found = np.ones(len(grid.devices))
+def _recent(grid: Grid, own: Values, together: NDArray[np.bool_]) -> tuple[Values, Codes]:
+    """A device that became noisy a few nights ago must not be judged by the quiet weeks before, nor one that is quiet
+    again by the wild ones: by device its spread of late, and of how many values."""
+    found, counts = np.full(len(grid.devices), math.nan), np.zeros(len(grid.devices), dtype=np.int64)
     for device in np.flatnonzero(together):
-        values = recent[grid.rows(int(device))]
-        found[device] = wider(spread(values), float(usual[device]), int(np.isfinite(values).sum()))
+        values = own[grid.rows(int(device)), -_RECENT_NIGHTS:]
+        counts[device] = np.isfinite(values).sum()
+        if counts[device] >= FEWEST_LINES:
+            found[device] = spread(values)
+    return found, counts
+
+
+def _recent_common(shared: Values) -> Values:
+    """By device. A night is one value: fewer than ten would call many a device quiet by chance. What it was on average
+    does not count: a device that got slower for good is not noisy."""
+    found = np.full(len(shared), math.nan)
+    for device, row in enumerate(shared[:, -_RECENT_NIGHTS_IN_COMMON:]):
+        values = row[np.isfinite(row)]
+        if len(values) >= _RECENT_NIGHTS_IN_COMMON:
+            found[device] = np.std(values, ddof=1)
     return found
 
 

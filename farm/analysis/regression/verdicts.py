@@ -67,12 +67,15 @@ def verdicts(judgement: Judgement, limit: float, comparisons: int, baseline: Bas
         reasons = _reasons(judgement, row)
         kind, base, own, whole = ChangeKind.UNCLEAR, None, None, None
         size, error = float(judgement.lines.size[row]), float(judgement.lines.error[row])
-        smallest = None
+        smallest = own_before = own_now = None
         if not reasons:
             wider_of = of_device[device] or of_night
             kind = _kind(judgement, row, limit, comparisons, (wider_of, of_variant.get(row)))
             own = grid.estimate(size, error)
             total = math.hypot(float(judgement.lines.jump_error[row]), _device_error(judgement, device))
+            if math.isfinite(shift := float(judgement.shift[device])):
+                own_before = grid.estimate(float(judgement.own_base[row]), 0.0).value
+                own_now = grid.estimate(float(grid.values[row, -1]) - shift, 0.0).value
             whole = grid.estimate(float(grid.values[row, -1] - judgement.base[row]), total)
             base = _figure(judgement, row, total)
             smallest = grid.ratio(told_errors * float(judgement.lines.jump_error[row]))
@@ -92,6 +95,8 @@ def verdicts(judgement: Judgement, limit: float, comparisons: int, baseline: Bas
                 now=figure,
                 change=whole,
                 own_change=own,
+                own_before=own_before,
+                own_now=own_now,
                 noise_ratio=ratios.get((line.device, grid.quantity.name)),
                 smallest_ratio=smallest,
                 p_value=min(1.0, p_value * comparisons) if math.isfinite(p_value) else None,

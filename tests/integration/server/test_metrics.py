@@ -98,6 +98,7 @@ def populate(farm: LiveFarm) -> None:
         for name in ("online", "leased", "hot", "bad", "away", "out"):
             tx.upsert_device(device(name, platform="android"), at)
         tx.upsert_device(device("hot").model_copy(update={"blocked": "too hot"}), at)
+        tx.set_noise({"hot": 0.021, "gone": 0.5})
         tx.set_devices(
             [
                 DeviceChange("online", DeviceState.ONLINE, DeviceHealth.GOOD),
@@ -145,6 +146,8 @@ def test_every_metric_of_the_head_and_its_coordinator_is_there(farm: LiveFarm) -
     assert value(text, "farm_sweep_nights", sweep="every-night", state="failed") == 0
     assert value(text, "farm_regressions", sweep="every-night", state="confirmed") == 0
     assert value(text, "farm_notices", state="dead") == 0
+    assert value(text, "farm_device_noise_ratio", device="hot") == 0.021
+    assert value(text, "farm_device_noise_ratio", device="online") is None, "no night has told yet"
 
 
 def test_the_states_of_devices_with_the_reason(farm: LiveFarm) -> None:

@@ -80,6 +80,12 @@ class TestOpenApi:
             ("POST", "/sweeps/{name}/pause"),
             ("POST", "/sweeps/{name}/resume"),
             ("GET", "/sweeps/{name}/nights"),
+            ("GET", "/regressions"),
+            ("GET", "/regressions/{id}"),
+            ("GET", "/regressions/{id}/page"),
+            ("POST", "/regressions/{id}/close"),
+            ("GET", "/history"),
+            ("GET", "/history/missing"),
             ("GET", "/recipes"),
             ("GET", "/cluster/join"),
         }

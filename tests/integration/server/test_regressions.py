@@ -12,7 +12,7 @@ import pytest
 import farm
 from farm.cli.app import main
 from farm.store.artifacts import ArtifactStore
-from farm.types import Regression, RegressionState, Role
+from farm.types import Estimate, Member, Regression, RegressionState, Role
 from tests.integration.server.conftest import LiveFarm, problem
 from tests.integration.sweeps.regressions.story import Story
 
@@ -90,6 +90,27 @@ def test_the_page_says_all_and_runs_nothing(live: LiveFarm, client: farm.Client)
     for said in ("confirmed", "virtual", "phone-00", "latency_p50", "&lt;script&gt;"):
         assert said in html
     assert "No result of fp32 on phone-01" in client.regression_page(by_kind(client, "missing").id)
+
+
+def test_a_noisy_device_and_what_is_a_series_own(live: LiveFarm, client: farm.Client, capsys) -> None:
+    worse = by_kind(client, "worse")
+    own = worse.worst.model_copy(update={"own_change": Estimate(value=1.04, low=1.03, high=1.05), "own_before": 0.01})
+    wild = Member(key=worse.key, noise_ratio=0.14, new=worse.worst.new)
+    plain = {"evidence": (), "state": RegressionState.CLOSED}
+    with live.store.transaction() as tx:
+        noisy = tx.add_regression(worse.model_copy(update=plain | {"kind": "noisy", "members": (wild,)}))
+        apart = tx.add_regression(worse.model_copy(update=plain | {"members": (own,)}))
+    target = ["--url", live.url, "--token", live.tokens[Role.USER]]
+    page = client.regression_page(noisy.id)
+    assert f"{worse.key.device} is noisy: latency_p50 of one artifact differs by up to 14 % (virtual)" in page
+    assert "What was compared" not in page
+    assert page.count("<svg") == 1, "its nights"
+    assert main([*target, "regressions", "show", str(noisy.id)]) == 0
+    assert "is noisy" in capsys.readouterr().out
+    assert "of its own" in client.regression_page(apart.id)
+    assert "of its own" not in client.regression_page(worse.id)
+    assert main([*target, "regressions", "show", str(apart.id)]) == 0
+    assert "+4.0 % (+3.0 % to +5.0 %) without what" in " ".join(capsys.readouterr().out.split())
 
 
 def test_on_the_command_line(live: LiveFarm, client: farm.Client, capsys, tmp_path: Path, monkeypatch) -> None:

@@ -116,6 +116,29 @@ def test_a_noisy_phone_is_one_finding_and_no_regression() -> None:
     ratio = found.noise["phone-005", "latency_p50"]
     assert 0.08 < ratio < 0.25  # 95 % of pairs with 5 % of noise each differ by less than 15 %
     assert ratio > 3 * found.noise["phone-004", "latency_p50"]
+    assert found.quiet == {f"phone-{device:03d}" for device in range(DEVICES)} - {"phone-005"}
+    (finding,) = found.findings
+    assert finding.affected == ("phone-005",), "by the series that differs most"
+
+
+def test_a_phone_that_has_been_quiet_for_ten_nights_is_not_noisy() -> None:
+    made = small()
+    made.seconds[5, :, : LAST - 10] *= np.exp(0.05 * np.random.default_rng(2).standard_normal((VARIANTS, LAST - 10)))
+    found = examined(made)
+    assert found.of(FindingKind.NOISY) == ()
+    assert "phone-005" in found.quiet
+
+
+@pytest.mark.parametrize("whole_phone", [0.9, 1.0, 1.15])
+def test_what_a_series_did_of_its_own_is_told_from_what_its_phone_did(whole_phone: float) -> None:
+    made = small(Noise(own=0.002, tails=30))
+    made.seconds[2, :, LAST] *= whole_phone
+    made.seconds[2, 3, LAST] *= 1.05
+    mine = change(examined(made), 2, 3)
+    assert mine.own_now is not None and mine.own_before is not None
+    assert mine.own_now / mine.own_before == pytest.approx(1.05, abs=0.015)
+    few = change(examined(fleet(4, 3, NIGHTS)), 2, 1)
+    assert few.own_now is None, "three variants do not tell what their phone did"
 
 
 def test_a_phone_that_turns_noisy_tonight_raises_no_alarm() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from farm.notifications.markup import as_html, as_plain
 from farm.notifications.messages import night_message, regression_message
-from farm.types import Bisection, Night, NightState, RegressionState
-from tests.integration.notifications.notices import BAD, GOOD, KEY, NOW, estimate, member, regression
+from farm.types import Bisection, Member, Night, NightState, RegressionState
+from tests.integration.notifications.notices import BAD, GOOD, KEY, NOW, estimate, member, origin, regression
 
 
 def test_what_a_confirmed_regression_says() -> None:
@@ -68,6 +68,26 @@ def test_a_result_that_is_missing() -> None:
     lost = lost.model_copy(update={"key": key})
     said = regression_message(regression(kind="missing", key=key, members=(lost,), evidence=()))
     assert said.subject == "energy is missing: int8 on pixel-8 (sweep nightly)"
+
+
+def test_a_noisy_device_is_told_of_without_blaming_a_version() -> None:
+    text = "pixel-8 is noisy: latency_p50 of one artifact differs by up to 14 % between nights, where 2.8 % is usual"
+    wild = Member(key=KEY, noise_ratio=0.14, new=origin(BAD, 30))
+    said = regression_message(regression(kind="noisy", scope="device", members=(wild,), evidence=(), reason=text))
+    assert said.subject == "Noisy device: pixel-8 (sweep nightly)"
+    assert "latency_p50 by up to 14.0 %." in as_plain(said.text)
+    assert text in as_plain(said.text)
+    assert "commit" not in said.data
+
+
+def test_what_the_whole_device_did_that_night_is_told_apart() -> None:
+    fast = member().model_copy(update={"change": estimate(0.99, 0.01), "own_change": estimate(1.03, 0.01)})
+    said = regression_message(regression(members=(fast,), evidence=()))
+    assert said.subject.startswith("latency_p50 up 3.00 %: int8")
+    assert (
+        "up 3.00 % (2.00 % to 4.00 %) without what the whole device did that night; as measured down 1.00 %"
+        in as_plain(said.text)
+    )
 
 
 def test_many_series_are_one_message() -> None:

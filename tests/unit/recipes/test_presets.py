@@ -1,5 +1,7 @@
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,15 @@ def test_a_transform_can_be_refused_with_one_option_alone():
     assert presets.parse(static).options["backend"] == "xnnpack"
     with pytest.raises(RecipeSpecError, match="backend vulkan computes that in floating point"):
         presets.parse(static | {"options": {"backend": "vulkan"}})
+
+
+def test_what_is_installed_meanwhile_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert specification.installed(["late-comer"]) == {}
+    for version in ("1.0", "1.1"):
+        for old in tmp_path.glob("*.dist-info"):
+            shutil.rmtree(old)
+        metadata = tmp_path / f"late_comer-{version}.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: late-comer\nVersion: {version}\n")
+        assert specification.installed(["late-comer"]) == {"late-comer": version}

@@ -143,6 +143,7 @@ def upgrade() -> None:
     # No foreign key: SQLite would have to make the table anew, which others refer to.
     op.add_column("jobs", sa.Column("model_id", sa.String(length=64), nullable=True))
 
+    op.add_column("devices", sa.Column("noise_ratio", sa.Float(), nullable=True))
     op.add_column("runs", sa.Column("name", sa.Text(), server_default="", nullable=False))
     _name_runs()
     op.create_index("ix_runs_model_name_name", "runs", ["model_name", "name"])
