@@ -251,7 +251,7 @@ class AgentFollower:
                 self._record(tx, journal_id, event, kept)
                 if tx.add_result(result, samples):
                     counted.append(result)
-                if counted and self._farm.publishing:
+                if counted and self._farm.publishing and not job.in_turns:
                     tx.publish(of_result(job, tx.device(job.device_id), model_name, result), datetime.now(UTC))
                 if result.evaluation:
                     return

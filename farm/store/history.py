@@ -149,6 +149,8 @@ class HistoryReading(Reader):
 class HistoryWriting(HistoryReading, Writer):
     def _add_history(self, result: Result) -> None:
         origin = self._connection.execute(_ORIGIN, {"job": result.job_id}).one()
+        if origin.in_turns:
+            return
         self._insert_new(
             tables.history,
             job_id=result.job_id,
@@ -201,7 +203,7 @@ def _origin() -> sa.Select[Any]:
         sa.select(
             *(jobs.c.run_id, jobs.c.recipe, jobs.c.build_key, jobs.c.device_id, jobs.c.scenario),
             *(runs.c.model_name, devices.c.facts, night.label("night_id")),
-            sa.func.coalesce(jobs.c.model_id, runs.c.model_id).label("model_id"),
+            *(runs.c.model_id, jobs.c.model_id.is_not(None).label("in_turns")),
         )
         .select_from(jobs.join(runs, runs.c.id == jobs.c.run_id).join(devices, devices.c.id == jobs.c.device_id))
         .where(jobs.c.id == sa.bindparam("job"))

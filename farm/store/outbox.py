@@ -56,13 +56,13 @@ class OutboxReading(Reader):
         return self._connection.execute(sa.select(sa.func.min(tables.results.c.measured_at))).scalar()
 
     def measured_between(self, since: datetime, until: datetime) -> Iterator[Measured]:
-        """Results measured in [since, until), in the order of time."""
+        """Results measured in [since, until), in the order of time; without those in turns, which are not pushed."""
         jobs, results, runs, devices = tables.jobs, tables.results, tables.runs, tables.devices
         query = (
             sa.select(results.c.result, runs.c.model_name, jobs, devices)
             .select_from(results.join(jobs, jobs.c.id == results.c.job_id).join(runs, runs.c.id == jobs.c.run_id))
             .join(devices, devices.c.id == jobs.c.device_id)
-            .where(results.c.measured_at >= since, results.c.measured_at < until)
+            .where(results.c.measured_at >= since, results.c.measured_at < until, jobs.c.model_id.is_(None))
             .order_by(results.c.measured_at)
             .execution_options(yield_per=_AT_ONCE)
         )

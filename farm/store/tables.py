@@ -238,7 +238,7 @@ jobs = sa.Table(
     sa.Column("failure", Document(Failure)),
     sa.Column("pool", sa.Integer),
     sa.Column("slot", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("model_id", Digest),  # where it is not the run's: an older version, beside it
+    sa.Column("model_id", Digest),  # of what is measured in turns with another version of the run's model
     sa.Index(None, "run_id", "state"),  # counts the jobs of a run by itself
     sqlite_autoincrement=True,
 )

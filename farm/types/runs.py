@@ -156,11 +156,16 @@ class Job(Frozen):
     failure: Failure | None = None
     pool: int | None = None
     slot: int = 0
-    model_id: Sha256 | None = None  # where it is not the run's: an older version that is measured beside it
+    model_id: Sha256 | None = None  # of what is measured in turns with another version of the run's model
 
     @property
     def batch(self) -> int:
         return batch_of(self.recipe, self.scenario)
+
+    @property
+    def in_turns(self) -> bool:
+        """Measured beside another version, as evidence of a regression: no part of the variant's history."""
+        return self.model_id is not None
 
 
 def batch_of(recipe: Recipe, scenario: Scenario) -> int:

@@ -206,7 +206,6 @@ def _measure_again(tx: Transaction, world: World, job: Job, model: Model, at: da
     seconds *= float(np.exp(wild * np.random.default_rng(job.id).standard_normal()))
     made = _result(job, at, seconds, wild / 2, accuracy)
     assert tx.add_result(made, blob(f"samples-{job.id}"))
-    tx.publish(of_result(job, world.phone(phone), "net", made), at)
     tx.set_jobs([JobChange(job.id, JobState.FINISHED)])
 
 
