@@ -51,7 +51,12 @@ def test_a_slow_version_is_found_measured_once_more_and_told_once(story: Stories
     on_one = [job for job in jobs if job.device_id == jobs[0].device_id]
     sides = "".join("o" if job.build_key == on_one[0].build_key else "n" for job in on_one)
     assert sides.startswith("onno"), sides
-    assert all(job.model_id for job in on_one)
+    assert all(job.in_turns for job in on_one)
+    with told.store.reading() as reading:
+        assert reading.outcomes(on_one[0].run_id)[0].result is not None
+        assert reading.points_of_run(on_one[0].run_id) == [], "evidence is no part of the history"
+        pushed = reading.measured_between(told.now - 30 * ONE_DAY, told.now + ONE_DAY)
+        assert {each.job.run_id for each in pushed}.isdisjoint({on_one[0].run_id}), "nor is it pushed"
     notice = only(told.notices())  # type: ignore[arg-type]
     assert notice.channel == "team"
     assert "virtual" in notice.subject
