@@ -33,6 +33,7 @@ from farm.metrics import catalogue
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "torchfarm"
+GOOD_IS_LITTLE = (("green", None), ("red", 1.0))
 _REFS = "ABCDEFGHIJKL"
 _AWAITED = [re.compile(rf"\b{metric.name}\b") for metric in catalogue.METRICS if metric.awaits]
 _BUILDERS: dict[str, Any] = {

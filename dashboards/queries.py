@@ -6,6 +6,12 @@ from farm.metrics import catalogue
 from farm.metrics.catalogue import Metric
 
 CHOSEN = 'model=~"$model",platform=~"$platform",device_model=~"$device_model"'
+# The variables that those are: label, title, and the metric that has their values.
+CHOICES = (
+    ("model", "Model", catalogue.TRUSTED.name),
+    ("platform", "Platform", catalogue.TRUSTED.name),
+    ("device_model", "Device model", catalogue.TRUSTED.name),
+)
 P95 = 'quantile="0.95"'
 NIGHT = "26h"  # a day, and what a night may begin later than the one before
 BEFORE = "[14d] offset 2d"  # the two weeks that a night is compared with; not the night itself
