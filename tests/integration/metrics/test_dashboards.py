@@ -100,6 +100,7 @@ def _set_states(store: Store) -> None:
                 DeviceChange("phone-0005", DeviceState.LEASED, good),
             ]
         )
+        tx.set_noise({"phone-0000": 0.008, "phone-0004": 0.14})
         job = next(job for job in tx.jobs(1) if job.device_id == "phone-0005")
         tx.add_attempt(job.id, 1, "phone-0005", "lab", datetime.now(UTC) - timedelta(seconds=90))
         tx.hear_agent("lab", datetime.now(UTC))

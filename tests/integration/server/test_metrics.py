@@ -80,10 +80,12 @@ def coordinator(
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert up.wait(10)
-    yield
-    down.set()
-    thread.join(10)
+    try:
+        assert up.wait(10)
+        yield
+    finally:
+        down.set()
+        thread.join(10)
 
 
 def populate(farm: LiveFarm) -> None:
