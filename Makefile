@@ -30,7 +30,7 @@ test: $(VENV)/.installed
 test-recipes: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n 2 -m 'conversions and not many_nodes' tests/integration/recipes tests/integration/agents
 
-# Clusters of several nodes that die and return: minutes of waiting for Ray.
+# Clusters of several nodes that die and return, nights that come due: minutes of waiting.
 test-nodes: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m many_nodes tests/e2e tests/chaos
 

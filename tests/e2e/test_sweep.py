@@ -20,7 +20,7 @@ from farm.types import Night, NightState, RunState
 from tests.e2e.conftest import SmallNet, torch
 from tests.e2e.test_virtual_fleet import PROFILE
 
-pytestmark = [pytest.mark.real_models, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real_models, pytest.mark.slow, pytest.mark.many_nodes, pytest.mark.timeout(900)]
 
 SWEEP = "name: fleet\nmodel: small\nrecipes: [pytorch]\ndevices: platform=android\n"
 EVERY_MINUTE = "schedule: '* * * * *'\n"
