@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from farm.analysis.figures import plain
+from farm.report.text import escaped
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,7 +17,6 @@ Mark = Literal["", "best", "trusted", "suspect", "invalid", "dim"]
 
 _STYLES = {"best": "bold", "trusted": "bold green", "suspect": "yellow", "invalid": "red", "dim": "dim"}
 _LEAST = 10  # columns of a terminal that a text may be folded to
-_SPECIAL = "\\`*_{}[]<>|#"
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class Sheet:
 
     def markdown(self) -> str:
         """GitHub's dialect, which GitLab, Slack's canvases and notebooks read as well."""
-        parts = [f"### {_escaped(self.title)}{' (virtual)' if self.virtual else ''}"]
-        parts += [f"**{_escaped(said)}**" for said in self.said]
+        parts = [f"### {escaped(self.title)}{' (virtual)' if self.virtual else ''}"]
+        parts += [f"**{escaped(said)}**" for said in self.said]
         if self.lines:
             align = [":--" if index < self.left else "--:" for index in range(len(self.headings))]
             head = [_row(self.headings), f"| {' | '.join(align)} |"]
             parts.append("\n".join([*head, *(_row(line.cells, line.mark) for line in self.lines)]))
         if self.notes:
-            parts.append("\n".join(f"- {_escaped(note)}" for note in self.notes))
+            parts.append("\n".join(f"- {escaped(note)}" for note in self.notes))
         return "\n\n".join(parts) + "\n"
 
 
@@ -87,13 +87,7 @@ def markdown(sheets: Sequence[Sheet]) -> str:
 
 
 def _row(cells: Sequence[Cell], mark: Mark = "") -> str:
-    texts = [_escaped(value) + (f" ({_escaped(below)})" if below and value else "") for value, below in cells]
+    texts = [escaped(value) + (f" ({escaped(below)})" if below and value else "") for value, below in cells]
     if mark in ("best", "trusted") and texts[0]:
         texts[0] = f"**{texts[0]}**"
     return f"| {' | '.join(texts)} |"
-
-
-def _escaped(text: str) -> str:
-    """As it stands, whatever is in it: names come from models and devices."""
-    line = " ".join(plain(text).split())
-    return "".join(f"\\{character}" if character in _SPECIAL else character for character in line)

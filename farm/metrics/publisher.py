@@ -15,6 +15,7 @@ from farm.errors import FarmError, InfrastructureError
 from farm.metrics.reconciliation import reconcile
 from farm.metrics.remotewrite import Endpoint, Refused
 from farm.store.database import Store
+from farm.supervisor.ground import pause
 from farm.types import Publication
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Publisher:
                 log.warning("%s", error)
                 pause_seconds = backoff_seconds
                 backoff_seconds = min(2 * backoff_seconds, _LONGEST_BACKOFF_SECONDS)
-            _sleep(pause_seconds, stopping)
+            pause(pause_seconds, stopping)
 
     def push_some(self) -> int:
         """The batch that waits longest; how many publications of it are settled or buried now.
@@ -95,9 +96,3 @@ class Publisher:
             reconcile(self._store, self._endpoint, datetime.now(UTC))
         except FarmError as error:
             log.warning("Prometheus was not compared with the database: %s", error)
-
-
-def _sleep(seconds: float, stopping: Callable[[], bool]) -> None:
-    until_seconds = time.monotonic() + seconds
-    while not stopping() and (left_seconds := until_seconds - time.monotonic()) > 0:
-        time.sleep(min(0.1, left_seconds))

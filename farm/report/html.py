@@ -26,6 +26,7 @@ from farm.analysis.row import Row
 from farm.analysis.rules import RULES
 from farm.analysis.sheet import Sheet
 from farm.report import operators, overview, plots, scores
+from farm.report.environment import pages
 
 if TYPE_CHECKING:
     from farm.analysis.comparison import Comparison
@@ -186,13 +187,7 @@ def _sheets(found: Overview) -> list[Sheet]:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("farm.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages()
     environment.filters |= {
         "milliseconds": figures.milliseconds,
         "milliseconds_interval": figures.milliseconds_interval,

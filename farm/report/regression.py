@@ -18,6 +18,7 @@ from farm.analysis import figures, regressed
 from farm.analysis.quantities import quantity
 from farm.report import drawing
 from farm.report.drawing import Drawing
+from farm.report.environment import pages
 from farm.types import Estimate, Evidence, HistoryPoint, Member, Night, Regression
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -137,13 +138,7 @@ def _pairs(evidence: Evidence) -> Markup | None:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("farm.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages()
     environment.filters |= {
         "plain": figures.plain,
         "figure": regressed.figure,

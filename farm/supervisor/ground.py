@@ -84,3 +84,10 @@ def wait_for(child: Child, ready: Callable[[], bool], stopping: Callable[[], boo
                 remedy=f"Its whole log is {child.log_path}.",
             )
         time.sleep(_POLL_SECONDS)
+
+
+def pause(seconds: float, stopping: Callable[[], bool]) -> None:
+    """As long, or until ``stopping``."""
+    until_seconds = time.monotonic() + seconds
+    while not stopping() and (left_seconds := until_seconds - time.monotonic()) > 0:
+        time.sleep(min(0.1, left_seconds))

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from farm.errors import FarmError
+from farm.supervisor.ground import pause
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Watch:
     def run(self, stopping: Callable[[], bool]) -> None:
         while not stopping():
             if not self.round():
-                _sleep(_IDLE_SECONDS, stopping)
+                pause(_IDLE_SECONDS, stopping)
 
     def round(self) -> bool:
         """One turn of every duty that does not rest; whether one may have more to do."""
@@ -59,9 +60,3 @@ class Watch:
             return False
         self._backoff_seconds[number] = _IDLE_SECONDS
         return more
-
-
-def _sleep(seconds: float, stopping: Callable[[], bool]) -> None:
-    until_seconds = time.monotonic() + seconds
-    while not stopping() and (left_seconds := until_seconds - time.monotonic()) > 0:
-        time.sleep(min(0.1, left_seconds))
