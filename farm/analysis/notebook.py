@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 
-class Notebook:
+class Notebook(ABC):
     """Of ``sheets``, ``records`` and ``drawing`` it makes tables, data frames and plots."""
 
-    def sheets(self) -> tuple[Sheet, ...]:
-        raise NotImplementedError
+    @abstractmethod
+    def sheets(self) -> tuple[Sheet, ...]: ...
 
-    def records(self) -> Sequence[Mapping[str, Any]]:
-        raise NotImplementedError
+    @abstractmethod
+    def records(self) -> Sequence[Mapping[str, Any]]: ...
 
+    @abstractmethod
     def drawing(self) -> dict[str, Any] | None:
         """As in ``farm.report.plots``; None where there is nothing to draw."""
-        raise NotImplementedError
 
     def to_pandas(self) -> pandas.DataFrame:
         """Figures in the units of their column names. Raises UserError without pandas."""
@@ -45,9 +46,9 @@ class Notebook:
 class Shown(Notebook):
     """Also for ``print``, a terminal, Markdown and JSON."""
 
+    @abstractmethod
     def to_dict(self) -> Any:
         """Ready for JSON."""
-        raise NotImplementedError
 
     def to_markdown(self) -> str:
         return markdown(self.sheets())

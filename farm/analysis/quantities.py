@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from farm.errors import UserError
+from farm.suggestion import did_you_mean
 from farm.types import Estimate, Result
 
 Unit = Literal["seconds", "bytes", "joules", "watts", "ratio", "per second"]
@@ -119,11 +119,8 @@ def compared(name: str) -> Quantity:
     """By its own name or that of its column. Raises UserError with the names that are near, or all."""
     found = known(name)
     if found is None:
-        near = difflib.get_close_matches(name, [*COMPARED, *_COLUMNS], n=3)
-        raise UserError(
-            f"There is no metric {name!r}.",
-            remedy=f"Did you mean {' or '.join(near)}?" if near else f"Take one of {', '.join(COMPARED)}.",
-        )
+        near = did_you_mean(name, [*COMPARED, *_COLUMNS]).lstrip()
+        raise UserError(f"There is no metric {name!r}.", remedy=near or f"Take one of {', '.join(COMPARED)}.")
     return found
 
 

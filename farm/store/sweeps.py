@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -12,11 +11,11 @@ import sqlalchemy as sa
 from farm.errors import NotFoundError
 from farm.store import tables
 from farm.store.statement import Reader, Writer, as_value
+from farm.suggestion import did_you_mean
 from farm.types import Night, NightState, RunState, Sweep, SweepSpec
 
 _SWEEP = [tables.sweeps.c[name] for name in Sweep.model_fields]
 _NIGHT = [tables.nights.c[name] for name in Night.model_fields]
-_NEAR = 3
 
 
 class SweepReading(Reader):
@@ -29,11 +28,8 @@ class SweepReading(Reader):
         found = self.find_sweep(name)
         if found is None:
             names = self._connection.execute(sa.select(tables.sweeps.c.name)).scalars().all()
-            near = difflib.get_close_matches(name, names, n=_NEAR)
-            raise NotFoundError(
-                f"No sweep {name!r}.",
-                remedy=f"Did you mean {' or '.join(near)}?" if near else "`farm sweep list` shows those there are.",
-            )
+            remedy = did_you_mean(name, names).lstrip() or "`farm sweep list` shows those there are."
+            raise NotFoundError(f"No sweep {name!r}.", remedy=remedy)
         return found
 
     def sweeps(self, limit: int | None = None, after: str = "") -> list[Sweep]:

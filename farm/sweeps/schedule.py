@@ -9,7 +9,6 @@ twice). cronsim is what healthchecks.io runs on and keeps up: small, pure, and i
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from cronsim import CronSim, CronSimError
 
 from farm.errors import UserError
+from farm.suggestion import did_you_mean
 from farm.types import Schedule
 
 ON_TIME = timedelta(minutes=15)  # later than that, a night was missed
@@ -128,10 +128,10 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        near = difflib.get_close_matches(name, available_timezones(), n=3)
+        near = did_you_mean(name, available_timezones()).lstrip()
         raise UserError(
             f"There is no time zone {name!r}.",
-            remedy=f"Did you mean {' or '.join(near)}?" if near else "Give an IANA name, such as Europe/Berlin or UTC.",
+            remedy=near or "Give an IANA name, such as Europe/Berlin or UTC.",
             details={"key": "timezone"},
         ) from error
 
