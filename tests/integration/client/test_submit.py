@@ -80,7 +80,7 @@ def test_what_is_neither_file_nor_model(client):
         ({"recipes": []}, farm.RecipeSpecError),
         ({"recipes": [{"name": "x"}]}, farm.RecipeSpecError),
         ({"devices": "platform=="}, farm.SelectorError),
-        ({"devices": "platform=ios"}, farm.SelectorError),
+        ({"devices": "platform=none-such"}, farm.SelectorError),
         ({"recipes": ["litert"]}, farm.RecipeSpecError),
         ({"name": "x" * 300}, farm.UserError),
         ({"scenarios": []}, farm.UserError),
