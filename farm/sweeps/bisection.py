@@ -24,6 +24,7 @@ from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import NewJob, Transaction
 from farm.sweeps import sources
+from farm.sweeps.retries import GIVE_UP, Retries
 from farm.sweeps.search import concluded, next_version
 from farm.sweeps.telling import tell_of_culprit
 from farm.sweeps.trial import Trial, evidence_of
@@ -39,6 +40,7 @@ from farm.types import (
     Origin,
     Regression,
     RegressionState,
+    Run,
     RunSpec,
     RunState,
     Scenario,
@@ -76,6 +78,7 @@ class Bisector:
         self._store, self._artifacts, self._settings, self._source = store, artifacts, settings, source
         self._nudge = Nudge(settings.state_dir)
         self._work: _Work | None = None
+        self._retries = Retries()
 
     @property
     def busy(self) -> bool:
@@ -83,13 +86,12 @@ class Bisector:
         return self._work is not None
 
     def turn(self, now: datetime) -> bool:
-        """Raises InfrastructureError where a source is to be asked again."""
+        """Raises InfrastructureError where the database does not serve."""
         if self._work is not None:
             if self._work.is_alive():
                 return False
             work, self._work = self._work, None
-            work.finish(now)
-            return True
+            return self._finish(work, now)
         with self._store.reading() as reading:
             found = reading.regressions(states=[RegressionState.CONFIRMED], limit=_LOOKED_AT)[::-1]
             busy = {
@@ -98,11 +100,31 @@ class Bisector:
                     states=[RegressionState.SUSPECTED, RegressionState.CONFIRMING], limit=None
                 )
             }
-        under_way = [each for each in found if each.bisection and not each.bisection.over]
+        ready = [each for each in found if not self._retries.rests(each.id)]
+        under_way = [each for each in ready if each.bisection and not each.bisection.over]
         if under_way:
             return self._go_on(under_way[0], now)
-        fresh = [each for each in found if each.kind == "worse" and not each.bisection and each.night_id not in busy]
+        fresh = [each for each in ready if each.kind == "worse" and not each.bisection and each.night_id not in busy]
         return self._begin(fresh[0], found, now) if fresh else False
+
+    def _finish(self, work: _Work, now: datetime) -> bool:
+        """Take what its source says; False where it is asked again, after a pause in which others have their turn."""
+        id = work.regression.id
+        try:
+            work.take(work.result(), now)
+        except InfrastructureError as error:
+            seconds = self._retries.later(id, now)
+            if seconds is not None:
+                log.warning("The search of regression %d, again in %.0f s: %s", id, seconds, error)
+                return False
+            self._end(work.regression, f"its source has failed for hours: {error}", now)
+        except FarmError as error:
+            work.fail(error, now)
+        except Exception as error:  # it must not end this process again and again
+            log.exception("The search of regression %d", id)
+            work.fail(InternalError(f"{type(error).__name__}: {error}.", remedy="Report it."), now)
+        self._retries.settled(id)
+        return True
 
     # --- begin ----------------------------------------------------------------------------------------
 
@@ -118,16 +140,15 @@ class Bisector:
         elif good == bad:
             reason = "both nights measured the same version: what changed is what builds or runs it"
         if reason:
-            self._write(regression, Bisection(good=good, bad=bad, candidates=(), reason=reason), now)
+            self._end(regression, reason, now)
             return True
         with self._store.reading() as reading:
             sweep = reading.sweep(regression.key.sweep)
         self._start(
+            regression,
             lambda: self._source.versions_between(sweep.spec.model, good, bad, self._settings),
             lambda candidates, at: self._write(regression, _started(good, bad, candidates), at),
-            lambda error, at: self._write(
-                regression, Bisection(good=good, bad=bad, candidates=(), reason=f"its source failed: {error}"), at
-            ),
+            lambda error, at: self._end(regression, f"its source failed: {error}", at),
         )
         return False
 
@@ -146,6 +167,7 @@ class Bisector:
         with self._store.reading() as reading:
             sweep = reading.sweep(regression.key.sweep)
         self._start(
+            regression,
             lambda: self._source.prepare(
                 sweep.spec.model,
                 self._store,
@@ -203,7 +225,7 @@ class Bisector:
             runs = reading.runs(limit=1, before=run_id + 1)
             run = runs[0] if runs and runs[0].id == run_id else None
             if run is not None and run.state is RunState.ACTIVE:
-                return False
+                return self._give_up(regression, run, now) if now - run.created_at > GIVE_UP else False
             outcomes = reading.outcomes(run_id) if run else []
         member, proof = _proof(regression)
         if run is None or not outcomes:
@@ -214,6 +236,16 @@ class Bisector:
             evidence = _evidence(run_id, member, proof, outcomes)
             worse = {RegressionState.CONFIRMED: True, RegressionState.REFUTED: False}.get(evidence.outcome)
             self._step(regression, bisection, evidence, worse, "" if worse is not None else evidence.reason, now)
+        return True
+
+    def _give_up(self, regression: Regression, run: Run, now: datetime) -> bool:
+        """Its device is away: the next version would wait as long, and other searches with it."""
+        with self._store.transaction() as tx:
+            if tx.run(run.id).state is RunState.ACTIVE:
+                tx.request_cancel(run.id, now)
+        self._nudge.send()
+        device = _proof(regression)[0].key.device
+        self._end(regression, f"{device} has not measured run {run.id} for hours", now)
         return True
 
     def _measure_in_turns(self, regression: Regression, bisection: Bisection, alone: JobOutcome, now: datetime) -> None:
@@ -263,13 +295,20 @@ class Bisector:
                 changed = _put(tx, regression, bisection, now)
                 tell_of_culprit(tx, tx.sweep(regression.key.sweep), changed, self._settings, now)
 
+    def _end(self, regression: Regression, reason: str, now: datetime) -> None:
+        member, _ = _proof(regression)
+        unbegun = Bisection(good=_version(member.old), bad=_version(member.new), candidates=())
+        ended = {"trying": None, "run_id": None, "reason": reason}
+        self._write(regression, (regression.bisection or unbegun).model_copy(update=ended), now)
+
     def _start(
         self,
+        regression: Regression,
         ask: Callable[[], object],
         take: Callable[..., None],
         fail: Callable[[FarmError, datetime], None],
     ) -> None:
-        self._work = _Work(ask, take, fail)
+        self._work = _Work(regression, ask, take, fail)
         self._work.start()
 
 
@@ -278,33 +317,28 @@ class _Work(threading.Thread):
 
     def __init__(
         self,
+        regression: Regression,
         ask: Callable[[], object],
         take: Callable[..., None],
         fail: Callable[[FarmError, datetime], None],
     ) -> None:
         super().__init__(daemon=True)
-        self._ask, self._take, self._fail = ask, take, fail
+        self.regression, self.take, self.fail = regression, take, fail
+        self._ask = ask
         self._found: object = None
         self._error: Exception | None = None
 
     def run(self) -> None:
         try:
             self._found = self._ask()
-        except Exception as error:  # noqa: BLE001 - raised again by ``finish``
+        except Exception as error:  # noqa: BLE001 - raised again by ``result``
             self._error = error
 
-    def finish(self, now: datetime) -> None:
-        """Raises InfrastructureError: another try may mend it."""
-        error = self._error
-        if error is None:
-            self._take(self._found, now)
-        elif isinstance(error, InfrastructureError):
-            raise error
-        elif isinstance(error, FarmError):
-            self._fail(error, now)
-        else:  # it must not end this process again and again
-            log.error("A source failed by a mistake of ours", exc_info=error)
-            self._fail(InternalError(f"{type(error).__name__}: {error}.", remedy="Report it."), now)
+    def result(self) -> object:
+        """Raises what the source raised."""
+        if self._error is not None:
+            raise self._error
+        return self._found
 
 
 def _started(good: str, bad: str, candidates: Sequence[str]) -> Bisection:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from farm.config import Settings
 from farm.coordinator.nudge import Nudge
@@ -19,6 +19,7 @@ from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import NewJob, Transaction
+from farm.sweeps.retries import GIVE_UP
 from farm.sweeps.telling import tell_of_findings
 from farm.sweeps.trial import Plan, concluded, evidence_of, planned, trial_of
 from farm.sweeps.turns import in_turns, job_of, run_of
@@ -36,8 +37,6 @@ from farm.types import (
 )
 
 log = logging.getLogger(__name__)
-
-GIVE_UP = timedelta(hours=6)  # on a run whose devices are away: what it has by then decides
 
 
 class Confirmation:
@@ -122,7 +121,7 @@ class Confirmation:
             if run is None or run.state is not RunState.ACTIVE:
                 self._judge(run_id, run, now)
                 return True
-            if now - run.created_at > GIVE_UP:
+            if now - run.created_at > GIVE_UP:  # its devices are away: what it has by then decides
                 with self._store.transaction() as tx:
                     if tx.run(run_id).state is RunState.ACTIVE:
                         tx.request_cancel(run_id, now)

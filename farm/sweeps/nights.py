@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from farm.config import Settings
@@ -23,13 +21,12 @@ from farm.selectors import parse
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.sweeps.firing import fire
+from farm.sweeps.retries import Retries
 from farm.types import Model, ModelSource, Night, NightState, RunSpec, SweepSpec
 
 log = logging.getLogger(__name__)
 
 AT_A_TIME = 2  # sources
-GIVE_UP = timedelta(hours=6)  # on what another try may mend
-_LONGEST_PAUSE_SECONDS = 300.0
 
 
 class Prepared(Protocol):
@@ -55,7 +52,7 @@ class Nights:
         self._store, self._artifacts, self._settings, self._prepare = store, artifacts, settings, prepare
         self._nudge = Nudge(settings.state_dir)
         self._work: dict[int, _Work] = {}  # by night
-        self._pauses: dict[int, _Pause] = {}
+        self._retries = Retries()
 
     def turn(self, now: datetime) -> bool:
         """Raises InfrastructureError where the database does not serve."""
@@ -96,7 +93,7 @@ class Nights:
         for night in preparing:
             work = self._work.get(night.id)
             if work is None:
-                if len(self._work) < AT_A_TIME and not self._rests(night):
+                if len(self._work) < AT_A_TIME and not self._retries.rests(night.id):
                     self._start(night)
             elif not work.is_alive():
                 del self._work[night.id]
@@ -113,16 +110,13 @@ class Nights:
         )
         work.start()
 
-    def _rests(self, night: Night) -> bool:
-        pause = self._pauses.get(night.id)
-        return pause is not None and time.monotonic() < pause.until_seconds
-
     def _settle(self, night: Night, work: _Work, now: datetime) -> bool:
         try:
             self._submit(night, work.spec, work.result(), now)
         except (InfrastructureError, QuotaError) as error:
-            if now - (night.started_at or now) < GIVE_UP:
-                self._pause(night, error)
+            seconds = self._retries.later(night.id, now, since=night.started_at)
+            if seconds is not None:
+                self._pause(night, error, seconds)
                 return False
             self._fail(night, str(error), now)
         except FarmError as error:
@@ -130,7 +124,7 @@ class Nights:
         except Exception as error:  # a mistake of ours: it must not end this process again and again
             log.exception("Night %d of %s", night.id, night.sweep)
             self._fail(night, f"{type(error).__name__}: {error} (a mistake of the farm: its log has more)", now)
-        self._pauses.pop(night.id, None)
+        self._retries.settled(night.id)
         return True
 
     def _submit(self, night: Night, spec: SweepSpec, prepared: Prepared, now: datetime) -> None:
@@ -156,10 +150,7 @@ class Nights:
         self._nudge.send()
         log.info("Night %d of %s is run %d", night.id, night.sweep, run.id)
 
-    def _pause(self, night: Night, error: FarmError) -> None:
-        before = self._pauses.get(night.id)
-        seconds = min(2 * before.seconds, _LONGEST_PAUSE_SECONDS) if before else 1.0
-        self._pauses[night.id] = _Pause(seconds, time.monotonic() + seconds)
+    def _pause(self, night: Night, error: FarmError, seconds: float) -> None:
         log.warning("Night %d of %s, again in %.0f s: %s", night.id, night.sweep, seconds, error)
         with self._store.transaction() as tx:
             tx.set_night(night.id, [NightState.PREPARING], reason=f"is tried again: {error}")
@@ -183,12 +174,6 @@ def run_of(spec: SweepSpec, night: Night, model: Model) -> RunSpec:
         priority=spec.priority,
         keep_unable=parse(spec.devices).quantifier.kind == "each",
     )
-
-
-@dataclass(frozen=True)
-class _Pause:
-    seconds: float
-    until_seconds: float
 
 
 class _Work(threading.Thread):

@@ -1,20 +1,26 @@
-"""From nights of a virtual fleet to a confirmed regression: the whole farm, whose sweep process is killed meanwhile."""
+"""From nights of a virtual fleet to a confirmed regression, and to the commit that it came with: the whole farm, whose
+sweep process is killed meanwhile."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import psutil
 import pytest
 
 import farm
 from farm.embedded import embedded_farm
-from farm.types import AlertRule, NightState, Regression, RegressionState, SweepSpec, UploadedModel
+from farm.types import AlertRule, GitModel, NightState, Regression, RegressionState, SweepSpec, UploadedModel
 from tests.e2e.conftest import SmallNet, torch
+from tests.integration.sweeps.sources.ground import Origin
 
 pytestmark = [pytest.mark.real_models, pytest.mark.slow]
 
@@ -34,6 +40,12 @@ kinds:
 """
 DEVICES = 4
 QUIET_NIGHTS = 7
+IMAGE = torch.zeros(1, 3, 32, 32)
+EXPORT = """
+import os, shutil
+for file in ("model.pt2", "example_inputs.npz"):
+    shutil.copy(file.replace("model", "trained"), os.environ["FARM_EXPORT_DIR"] + "/" + file)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +60,8 @@ def client(folder: Path) -> Iterator[farm.Client]:
         "FARM_AGENT_VIRTUAL_DEVICES": str(DEVICES),
         "FARM_AGENT_VIRTUAL_PROFILE": str(folder / "lab.yaml"),
         "FARM_AGENT_HOST_DEVICE": "false",
+        "FARM_SWEEP_MODEL_DIRS": json.dumps([str(folder / "repositories")]),
+        "FARM_ALLOW_SWEEP_COMMANDS": "true",
     }
     with embedded_farm(folder / "state", environment) as started:
         until(lambda: len(started.devices()) == DEVICES, "the fleet did not show up", 60)
@@ -72,65 +86,78 @@ def sweep_processes(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def two_versions(client: farm.Client) -> tuple[str, str]:
-    """Ids of a fast model and of one that is slower on the phones, by their artifacts."""
-    medians: dict[str, float] = {}
+@dataclass(frozen=True)
+class Version:
+    model_id: str
+    file: Path
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def versions(client: farm.Client, folder: Path) -> list[Version]:
+    """The fastest on the phones first. Virtual phones tell models apart by their artifacts."""
+    found = []
     for seed in range(6):
         torch.manual_seed(seed)
-        model = client.add_model(SmallNet().eval(), example_inputs=(torch.rand(1, 3, 32, 32),), name="net")
+        file = folder / f"net{seed}.pt2"
+        torch.export.save(torch.export.export(SmallNet().eval(), (IMAGE,)), str(file))
+        model = client.add_model(file, example_inputs=(IMAGE,), name="net")
         run = client.submit(model.id, recipes=["pytorch"], devices="virtual=true")
         run.wait(timeout_seconds=180)
         first = next(o for o in run.outcomes() if o.job.device_id.endswith("0000"))
         assert first.result is not None, first.job.failure
-        medians[model.id] = first.result.latency_seconds["p50"].value
-        fast, slow = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
-        if medians[slow] / medians[fast] > 1.08:
-            return fast, slow
-    raise AssertionError(medians)
+        found.append(Version(model.id, file, first.result.latency_seconds["p50"].value))
+    found.sort(key=lambda version: version.seconds)
+    assert found[-1].seconds > 1.08 * found[0].seconds, found
+    return found
 
 
-def test_a_slower_version_is_confirmed_though_the_process_is_killed(client: farm.Client, folder: Path) -> None:
-    fast, slow = two_versions(client)
-
-    def apply(model_id: str) -> None:
-        client.apply_sweep(
-            SweepSpec(
-                name="nightly",
-                model=UploadedModel(ref=model_id),
-                recipes=(next(info.recipe for info in client.recipes() if info.recipe.name == "pytorch"),),
-                devices="virtual=true",
-                alerts=(AlertRule(metric="latency_p50", max_change_ratio=0.03),),
-            )
+def apply(client: farm.Client, name: str, model: UploadedModel | GitModel) -> None:
+    client.apply_sweep(
+        SweepSpec(
+            name=name,
+            model=model,
+            recipes=(next(info.recipe for info in client.recipes() if info.recipe.name == "pytorch"),),
+            devices="virtual=true",
+            alerts=(AlertRule(metric="latency_p50", max_change_ratio=0.03),),
         )
+    )
 
-    def night() -> None:
-        asked = client.run_sweep("nightly")
 
-        def over() -> bool:
-            now = next(each for each in client.nights("nightly") if each.id == asked.id)
-            assert now.state not in (NightState.FAILED, NightState.SKIPPED), now.reason
-            return now.state is NightState.EXAMINED
+def measured_night(client: farm.Client, sweep: str) -> None:
+    asked = client.run_sweep(sweep)
 
-        until(over, "the night did not end")
+    def over() -> bool:
+        now = next(each for each in client.nights(sweep) if each.id == asked.id)
+        assert now.state not in (NightState.FAILED, NightState.SKIPPED), now.reason
+        return now.state is NightState.EXAMINED
 
-    apply(fast)
+    until(over, "the night did not end")
+
+
+def settled(client: farm.Client, sweep: str) -> list[Regression]:
+    found = client.regressions(sweep)
+    waiting = (RegressionState.SUSPECTED, RegressionState.CONFIRMING)
+    return [] if not found or any(each.state in waiting for each in found) else found
+
+
+def test_a_slower_version_is_confirmed_though_the_process_is_killed(
+    client: farm.Client, folder: Path, versions: list[Version]
+) -> None:
+    fast, slow = versions[0].model_id, versions[-1].model_id
+    apply(client, "nightly", UploadedModel(ref=fast))
     for _ in range(QUIET_NIGHTS):
-        night()
+        measured_night(client, "nightly")
     assert client.regressions("nightly", state=RegressionState.CONFIRMED) == []
 
-    apply(slow)
-    night()
+    apply(client, "nightly", UploadedModel(ref=slow))
+    measured_night(client, "nightly")
     killed = sweep_processes(folder)
     assert killed
     for process in killed:
         process.kill()
 
-    def settled() -> list[Regression]:
-        found = client.regressions("nightly")
-        waiting = (RegressionState.SUSPECTED, RegressionState.CONFIRMING)
-        return [] if not found or any(each.state in waiting for each in found) else found
-
-    settled_ones = until(settled, "it was not measured once more")
+    settled_ones = until(lambda: settled(client, "nightly"), "it was not measured once more")
     (found,) = [each for each in settled_ones if each.state is RegressionState.CONFIRMED]
     noisy = next(device.id for device in client.devices() if device.id.endswith("0003"))
     assert noisy not in found.affected
@@ -145,3 +172,44 @@ def test_a_slower_version_is_confirmed_though_the_process_is_killed(client: farm
         models = [outcome.job.model_id for outcome in mine]
         assert models[:4] == [fast, slow, slow, fast]
     assert "<script" not in client.regression_page(found.id)
+
+
+@pytest.mark.many_nodes
+def test_the_commit_that_made_it_slower_is_found(client: farm.Client, folder: Path, versions: list[Version]) -> None:
+    """Between the nights lie commits that change nothing that is measured, one that makes it a little slower, and then
+    the one."""
+    fast, mild, slow = versions[0], versions[1], versions[-1]
+    assert mild.seconds - fast.seconds < 0.4 * (slow.seconds - fast.seconds), versions
+
+    (folder / "repositories").mkdir()
+    origin = Origin(folder / "repositories" / "net")
+    np.savez(origin.path / "example_inputs.npz", **{"0.0": IMAGE.numpy()})
+
+    def commit(version: Version, readme: str = "") -> str:
+        shutil.copy(version.file, origin.path / "trained.pt2")
+        return origin.commit(export__py=EXPORT, README=readme)
+
+    good = commit(fast)
+    apply(client, "trunk", GitModel(repository=str(origin.path), export=("python", "export.py")))
+    for _ in range(QUIET_NIGHTS):
+        measured_night(client, "trunk")
+    between = [commit(fast, "how to train it"), commit(mild), commit(slow), commit(slow, "how to export it")]
+    bad = commit(slow)
+    measured_night(client, "trunk")
+
+    def searched() -> Regression | None:
+        confirmed = client.regressions("trunk", state=RegressionState.CONFIRMED)
+        return next((each for each in confirmed if each.bisection and each.bisection.over), None)
+
+    until(lambda: settled(client, "trunk"), "it was not measured once more")
+    found = until(searched, "no search ended", 300)
+    bisection = found.bisection
+    assert bisection is not None
+    assert (bisection.good, bisection.bad, bisection.candidates) == (good, bad, (*between, bad))
+    assert bisection.culprit == between[2], bisection
+    measured = [step for step in bisection.steps if step.run_id is not None]
+    assert measured, "not all is known from the nights' artifacts"
+    for step in measured:
+        assert step.change is not None
+        assert client.run(step.run_id).state == "finished"
+    assert between[2][:12] in client.regression_page(found.id)

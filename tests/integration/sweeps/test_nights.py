@@ -16,8 +16,9 @@ from farm.errors import ConflictError, InfrastructureError, ModelError, NotFound
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.sweeps import firing, sources
-from farm.sweeps.nights import GIVE_UP, Nights
+from farm.sweeps.nights import Nights
 from farm.sweeps.plan import plan
+from farm.sweeps.retries import GIVE_UP
 from farm.types import Night, NightState, RunState, Schedule, UploadedModel
 from tests.integration.sweeps.conftest import NOW, sweep_spec
 

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 
 from farm.config import Settings
-from farm.errors import ModelError
+from farm.errors import InfrastructureError, ModelError
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
 from farm.sweeps import sources
 from farm.sweeps.bisection import Bisector
+from farm.sweeps.retries import GIVE_UP
 from farm.types import JobState, ModelSource, Regression, RegressionState, RunState
 from tests.integration.sweeps.regressions.story import FIRST, Story
 from tests.integration.sweeps.regressions.test_workflow import only
 from tests.values import blob, model_spec
 
-VERSIONS = ("c1", "c2", "c3", "c4", "c5", "c6", "c7")
+VERSIONS = ("c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8")
 ORDER = {version: number for number, version in enumerate(("v1", *VERSIONS))}
 
 
 class Commits:
-    """A source with an order, some of whose versions do not export."""
+    """A source with an order, some of whose versions do not export. ``unreachable``: bad versions that it is asked for
+    in vain."""
 
-    def __init__(self, broken: frozenset[str] = frozenset()) -> None:
-        self.broken = broken
+    def __init__(self, broken: frozenset[str] = frozenset(), unreachable: frozenset[str] = frozenset()) -> None:
+        self.broken, self.unreachable = broken, unreachable
         self.prepared: list[str] = []
 
     def versions_between(self, source: ModelSource, good: str, bad: str, settings: Settings) -> tuple[str, ...]:
+        if bad in self.unreachable:
+            raise InfrastructureError("git.example cannot be reached.", remedy="Check the network.")
         return VERSIONS[ORDER[good] : ORDER[bad]]
 
     def prepare(
@@ -51,8 +56,12 @@ class Commits:
             return sources.Prepared(tx.add_model(model_spec("net", program=blob(f"{version}.pt2")), by, FIRST), version)
 
 
-def confirmed(story: Callable[..., Story], first_bad: str, **changes: object) -> Story:
+def confirmed(story: Callable[..., Story], first_bad: str, worse_later: str = "", **changes: object) -> Story:
+    """``worse_later``: a variant that is worse with the last version, which no night has measured yet."""
+
     def factor(version: str, variant: str, device: str) -> float:
+        if variant == worse_later and version == VERSIONS[-1]:
+            return 1.1
         return 1.1 if variant == "int8" and ORDER[version] >= ORDER[first_bad] else 1.0
 
     told = story(factor=factor, **changes)
@@ -122,3 +131,74 @@ def test_a_source_without_order_is_said_to_be(story: Callable[..., Story]) -> No
     assert bisection is not None
     assert bisection.culprit is None
     assert "knows no versions" in bisection.reason
+
+
+def asked(bisector: Bisector, now: datetime) -> None:
+    """One source, and its answer taken."""
+    while not bisector.turn(now) and bisector.busy:
+        time.sleep(0.01)
+
+
+def rested(told: Story, bisector: Bisector) -> None:
+    """It asks once more, in the first pause's second or two."""
+    deadline = time.monotonic() + 10
+    while not bisector.busy:
+        assert time.monotonic() < deadline
+        bisector.turn(told.now)
+        time.sleep(0.01)
+
+
+def test_a_source_that_cannot_be_reached_is_asked_again_and_then_given_up(story: Callable[..., Story]) -> None:
+    told, commits = confirmed(story, "c4"), Commits(unreachable=frozenset({"c7"}))
+    bisector = Bisector(told.store, told.artifacts, told.settings, commits)
+    asked(bisector, told.now)
+    assert only(told.regressions()).bisection is None, "another try may mend it"
+    assert not bisector.turn(told.now), "it rests"
+    assert not bisector.busy
+    rested(told, bisector)
+    asked(bisector, told.now + GIVE_UP)
+    bisection = only(told.regressions()).bisection
+    assert bisection is not None
+    assert bisection.culprit is None
+    assert bisection.reason.startswith("its source has failed for hours: git.example cannot be reached.")
+
+
+def test_a_source_that_is_back_finds_the_version(story: Callable[..., Story]) -> None:
+    told, commits = confirmed(story, "c4"), Commits(unreachable=frozenset({"c7"}))
+    asked(Bisector(told.store, told.artifacts, told.settings, commits), told.now)
+    commits.unreachable = frozenset()
+    bisection = searched(told, commits).bisection
+    assert bisection is not None
+    assert bisection.culprit == "c4"
+
+
+def test_a_source_that_cannot_be_reached_holds_up_no_other_search(story: Callable[..., Story]) -> None:
+    told, commits = confirmed(story, "c4", worse_later="fp32"), Commits(unreachable=frozenset({"c7"}))
+    told.pass_night("c8")
+    told.examine()
+    told.confirm()
+    first, second = sorted(told.regressions(), key=lambda each: each.id)
+    assert second.state is RegressionState.CONFIRMED
+    bisector = Bisector(told.store, told.artifacts, told.settings, commits)
+    asked(bisector, told.now)
+    asked(bisector, told.now)
+    with told.store.reading() as reading:
+        assert reading.regression(first.id).bisection is None
+        begun = reading.regression(second.id).bisection
+    assert begun is not None
+    assert begun.culprit == "c8", "nothing lies between"
+
+
+def test_a_device_that_is_away_ends_the_search(story: Callable[..., Story]) -> None:
+    told, commits = confirmed(story, "c4"), Commits()
+    bisector = Bisector(told.store, told.artifacts, told.settings, commits)
+    while (found := only(told.regressions()).bisection) is None or found.run_id is None:
+        asked(bisector, told.now)
+    assert not bisector.turn(told.now + GIVE_UP), "it may come back"
+    assert bisector.turn(told.now + GIVE_UP + timedelta(minutes=1))
+    bisection = only(told.regressions()).bisection
+    assert bisection is not None
+    assert bisection.over
+    assert bisection.reason.endswith(f"has not measured run {found.run_id} for hours")
+    with told.store.reading() as reading:
+        assert found.run_id in reading.cancel_requests()

@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 
 from farm.store.transaction import JobChange
-from farm.sweeps.confirmation import GIVE_UP, Confirmation
+from farm.sweeps.confirmation import Confirmation
 from farm.sweeps.examination import Examination
+from farm.sweeps.retries import GIVE_UP
 from farm.types import JobState, NightState, Regression, RegressionState, RunState
 from tests.integration.sweeps.regressions.story import ONE_DAY, Story
 

@@ -21,7 +21,7 @@ from farm.errors import (
 )
 from farm.sweeps.sources import check, versions_between
 from farm.types import GitModel
-from tests.integration.sweeps.sources.ground import Ground
+from tests.integration.sweeps.sources.ground import Ground, Origin
 
 EXPORT = """
 import os, sys, numpy as np
@@ -32,33 +32,6 @@ print("exporting", weights, "of", os.environ["FARM_COMMIT"])
 (out / "model.pt2").write_text(weights)
 np.savez(out / "example_inputs.npz", **{"0.0": np.zeros((1, 3), np.float32)})
 """
-
-
-class Origin:
-    """A repository that somebody works in."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir()
-        self.git("init", "--quiet", "--initial-branch=main")
-
-    def git(self, *arguments: str) -> str:
-        who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(
-            ["git", *who, *arguments], cwd=self.path, capture_output=True, text=True, check=True, timeout=60
-        )
-        return done.stdout.strip()
-
-    def commit(self, **files: str) -> str:
-        for name, text in files.items():
-            (self.path / name.replace("__", ".")).write_text(text)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--message", "change")
-        return self.git("rev-parse", "HEAD")
-
-    def source(self, *command: str, **fields: object) -> GitModel:
-        export = command or ("python", "export.py")
-        return GitModel(**{"repository": str(self.path), "export": export} | fields)
 
 
 @pytest.fixture
