@@ -79,7 +79,7 @@ _REMEDY = "Look at the end of the build's log; the operator it names may not be 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     notes: list[str] = []
     backend = str(recipe.options["backend"])
-    exported = program.exported()
+    exported = _named(program)
     for quantize in (transform for transform in recipe.transforms if isinstance(transform, Quantize)):
         exported, more = _quantized(program, quantize, backend)
         notes += more
@@ -92,6 +92,28 @@ def build(program: Program, recipe: Recipe, folder: Path) -> Built:
         notes += _left_over(delegation, backend)
     (folder / FILES[0]).write_bytes(lowered.buffer)
     return Built(tuple(notes), delegation)
+
+
+def _named(program: Program) -> Any:
+    """The ``ExportedProgram``, exported anew where names of its weights begin with a digit, as those of a
+    ``torch.nn.Sequential`` do: ExecuTorch's pass that folds batch norms makes names of graph nodes from them and does
+    not find these again."""
+    import torch
+
+    exported = program.exported()
+    if not any(name[:1].isdigit() for name in exported.state_dict):
+        return exported
+
+    class Named(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = exported.module(check_guards=False)
+
+        def forward(self, *inputs: torch.Tensor) -> Any:
+            return self.model(*inputs)
+
+    with Boundary(RecipeError, "torch.export does not export the program anew", _REMEDY):
+        return program.export(Named())
 
 
 def _quantized(program: Program, transform: Quantize, backend: str) -> tuple[Any, tuple[str, ...]]:

@@ -109,6 +109,18 @@ def test_portable_kernels_answer_what_pytorch_answers(workshop, spec, tmp_path: 
     np.testing.assert_allclose(engines.executorch(path)(image), expected, atol=1e-5)
 
 
+def test_weights_whose_names_are_numbers_keep_their_batch_norm(workshop, tmp_path: Path) -> None:
+    """A model that is a ``torch.nn.Sequential``: ExecuTorch's fusion does not find weights named as its own are."""
+    torch.manual_seed(4)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU6()).eval()
+    net[1].running_mean.uniform_()
+    image = images(1, seed=2)[0]
+    _, path = workshop.build_here(workshop.put(package(net, (image,))), "executorch-xnnpack", tmp_path)
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(engines.executorch(path)(image), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("backend", ["portable", "vulkan", "coreml", "qnn"])
 def test_backends_without_a_quantizer_say_who_has_one(backend: str) -> None:
     with pytest.raises(RecipeSpecError, match="xnnpack and openvino can"):
