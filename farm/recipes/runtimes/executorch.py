@@ -19,7 +19,7 @@ from farm.types import Cast, Delegation, ModelFormat, Quantize, Recipe
 from farm.types.recipes import FAMILIES
 
 FILES = ("model.pte",)
-VERSION = 2
+VERSION = 3
 TOOLS = ("torch", "executorch", "torchao")
 TOOLS_FOR = {f"backend={backend}": tools for backend, tools in backends.TOOLS.items()}
 EXTRA = "executorch"

@@ -16,10 +16,11 @@ from farm.recipes.boundary import Boundary
 from farm.recipes.program import Program
 from farm.recipes.runtimes.built import Built, Values
 from farm.recipes.samples import Sample
+from farm.recipes.transforms.attention import AS_TRANSFORMER, openvino_attends
 from farm.types import Cast, Delegation, ModelFormat, Quantize, Recipe, Transform
 
 FILES = ("model.xml", "model.bin")
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "openvino")
 EXTRA = "openvino"
 ACCEPTS = (ModelFormat.PT2, ModelFormat.TORCHSCRIPT, ModelFormat.ONNX)
@@ -132,7 +133,7 @@ def _quantized(model: Any, transform: Transform, program: Program) -> tuple[Any,
 def _calibrated(model: Any, calibration: Sequence[Sample], note: str) -> tuple[Any, list[str]]:
     import nncf
 
-    attends = any(node.get_type_name() == "ScaledDotProductAttention" for node in model.get_ops())
+    attends = openvino_attends(model)
     kind = nncf.ModelType.TRANSFORMER if attends else None
     quantized = nncf.quantize(
         model,
@@ -141,7 +142,7 @@ def _calibrated(model: Any, calibration: Sequence[Sample], note: str) -> tuple[A
         model_type=kind,
         fast_bias_correction=False,  # twice as long, and efficientnet-lite0 has a cosine of 0.990 instead of 0.986
     )
-    return quantized, [note, *(["Quantized as a transformer (activations smoothed)."] if attends else [])]
+    return quantized, [note, *([AS_TRANSFORMER] if attends else [])]
 
 
 def _executed(path: Path, precision: str, group: int) -> Delegation:

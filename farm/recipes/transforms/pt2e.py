@@ -12,6 +12,7 @@ from typing import Any, Literal
 from farm.errors import RecipeError
 from farm.recipes.boundary import Boundary
 from farm.recipes.transforms import bias
+from farm.recipes.transforms.attention import AS_TRANSFORMER, program_attends
 
 _FAILED = "Quantization (PT2E) failed"
 _REMEDY = "Look at the end of the build's log; use the fp32 recipe if the model cannot be quantized."
@@ -99,12 +100,19 @@ def quantize_for_openvino(
     with Boundary(RecipeError, _FAILED, _REMEDY):
         import torch
         from executorch.backends.openvino.quantizer import quantize_model
+        from executorch.backends.openvino.quantizer.quantizer import QuantizationMode
 
-        count = len(calibration)
+        module = exported.module(check_guards=False)
+        module.graph.eliminate_dead_code()  # NNCF loses layers that nothing uses, and looks for them later
+        module.recompile()
+        attends = program_attends(module.graph)
+        mode = QuantizationMode.INT8_TRANSFORMER if attends else QuantizationMode.INT8_SYM
         with torch.no_grad():
-            quantized = quantize_model(exported.module(check_guards=False), calibration, subset_size=count)
+            quantized = quantize_model(
+                module, calibration, mode=mode, smooth_quant=attends, subset_size=len(calibration)
+            )
             program = export(quantized) if export else torch.export.export(quantized, calibration[0], strict=False)
-    return Quantized(program, ("Quantized and corrected by NNCF.",))
+    return Quantized(program, ("Quantized and corrected by NNCF.", *([AS_TRANSFORMER] if attends else [])))
 
 
 def integers_as_tensors(module: Any) -> Any:
