@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,11 +34,11 @@ class Channels:
 
     protected: dict[Any, str] = field(default_factory=dict)
 
-    def note(self, layers: int) -> str:
-        """``layers``: how many there are."""
+    def note(self, layers: Iterable[Any]) -> str:
+        """``layers``: all that have channels to take; embeddings are counted with them where they keep theirs."""
         reasons = Counter(self.protected.values())
         listed = ", ".join(f"{count} for {reason}" for reason, count in reasons.most_common())
-        return f"{len(self.protected)} of {layers} layers keep all their channels ({listed})."
+        return f"{len(self.protected)} of {len({*layers, *self.protected})} layers keep all their channels ({listed})."
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _structured(module: Any, example: tuple[Any, ...], amount: float) -> tuple[s
     prunable = [layer for layer in weighty(module) if layer not in found.protected]
     if not prunable:
         raise RecipeError(
-            f"No channel can be taken away: {found.note(len(weighty(module)))}",
+            f"No channel can be taken away: {found.note(weighty(module))}",
             remedy="Prune without `structured`, or leave pruning out.",
         )
     with Boundary(RecipeError, "torch-pruning failed", _REMEDY), torch.enable_grad():
@@ -88,11 +88,11 @@ def _structured(module: Any, example: tuple[Any, ...], amount: float) -> tuple[s
     after = _parameters(module)
     if after == before:
         raise RecipeError(
-            f"torch-pruning takes no channel from {len(prunable)} layers: {found.note(len(weighty(module)))}",
+            f"torch-pruning takes no channel from {len(prunable)} layers: {found.note(weighty(module))}",
             remedy="Prune more, or without `structured`.",
         )
     note = f"{before:,} parameters became {after:,} ({after / before:.1%}): {amount:.0%} of the channels are gone"
-    return (f"{note} wherever they could be.", found.note(len(weighty(module))))
+    return (f"{note} wherever they could be.", found.note(weighty(module)))
 
 
 def _parameters(module: Any) -> int:

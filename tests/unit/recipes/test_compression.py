@@ -115,6 +115,13 @@ def test_a_program_of_protected_layers_is_refused_with_the_reasons():
         prune._structured(taken(nn.Linear(4, 4), torch.rand(1, 4)), (torch.rand(1, 4),), 0.5)
 
 
+def test_embeddings_that_keep_their_channels_are_among_the_layers():
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2))
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    with pytest.raises(RecipeError, match="2 of 2 layers keep all their channels"):
+        prune._structured(taken(model, ids), (ids,), 0.5)
+
+
 class Shuffled(nn.Module):
     def __init__(self) -> None:
         super().__init__()
