@@ -15,6 +15,7 @@ END_SECONDS = 60.0
 os.environ["FARM_AGENT_ANDROID"] = "false"
 
 settings.register_profile("farm", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=2_000)  # pytest --hypothesis-profile thorough
 settings.load_profile("farm")
 
 

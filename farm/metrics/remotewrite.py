@@ -57,7 +57,7 @@ def encode(publications: Iterable[Publication]) -> bytes:
         shared = {name: _label(name, value) for name, value in publication.labels.items() if value}
         in_order = b"".join(shared[name] for name in sorted(shared))
         for point in publication.points:
-            own = {name: _label(name, value) for name, value in point.labels.items() if value}
+            own = {name: _label(name, value) if value else b"" for name, value in point.labels.items()}
             labels = in_order
             if own:
                 every = shared | own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from farm.metrics.remotewrite import encode
@@ -50,6 +50,7 @@ def fields(message: bytes) -> list[tuple[int, object]]:
 
 
 @given(times, labels, st.lists(points, max_size=4))
+@example(datetime(2026, 1, 1, tzinfo=UTC), {"a": "0"}, [Point(name="b", value=0.0, labels={"a": ""})])
 def test_what_is_written_can_be_read(at: datetime, common: dict[str, str], given_points: list[Point]) -> None:
     publication = Publication(kind="result", subject=1, at=at, labels=common, points=tuple(given_points))
     read = []
