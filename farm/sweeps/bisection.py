@@ -8,7 +8,6 @@ it came to is written before the next one begins, so that a killed process goes 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -24,6 +23,7 @@ from farm.store.database import Store
 from farm.store.reading import Reading
 from farm.store.transaction import NewJob, Transaction
 from farm.sweeps import sources
+from farm.sweeps.asked import Asked
 from farm.sweeps.retries import GIVE_UP, Retries
 from farm.sweeps.search import concluded, next_version
 from farm.sweeps.telling import tell_of_culprit
@@ -312,8 +312,8 @@ class Bisector:
         self._work.start()
 
 
-class _Work(threading.Thread):
-    """Asks a source, which may take as long as an export. A daemon: after a stop it is asked again."""
+class _Work(Asked[object]):
+    """``take``, ``fail``: what becomes of its answer, of its error."""
 
     def __init__(
         self,
@@ -322,23 +322,8 @@ class _Work(threading.Thread):
         take: Callable[..., None],
         fail: Callable[[FarmError, datetime], None],
     ) -> None:
-        super().__init__(daemon=True)
+        super().__init__(ask)
         self.regression, self.take, self.fail = regression, take, fail
-        self._ask = ask
-        self._found: object = None
-        self._error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self._found = self._ask()
-        except Exception as error:  # noqa: BLE001 - raised again by ``result``
-            self._error = error
-
-    def result(self) -> object:
-        """Raises what the source raised."""
-        if self._error is not None:
-            raise self._error
-        return self._found
 
 
 def _started(good: str, bad: str, candidates: Sequence[str]) -> Bisection:

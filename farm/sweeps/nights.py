@@ -8,7 +8,6 @@ of a repository up to hours: each is prepared in a thread, so that other nights 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
@@ -20,6 +19,7 @@ from farm.planning.quotas import check_jobs
 from farm.selectors import parse
 from farm.store.artifacts import ArtifactStore
 from farm.store.database import Store
+from farm.sweeps.asked import Asked
 from farm.sweeps.firing import fire
 from farm.sweeps.retries import Retries
 from farm.types import Model, ModelSource, Night, NightState, RunSpec, SweepSpec
@@ -176,25 +176,7 @@ def run_of(spec: SweepSpec, night: Night, model: Model) -> RunSpec:
     )
 
 
-class _Work(threading.Thread):
-    """A daemon: what it fetches is fetched again after a stop."""
-
+class _Work(Asked[Prepared]):
     def __init__(self, spec: SweepSpec, prepare: Callable[[], Prepared]) -> None:
-        super().__init__(daemon=True)
+        super().__init__(prepare)
         self.spec = spec
-        self._prepare = prepare
-        self._prepared: Prepared | None = None
-        self._error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self._prepared = self._prepare()
-        except Exception as error:  # noqa: BLE001 - raised again by ``result``
-            self._error = error
-
-    def result(self) -> Prepared:
-        """Raises what the source raised."""
-        if self._error is not None:
-            raise self._error
-        assert self._prepared is not None  # noqa: S101 - for the type checker
-        return self._prepared

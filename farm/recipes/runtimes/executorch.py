@@ -79,8 +79,9 @@ _REMEDY = "Look at the end of the build's log; the operator it names may not be 
 def build(program: Program, recipe: Recipe, folder: Path) -> Built:
     notes: list[str] = []
     backend = str(recipe.options["backend"])
-    exported = _named(program)
-    for quantize in (transform for transform in recipe.transforms if isinstance(transform, Quantize)):
+    quantizations = [transform for transform in recipe.transforms if isinstance(transform, Quantize)]
+    exported = None if quantizations else _named(program)
+    for quantize in quantizations:
         exported, more = _quantized(program, quantize, backend)
         notes += more
     half = any(isinstance(transform, Cast) for transform in recipe.transforms)
