@@ -11,18 +11,16 @@ import pytest
 
 import farm
 from farm.cli.app import main
+from farm.config import Settings
 from farm.store.artifacts import ArtifactStore
 from farm.types import Estimate, Member, Regression, RegressionState, Role
-from tests.integration.server.conftest import LiveFarm, problem
+from tests.integration.server.conftest import LiveFarm, problem, serve
 from tests.integration.sweeps.regressions.story import Story
 
 
-@pytest.fixture(scope="module")
-def live(tmp_path_factory) -> Iterator[LiveFarm]:
-    from farm.config import Settings
-    from tests.integration.server.conftest import serve
-
-    with serve(Settings(state_dir=tmp_path_factory.mktemp("farm"))) as found:
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[LiveFarm]:
+    with serve(Settings(state_dir=tmp_path)) as found:
         story = Story(
             found.store,
             ArtifactStore(found.settings.resolved_store_url),
