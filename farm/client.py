@@ -351,6 +351,7 @@ class Client:
     regression = _blocking(AsyncClient.regression)
     regression_page = _blocking(AsyncClient.regression_page)
     close_regression = _blocking(AsyncClient.close_regression)
+    search_regression = _blocking(AsyncClient.search_regression)
 
     def tune(
         self,

@@ -46,3 +46,8 @@ class Regressions:
     async def close_regression(self, id: int, reason: str) -> Regression:
         """Not to be followed any longer, for this reason. Raises ConflictError where it is over already."""
         return await self.connection.post(f"/regressions/{id}/close", Regression, {"reason": reason})
+
+    async def search_regression(self, id: int) -> Regression:
+        """Search once more for the version it came with, where a search ended without one. What that one measured is
+        kept. Raises ConflictError where there is nothing to begin again."""
+        return await self.connection.post(f"/regressions/{id}/search", Regression)

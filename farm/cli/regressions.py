@@ -80,6 +80,14 @@ def close(
     output.emit(closed, as_json, f"Regression {id} is closed.")
 
 
+@app.command()
+def search(context: typer.Context, id: IdArgument, as_json: JsonFlag = False) -> None:
+    """Search once more for the version it came with, where a search ended without one; what it measured is kept."""
+    with connect(context) as client:
+        found = client.search_regression(id)
+    output.emit(found, as_json, f"Regression {id} is searched for again: farm regressions show {id}")
+
+
 def _row(found: Regression) -> tuple[object, ...]:
     since = f"{found.since:%Y-%m-%d}" if found.since else ""
     return found.id, _state(found), found.key.sweep, found.night_id, regressed.headline(found), since

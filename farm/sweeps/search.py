@@ -5,7 +5,10 @@ As ``git bisect`` does with ``skip``: a version that cannot be measured is passe
 
 from __future__ import annotations
 
-from farm.types import Bisection
+from datetime import datetime
+
+from farm.errors import ConflictError
+from farm.types import Bisection, Regression, RegressionState
 
 _NAMED = 5  # versions in a sentence
 
@@ -42,3 +45,28 @@ def concluded(bisection: Bisection) -> Bisection:
         more = f" and {len(suspects) - _NAMED} more" if len(suspects) > _NAMED else ""
         reason = f"the first bad version is one of {shown}{more}: those before the last of them could not be measured"
     return bisection.model_copy(update={"reason": reason})
+
+
+def begun_again(regression: Regression, at: datetime) -> Regression:
+    """To search on: with what its ended search measured, without what it could not; from the beginning, with what the
+    source says then, where that leaves nothing to try. Raises ConflictError where there is nothing to begin again."""
+    found = regression.bisection
+    if regression.state is not RegressionState.CONFIRMED or regression.kind != "worse":
+        what = f"is {regression.state}, and of kind '{regression.kind}'"
+        raise _conflict(regression, what, "Searched is for what made something worse, once that is confirmed.")
+    if found is None:
+        raise _conflict(regression, "has not been searched for yet", "Wait: its search begins by itself.")
+    if found.culprit is not None:
+        raise _conflict(regression, f"came with {found.culprit}", "Nothing is left to search for.")
+    if not found.over:
+        raise _conflict(
+            regression, "is being searched for", f"Wait: farm regressions show {regression.id} says how far it is."
+        )
+    measured = tuple(step for step in found.steps if step.worse is not None)
+    left = found.model_copy(update={"steps": measured, "reason": ""})
+    bisection = left if next_version(left) is not None else None
+    return regression.model_copy(update={"bisection": bisection, "changed_at": at})
+
+
+def _conflict(regression: Regression, what: str, remedy: str) -> ConflictError:
+    return ConflictError(f"Regression {regression.id} {what}.", remedy=remedy)

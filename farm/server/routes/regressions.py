@@ -15,7 +15,9 @@ from farm.server.parameters import Id
 from farm.server.problems import documented
 from farm.server.resources import Farm, now
 from farm.server.route import Route
-from farm.store.reading import Reading
+from farm.store.reading import Reading, Token
+from farm.store.transaction import Transaction
+from farm.sweeps.search import begun_again
 from farm.types import HistoryPoint, Name, Night, Regression, RegressionState, Role
 
 router = APIRouter(prefix="/regressions", tags=["regressions"], route_class=Route)
@@ -81,9 +83,24 @@ def _points(reading: Reading, found: Regression, nights: Mapping[int, Night]) ->
 def close(id: Id, reason: Reason, farm: Farm, caller: Writer) -> Regression:
     """Not to be followed any longer. Owners of the sweep close its regressions, admins any."""
     with farm.store.transaction() as tx:
-        owner = tx.sweep(tx.regression(id).key.sweep).created_by
-        if caller.role is not Role.ADMIN and owner != caller.name:
-            raise ForbiddenError(
-                f"Regression {id} is of a sweep of {owner}.", remedy=f"Ask {owner} or an admin to close it."
-            )
+        _owned(tx, id, caller)
         return tx.close_regression(id, f"closed by {caller.name}: {reason}", now())
+
+
+@router.post("/{id}/search", responses=documented(NotFoundError, ConflictError))
+def search(id: Id, farm: Farm, caller: Writer) -> Regression:
+    """Search once more for the version it came with, where a search ended without one: what it could measure is kept.
+    For the owner of the sweep and admins."""
+    with farm.store.transaction() as tx:
+        searched = begun_again(_owned(tx, id, caller), now())
+        tx.set_regression(searched)
+        return searched
+
+
+def _owned(tx: Transaction, id: int, caller: Token) -> Regression:
+    """Raises ForbiddenError where its sweep is somebody else's."""
+    found = tx.regression(id)
+    owner = tx.sweep(found.key.sweep).created_by
+    if caller.role is not Role.ADMIN and owner != caller.name:
+        raise ForbiddenError(f"Regression {id} is of a sweep of {owner}.", remedy=f"Ask {owner} or an admin.")
+    return found

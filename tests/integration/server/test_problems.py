@@ -84,6 +84,7 @@ class TestOpenApi:
             ("GET", "/regressions/{id}"),
             ("GET", "/regressions/{id}/page"),
             ("POST", "/regressions/{id}/close"),
+            ("POST", "/regressions/{id}/search"),
             ("GET", "/history"),
             ("GET", "/history/missing"),
             ("GET", "/recipes"),

@@ -13,7 +13,7 @@ import farm
 from farm.cli.app import main
 from farm.config import Settings
 from farm.store.artifacts import ArtifactStore
-from farm.types import Estimate, Member, Regression, RegressionState, Role
+from farm.types import Bisection, BisectionStep, Estimate, Member, Regression, RegressionState, Role
 from tests.integration.server.conftest import LiveFarm, problem, serve
 from tests.integration.sweeps.regressions.story import Story
 
@@ -141,3 +141,27 @@ def test_only_who_owns_the_sweep_closes(live: LiveFarm, client: farm.Client) -> 
         assert closed.reason == "closed by the-admin: the phone is on loan"
         with pytest.raises(farm.errors.ConflictError, match="is closed already"):
             admin.close_regression(missing.id, "again")
+
+
+def test_a_search_that_ended_without_a_version_is_begun_again(live: LiveFarm, client: farm.Client, capsys) -> None:
+    worse = by_kind(client, "worse")
+    with farm.Client(live.url, token=live.tokens[Role.ADMIN]) as admin:
+        with pytest.raises(farm.errors.ConflictError, match="begins by itself"):
+            admin.search_regression(worse.id)
+        steps = (
+            BisectionStep(version="a", run_id=7, change=None, worse=False),
+            BisectionStep(version="b", run_id=None, change=None, worse=None, reason="it cannot be prepared"),
+        )
+        ended = Bisection(good="v1", bad="c", candidates=("a", "b", "c"), steps=steps, reason="b cannot be measured")
+        with live.store.transaction() as tx:
+            tx.set_regression(worse.model_copy(update={"bisection": ended}))
+        with pytest.raises(farm.errors.ForbiddenError, match="or an admin"):
+            client.search_regression(worse.id)
+        target = ["--url", live.url, "--token", live.tokens[Role.ADMIN]]
+        assert main([*target, "regressions", "search", str(worse.id)]) == 0
+        assert f"farm regressions show {worse.id}" in capsys.readouterr().out
+        again = client.regression(worse.id).bisection
+        assert again is not None
+        assert (again.steps, again.reason) == (steps[:1], "")
+        with pytest.raises(farm.errors.ConflictError, match="is being searched for"):
+            admin.search_regression(worse.id)

@@ -15,6 +15,7 @@ from farm.store.database import Store
 from farm.sweeps import sources
 from farm.sweeps.bisection import Bisector
 from farm.sweeps.retries import GIVE_UP
+from farm.sweeps.search import begun_again
 from farm.types import JobState, ModelSource, Regression, RegressionState, RunState
 from tests.integration.sweeps.regressions.story import FIRST, Story
 from tests.integration.sweeps.regressions.test_workflow import only
@@ -200,5 +201,9 @@ def test_a_device_that_is_away_ends_the_search(story: Callable[..., Story]) -> N
     assert bisection is not None
     assert bisection.over
     assert bisection.reason.endswith(f"has not measured run {found.run_id} for hours")
-    with told.store.reading() as reading:
-        assert found.run_id in reading.cancel_requests()
+    with told.store.transaction() as tx:
+        assert found.run_id in tx.cancel_requests()
+        tx.set_regression(begun_again(only(told.regressions()), told.now))
+    again = searched(told, commits).bisection
+    assert again is not None
+    assert again.culprit == "c4", "it is back, and the search is begun again"
