@@ -39,6 +39,7 @@ def _run(job: Job, writer: Writer) -> int:
         cpus=job.cpus,
         batch=job.batch,
         pid=os.getpid(),
+        niceness=os.getpriority(os.PRIO_PROCESS, 0),
         uptime_seconds=_uptime_seconds(),
     )
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(job.threads)))

@@ -3,8 +3,8 @@
 Every line is ``{"seq": n, "kind": ..., "monotonic_seconds": ..., ...}``; ``seq`` counts from 0 without gaps and
 ``monotonic_seconds`` is CLOCK_MONOTONIC, which other processes on the device share. The kinds, in order:
 
-    start             runtime, threads, cpus (asked for), batch (samples per inference), pid,
-                      uptime_seconds (of /proc/uptime now, or null)
+    start             runtime, threads, cpus (asked for), batch (samples per inference), pid, niceness (of its
+                      scheduling; 0 is usual), uptime_seconds (of /proc/uptime now, or null)
     phase             name (import, load, first_inference), seconds
     runtime_versions  versions {distribution: version}, emulated (an accelerator, or empty)
     load_cost         read_seconds, cached_ratio, storage_bytes, requested_bytes; absent {field: the reason}
@@ -150,6 +150,7 @@ def summarize(records: Sequence[Record]) -> dict[str, Any]:
         "stopped_by": by_kind["stop"]["by"],
         "cpus_allowed": by_kind["cpus_allowed"]["cpus"],
         "cpus_asked": by_kind["start"]["cpus"],
+        "niceness": by_kind["start"].get("niceness"),
         "runtime_versions": by_kind["runtime_versions"]["versions"],
         "preprocess_samples_seconds": _samples(records, "preprocess"),
         "postprocess_samples_seconds": _samples(records, "postprocess"),

@@ -111,6 +111,12 @@ RULES: dict[str, Rule] = {
             "Run it again; if it stays, the phone's scheduler moves processes of the shell: measure on all cores.",
         ),
         Rule(
+            "low-priority",
+            VerdictLevel.SUSPECT,
+            "The process ran at a lower priority than programs have: whatever else ran on the device went first.",
+            "Start the agent without `nice`; in a Ray cluster of your own, set RAY_worker_niceness=0 for its nodes.",
+        ),
+        Rule(
             "energy-refused",
             VerdictLevel.TRUSTED,
             "Power was recorded, and no energy can be told from it. The latencies are as good as without it.",

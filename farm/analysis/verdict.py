@@ -201,6 +201,8 @@ def _cpus(measurement: Measurement, threads: int) -> Found:
     if asked and allowed and set(allowed) != set(asked):
         ran, wanted = (", ".join(map(str, sorted(cpus))) for cpus in (allowed, asked))
         yield "wrong-cpus", f"It ran on the CPUs {ran} instead of {wanted}."
+    if measurement.niceness is not None and measurement.niceness > 0:
+        yield "low-priority", f"It ran at nice {measurement.niceness}."
 
 
 def _energy(measurement: Measurement, absent: str | None) -> Found:

@@ -30,6 +30,8 @@ def environment(settings: Settings, token: str) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if is_loopback(settings) else "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_worker_prestart": "0",
+        # Ray's own 15 would be the agent's and, by inheritance, every measurement's: all else would go first.
+        "RAY_worker_niceness": "0",
         "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
         "RAY_health_check_initial_delay_ms": "1000",
         "RAY_health_check_period_ms": "1000",

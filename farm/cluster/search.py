@@ -23,8 +23,13 @@ _OBJECT_STORE_BYTES = 80_000_000
 
 def search(task: Task, space: Space, *, budget: int, parallel: int, seed: int) -> Tuning:
     """Try ``budget`` candidates, ``parallel`` at a time. Raises ConfigError where the engines are not installed."""
-    # Its tables and TensorBoard files are for people who watch Ray Tune itself.
-    os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+    # Its tables and TensorBoard files are for people who watch Ray Tune itself. Its candidates only submit and wait: at
+    # Ray's low priority, they hardly get to that on a busy machine.
+    os.environ |= {
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_worker_niceness": "0",
+    }
     try:
         import optuna
         import ray

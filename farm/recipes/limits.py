@@ -15,6 +15,7 @@ from typing import Literal
 import psutil
 
 LOOK_EVERY_SECONDS = 0.2
+NICENESS = 10  # what runs here takes long: who answers people and who measures goes first
 _END_SECONDS = 10.0
 
 
@@ -40,8 +41,8 @@ def run(
 ) -> Ended:
     """Run to the end or to a limit; ``memory_bytes`` counts resident memory of the whole tree.
 
-    ``looking`` is called at every look at the child, some five times a second. The child leads a session of its own;
-    output goes to ``log``. Also when interrupted, the tree is killed first.
+    ``looking`` is called at every look at the child, some five times a second. The child leads a session of its own, at
+    low priority; output goes to ``log``. Also when interrupted, the tree is killed first.
     """
     started = time.monotonic()
     with log.open("wb") as output:
@@ -49,6 +50,8 @@ def run(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
+    # It has no threads yet; all that come have this priority.
+    os.setpriority(os.PRIO_PROCESS, child.pid, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     tree = _Tree(child.pid)
     peak, stopped_by = 0, None
     try:

@@ -98,6 +98,7 @@ class Measurement(Frozen):
     load_cost: LoadCost | None = None
     profile: Profile | None = None
     cpus_asked: tuple[int, ...] = ()
+    niceness: int | None = None  # above 0: others on the device go first; None where nothing said so
     power: PowerRecord | None = None
     power_recorded: bool = False
     tool_report: ToolReport | None = None

@@ -30,6 +30,18 @@ def test_a_command_that_ends_is_reported_with_its_output(tmp_path):
     assert 0.5 <= ended.seconds < 10
 
 
+def test_it_lets_others_go_first(tmp_path):
+    code = """
+import os, time
+began = time.monotonic()
+while not os.getpriority(os.PRIO_PROCESS, 0) and time.monotonic() < began + 20:
+    time.sleep(0.01)
+print(os.getpriority(os.PRIO_PROCESS, 0))
+"""
+    run(tmp_path, code)
+    assert int((tmp_path / "log").read_text()) == max(limits.NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
+
+
 FAMILY = """
 import os, subprocess, sys, time
 sleep = [sys.executable, '-c', 'import time; time.sleep(600)']

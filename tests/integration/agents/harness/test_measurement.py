@@ -52,6 +52,7 @@ def test_a_measurement_is_whole_and_agrees_with_pytorch(classifier: Model, measu
     assert measurement.memory_peak_bytes is not None
     assert measurement.memory_peak_bytes > measurement.memory_baseline_bytes + 1_000_000
     assert measurement.cpus_allowed == (max(os.sched_getaffinity(0)),)
+    assert measurement.niceness == os.getpriority(os.PRIO_PROCESS, 0)
     assert {"numpy", "python"} < set(measurement.runtime_versions)
     assert measurement.absent == {}
 

@@ -47,7 +47,7 @@ def write_whole(path: Path, **changes: dict[str, Any]) -> None:
     }
     evaluation = fields.pop("evaluation", None)
     with Writer(path) as writer:
-        writer.write("start", runtime="onnxruntime", threads=1, cpus=[0], pid=1)
+        writer.write("start", runtime="onnxruntime", threads=1, cpus=[0], pid=1, niceness=0)
         writer.write("phase", name="import", seconds=0.1)
         writer.write("runtime_versions", versions={"onnxruntime": "1"})
         writer.write("phase", name="load", seconds=0.2)
@@ -90,6 +90,7 @@ def test_a_whole_file_becomes_the_fields_of_a_measurement(tmp_path: Path) -> Non
         "emulated": "",
         "stopped_by": "interval",
         "cpus_asked": [0],
+        "niceness": 0,
         "cpus_allowed": [0],
         "runtime_versions": {"onnxruntime": "1"},
         "memory_course": COURSE,
