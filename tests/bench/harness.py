@@ -73,7 +73,7 @@ def process(model: Model, runtime: str, first: str) -> dict[str, float]:
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
         done.check_returncode()
-    figures: dict[str, float] = json.loads(done.stdout)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])  # some runtimes greet
     return figures
 
 

@@ -77,13 +77,62 @@ def litert(path: str, image: Any) -> Run:
     return invoke
 
 
+def aotinductor(path: str, image: Any) -> Run:
+    import torch
+    from torch._inductor import aoti_load_package
+
+    package, tensor = aoti_load_package(path), torch.from_numpy(image)
+    return lambda: package(tensor)
+
+
+def openvino(path: str, image: Any) -> Run:
+    import openvino
+
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(image, shared_memory=True))
+    return lambda: request.infer(share_outputs=True)
+
+
+def ncnn(path: str, image: Any) -> Run:
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    net.load_param(path)
+    net.load_model(path.removesuffix("param") + "bin")
+    mat = ncnn.Mat(image[0]).clone()
+
+    def run() -> Any:
+        extractor = net.create_extractor()
+        extractor.input("in0", mat)
+        return extractor.extract("out0")
+
+    return run
+
+
+def mnn(path: str, image: Any) -> Run:
+    import MNN
+
+    interpreter = MNN.Interpreter(path)
+    session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})
+    tensor = interpreter.getSessionInput(session)
+    tensor.copyFrom(MNN.Tensor(image.shape, tensor.getDataType(), image, MNN.Tensor_DimensionType_Caffe))
+    return lambda: interpreter.runSession(session)
+
+
 OWN = {
     "pytorch": pytorch,
+    "aotinductor": aotinductor,
     "torchscript": torchscript,
     "pytorch-mobile": pytorch_mobile,
     "executorch": executorch,
     "onnxruntime": onnxruntime,
     "litert": litert,
+    "openvino": openvino,
+    "ncnn": ncnn,
+    "mnn": mnn,
 }
 
 
@@ -126,7 +175,7 @@ def main(runtime: str, path: str, inputs: str, first: str) -> None:
         if side == "own":
             runs[side] = OWN[runtime](path, sample[0])
         else:
-            programs.append(engine.load(Path(path), {}))
+            programs.append(engine.load({name: Path(path).parent / name for name in engine.files}, {}))
             runs[side] = programs[0].bind(sample)
     until = time.perf_counter() + WARMUP_SECONDS
     while time.perf_counter() < until:
