@@ -50,11 +50,11 @@ def run(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
-    # It has no threads yet; all that come have this priority.
-    os.setpriority(os.PRIO_PROCESS, child.pid, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     tree = _Tree(child.pid)
     peak, stopped_by = 0, None
     try:
+        # It has no threads yet; all that come have this priority.
+        os.setpriority(os.PRIO_PROCESS, child.pid, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
         while child.poll() is None and stopped_by is None:
             resident = tree.look()
             looking()
