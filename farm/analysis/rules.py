@@ -113,7 +113,7 @@ RULES: dict[str, Rule] = {
         Rule(
             "low-priority",
             VerdictLevel.SUSPECT,
-            "The process ran at a lower priority than programs have: whatever else ran on the device went first.",
+            "The process ran at a lower priority than programs have: whatever else ran on the device could go first.",
             "Start the agent without `nice`; in a Ray cluster of your own, set RAY_worker_niceness=0 for its nodes.",
         ),
         Rule(

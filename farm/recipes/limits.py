@@ -15,7 +15,7 @@ from typing import Literal
 import psutil
 
 LOOK_EVERY_SECONDS = 0.2
-NICENESS = 10  # what runs here takes long: who answers people and who measures goes first
+NICENESS = 10  # as of the nice command: what runs here takes long, who answers people and who measures goes first
 _END_SECONDS = 10.0
 
 
